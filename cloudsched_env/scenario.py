@@ -1,0 +1,432 @@
+"""What a scenario is: every constant of a simulated cluster, with its unit, range and default.
+
+A scenario is a tree of frozen dataclasses, one a mechanism. The defaults written here are the
+calibrated cluster ``paper-v0`` (16 compute, 6 storage, 3 schedulers); the named scenarios in
+``cloudsched_env/scenarios/*.json`` say only in what they differ. `docs/simulator.md` has the equation that
+uses each constant, and `docs/calibration.md` says where each value comes from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+__all__ = [
+    "CacheConfig",
+    "ClusterConfig",
+    "CompactionConfig",
+    "ComputeConfig",
+    "FailureConfig",
+    "NodeType",
+    "RewardConfig",
+    "Scenario",
+    "SchedulingConfig",
+    "StorageConfig",
+    "TelemetryConfig",
+    "TimeConfig",
+    "WorkloadConfig",
+    "load_scenario",
+    "scenario_ids",
+]
+
+
+def _number(default: float, low: float, high: float, unit: str, doc: str) -> Any:
+    """A numeric field that carries its range, unit and meaning, so that errors and docs can name them."""
+    return field(default=default, metadata={"low": low, "high": high, "unit": unit, "doc": doc})
+
+
+def _switch(doc: str) -> Any:
+    """A mechanism's on/off switch, for ablations."""
+    return field(default=True, metadata={"unit": "switch", "doc": doc})
+
+
+@dataclass(frozen=True)
+class NodeType:
+    """One kind of compute node and how many of it there are."""
+
+    count: int = _number(1, 1, 100_000, "nodes", "how many nodes of this type")
+    cores: float = _number(8.0, 0.25, 1024, "cores", "CPU cores of one node")
+    memory_gb: float = _number(16.0, 0.25, 65536, "GB", "memory of one node, execution and cache together")
+
+
+@dataclass(frozen=True)
+class TimeConfig:
+    """The clock of an episode."""
+
+    step_s: float = _number(0.1, 1e-3, 60, "s", "control interval: one env step")
+    warmup_steps: int = _number(50, 0, 100_000, "steps", "first steps, acted on but not counted in metrics")
+    horizon_steps: int = _number(650, 1, 1_000_000, "steps", "length of an episode, warm-up included")
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """How many agents of each role, and the machines behind them (mix of Google 2011 machine_events)."""
+
+    compute_nodes: tuple[NodeType, ...] = (
+        NodeType(8, 8.0, 16.0),
+        NodeType(5, 8.0, 8.0),
+        NodeType(1, 8.0, 24.0),
+        NodeType(1, 16.0, 32.0),
+        NodeType(1, 4.0, 8.0),
+    )
+    storage_nodes: int = _number(6, 1, 10_000, "nodes", "storage nodes")
+    schedulers: int = _number(3, 1, 1_000, "schedulers", "schedulers; tenants are divided among them")
+
+
+@dataclass(frozen=True)
+class WorkloadConfig:
+    """From tasks of a trace to the offered load of an episode (`docs/workload.md`)."""
+
+    tenants: int = _number(12, 1, 4096, "tenants", "tenants that the users of the trace are folded into")
+    shards_per_tenant: int = _number(8, 1, 1024, "shards", "data shards of a tenant")
+    replicas: int = _number(3, 1, 9, "replicas", "storage replicas of a shard (at most the storage nodes)")
+    home_nodes: int = _number(2, 1, 64, "nodes", "compute nodes whose cache holds a shard at the start")
+    task_rate_per_s: float = _number(45.0, 0.01, 1e6, "1/s", "target arrival rate, simulated time")
+    fan_out_cap: int = _number(16, 1, 100_000, "tasks", "tasks kept of one job")
+    time_compression: float = _number(60.0, 1e-3, 1e6, "1", "trace seconds per simulated second")
+    cpu_load: float = _number(0.93, 0.01, 5, "1", "offered CPU work / (cores x horizon)")
+    memory_load: float = _number(0.14, 0.001, 5, "1", "offered memory x time / (memory x horizon)")
+    read_load: float = _number(0.55, 0.0, 10, "1", "reads without any cache / storage bandwidth")
+    write_load: float = _number(1.0, 0.0, 10, "1", "multiplier of the write rates of both phases")
+    arrival_warp: float = _number(0.8, 0, 1, "1", "0 keeps arrival times, 1 spreads CPU work evenly in time")
+    minimum_base_time_s: float = _number(0.3, 1e-3, 1e4, "s", "shortest run time at full speed")
+    maximum_base_time_s: float = _number(12.0, 1e-3, 1e5, "s", "longest run time at full speed")
+    minimum_cores: float = _number(0.25, 1e-3, 1024, "cores", "smallest CPU request")
+    maximum_cores: float = _number(4.0, 1e-3, 1024, "cores", "largest CPU request")
+    cores_of_largest_machine: float = _number(16.0, 0.1, 1024, "cores", "what a trace request of 1.0 stands for")
+    phase_minimum_s: float = _number(8.0, 0.1, 1e5, "s", "shortest stay in a read or write phase")
+    phase_maximum_s: float = _number(14.0, 0.1, 1e5, "s", "longest stay in a read or write phase")
+    antiphase_probability: float = _number(0.1, 0, 1, "1", "chance that a tenant runs against the phase")
+    estimate_error: float = _number(0.5, 0, 3, "1", "sigma of the lognormal error of planner estimates")
+
+
+@dataclass(frozen=True)
+class SchedulingConfig:
+    """Placement: what a scheduler sees and how a decision travels."""
+
+    window_slots: int = _number(8, 1, 64, "slots", "head of the queue a scheduler sees and places per step")
+    dispatch_delay_s: float = _number(0.02, 0, 10, "s", "from a decision to the node's queue; below one step")
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """CPU processor sharing, memory split, admission and spill."""
+
+    cache_fractions: tuple[float, ...] = (0.15, 0.30, 0.45, 0.60, 0.75)
+    memory_overcommit: tuple[float, ...] = (0.8, 1.0, 1.3, 1.7)
+    core_overcommit: tuple[float, ...] = (1.1, 1.5, 2.0, 3.0)
+    initial_cache_level: int = _number(2, 0, 63, "level", "index into cache_fractions at the start")
+    initial_admission_level: int = _number(1, 0, 63, "level", "index into *_overcommit at the start")
+    cache_slew_per_step: float = _number(0.05, 1e-4, 1, "1", "largest change of the cache fraction in a step")
+    spill_enabled: bool = _switch("spilling slows a node whose execution memory is over-committed")
+    spill_slope: float = _number(3.0, 0, 100, "1", "slow-down per unit of memory over-commitment")
+    contention_enabled: bool = _switch("running many more tasks than cores costs efficiency")
+    contention_slope: float = _number(0.7, 0, 100, "1", "slow-down per squared core over-commitment")
+    contention_onset: float = _number(1.5, 1, 100, "1", "core over-commitment at which contention starts")
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """Buffer cache of a compute node, per shard, with random replacement."""
+
+    enabled: bool = _switch("off: every cacheable read misses")
+    invalidation_enabled: bool = _switch("writes by other nodes invalidate cached pages")
+    hot_set_mean_gb: float = _number(0.6, 1e-3, 1e4, "GB", "mean hot set of a shard")
+    hot_set_sigma: float = _number(0.6, 0, 3, "1", "lognormal sigma of the hot set")
+    hot_set_minimum_gb: float = _number(0.15, 1e-3, 1e4, "GB", "smallest hot set")
+    hot_set_maximum_gb: float = _number(2.5, 1e-3, 1e4, "GB", "largest hot set")
+    initial_warmth: float = _number(0.5, 0, 1, "1", "cached part of each hot set on its home nodes at the start")
+
+
+@dataclass(frozen=True)
+class StorageConfig:
+    """Bandwidth sharing, replicas and quorum."""
+
+    bandwidth_mb_per_s: float = _number(6000.0, 1, 1e7, "MB/s", "bandwidth of one storage node")
+    read_stream_mb_per_s: float = _number(4000.0, 1, 1e9, "MB/s", "fastest read stream of one task")
+    write_stream_mb_per_s: float = _number(1500.0, 1, 1e9, "MB/s", "fastest write stream of one task")
+    minimum_stream_factor: float = _number(0.02, 1e-6, 1, "1", "floor of the stream factor under overload")
+    background_shares: tuple[float, ...] = (0.03, 0.10, 0.20, 0.35, 0.50)
+    serve_weights: tuple[float, ...] = (0.3, 1.0, 2.5)
+    initial_background_level: int = _number(2, 0, 63, "level", "index into background_shares at the start")
+    initial_serve_level: int = _number(1, 0, 63, "level", "index into serve_weights at the start")
+    sharing_enabled: bool = _switch("off: storage bandwidth is unlimited")
+    quorum_enabled: bool = _switch("off: a write waits for the fastest replica only")
+
+
+@dataclass(frozen=True)
+class CompactionConfig:
+    """Compaction debt: write amplification, read amplification and write stalls."""
+
+    enabled: bool = _switch("off: writes leave no debt")
+    write_amplification: float = _number(2.0, 0, 100, "1", "bytes of compaction per written byte")
+    read_amplification_slope: float = _number(0.8, 0, 100, "1", "extra read bytes per debt / soft limit")
+    read_amplification_cap: float = _number(2.5, 0, 100, "1", "debt / soft limit beyond which it stops growing")
+    soft_limit_s: float = _number(1.0, 1e-3, 1e4, "s of bandwidth", "debt at which writes begin to slow")
+    hard_limit_s: float = _number(2.5, 1e-3, 1e4, "s of bandwidth", "debt at which writes (nearly) stop")
+    efficient_debt_s: float = _number(0.3, 0, 1e4, "s of bandwidth", "debt at which compaction is half efficient")
+    minimum_write_factor: float = _number(0.05, 0, 1, "1", "write speed that is left at the hard limit")
+    initial_debt: float = _number(0.3, 0, 10, "soft limits", "debt at the start")
+
+
+@dataclass(frozen=True)
+class FailureConfig:
+    """Crashes and repairs; 0 crashes per hour turns them off."""
+
+    compute_failures_per_hour: float = _number(0.0, 0, 1e5, "1/h", "crash rate of one compute node, simulated time")
+    storage_failures_per_hour: float = _number(0.0, 0, 1e5, "1/h", "crash rate of one storage node, simulated time")
+    repair_mean_s: float = _number(10.0, 0.1, 1e6, "s", "mean of the exponential repair time")
+
+
+@dataclass(frozen=True)
+class TelemetryConfig:
+    """Who sees what of the other nodes, how late, and how much of it is lost."""
+
+    publish_every_steps: int = _number(5, 1, 10_000, "steps", "interval between snapshots of a node")
+    delay_steps: int = _number(5, 0, 10_000, "steps", "from snapshot to delivery")
+    loss_probability: float = _number(0.0, 0, 1, "1", "long-run share of deliveries lost, for each pair apart")
+    loss_burst_length: float = _number(1.0, 1, 1e6, "deliveries", "mean run of losses (1: independent losses)")
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """The team reward and what goes into the local ones."""
+
+    useful_weight: float = _number(0.30, 0, 1, "1", "weight of useful CPU utilisation")
+    goodput_weight: float = _number(0.40, 0, 1, "1", "weight of on-time work completed / capacity")
+    latency_weight: float = _number(0.15, 0, 1, "1", "weight of 1 / (1 + waiting tasks / scale)")
+    fairness_weight: float = _number(0.15, 0, 1, "1", "weight of Jain's index over tenants")
+    latency_scale_s: float = _number(0.25, 1e-3, 1e4, "s", "mean wait at which the latency term is one half")
+    fairness_decay: float = _number(0.98, 0, 1, "per step", "decay of served and arrived work per tenant")
+    scheduler_goodput_weight: float = _number(0.3, 0, 1, "1", "weight of own goodput in a scheduler's reward")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A complete, validated description of one simulated cluster and its workload.
+
+    Build one with `load_scenario`, change fields with `override`.
+
+    Attributes:
+        id: versioned name, such as ``paper-v0``; a change of behaviour is a new version.
+        description: one line for people.
+    """
+
+    id: str = "custom-v0"
+    description: str = ""
+    time: TimeConfig = field(default_factory=TimeConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    workload: WorkloadConfig = field(default_factory=WorkloadConfig)
+    scheduling: SchedulingConfig = field(default_factory=SchedulingConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    compaction: CompactionConfig = field(default_factory=CompactionConfig)
+    failure: FailureConfig = field(default_factory=FailureConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+
+    def __post_init__(self) -> None:
+        """Check every range and every relation between fields.
+
+        Raises:
+            ValueError: naming the field, its value and what was expected.
+        """
+        for group in dataclasses.fields(self):
+            value = getattr(self, group.name)
+            if dataclasses.is_dataclass(value):
+                _check_ranges(value, group.name)
+        for index, node_type in enumerate(self.cluster.compute_nodes):
+            _check_ranges(node_type, f"cluster.compute_nodes[{index}]")
+        _check_relations(self)
+
+    @property
+    def compute_count(self) -> int:
+        """Number of compute nodes."""
+        return sum(node_type.count for node_type in self.cluster.compute_nodes)
+
+    @property
+    def shards(self) -> int:
+        """Number of data shards of all tenants."""
+        return self.workload.tenants * self.workload.shards_per_tenant
+
+    @property
+    def duration_s(self) -> float:
+        """Simulated seconds of one episode."""
+        return self.time.horizon_steps * self.time.step_s
+
+    @property
+    def role_counts(self) -> dict[str, int]:
+        """Agents of each role, in the order in which agents are listed."""
+        return {
+            "compute": self.compute_count,
+            "storage": self.cluster.storage_nodes,
+            "scheduler": self.cluster.schedulers,
+        }
+
+    def override(self, changes: Mapping[str, Any]) -> Scenario:
+        """Return a copy with fields changed by dotted name, as in ``{"telemetry.loss_probability": 0.3}``.
+
+        Raises:
+            ValueError: for a name that no field has, or a value outside its range.
+        """
+        tree: dict[str, Any] = {}
+        for path, value in changes.items():
+            node = tree
+            *groups, leaf = path.split(".")
+            for group in groups:
+                node = node.setdefault(group, {})
+            node[leaf] = value
+        return _merge(self, tree, "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scenario as plain JSON types."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def scenario_ids() -> list[str]:
+    """Names of the scenarios that come with the package."""
+    folder = resources.files("cloudsched_env") / "scenarios"
+    return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+
+
+def load_scenario(scenario: str | Scenario, overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """Return the named scenario, with fields overridden by dotted name.
+
+    Args:
+        scenario: an id of `scenario_ids` or a `Scenario`.
+        overrides: changes as for `Scenario.override`.
+
+    Raises:
+        ValueError: for an unknown id (the known ones are named), field or value.
+    """
+    if isinstance(scenario, str):
+        known = scenario_ids()
+        if scenario not in known:
+            raise ValueError(f"unknown scenario {scenario!r}: expected one of {', '.join(known)}")
+        text = (resources.files("cloudsched_env") / "scenarios" / f"{scenario}.json").read_text(encoding="utf-8")
+        scenario = _merge(Scenario(id=scenario), json.loads(text), "")
+    return scenario.override(overrides) if overrides else scenario
+
+
+def _merge(base: Any, changes: Mapping[str, Any], path: str) -> Any:
+    """Copy a dataclass with nested changes, refusing names that it does not have."""
+    known = {f.name: f for f in dataclasses.fields(base)}
+    hints = typing.get_type_hints(type(base))
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        where = f"{path}.{name}" if path else name
+        if name not in known:
+            raise ValueError(f"unknown scenario field {where!r}: expected one of {', '.join(known)}")
+        current = getattr(base, name)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"scenario field {where!r}: expected a group of fields, got {value!r}")
+            values[name] = _merge(current, value, where)
+        else:
+            values[name] = _convert(value, hints[name], where)
+    return dataclasses.replace(base, **values)
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """Turn a JSON value into the declared type, or say what was expected."""
+    if typing.get_origin(hint) is tuple:
+        item = typing.get_args(hint)[0]
+        if isinstance(value, str) or not hasattr(value, "__iter__"):
+            raise ValueError(f"scenario field {where!r}: expected a list, got {value!r}")
+        if dataclasses.is_dataclass(item):
+            return tuple(v if isinstance(v, item) else _merge(item(), v, f"{where}[{i}]") for i, v in enumerate(value))
+        return tuple(_convert(v, item, f"{where}[{i}]") for i, v in enumerate(value))
+    accepted: Any = (int, float) if hint is float else hint
+    if isinstance(value, bool) is not (hint is bool) or not isinstance(value, accepted):
+        name = hint.__name__ if not isinstance(hint, types.UnionType) else str(hint)
+        raise ValueError(f"scenario field {where!r}: expected {name}, got {value!r}")
+    return hint(value)
+
+
+def _check_ranges(group: Any, path: str) -> None:
+    for entry in dataclasses.fields(group):
+        value = getattr(group, entry.name)
+        low, high = entry.metadata.get("low"), entry.metadata.get("high")
+        if low is not None and not low <= value <= high:
+            unit = entry.metadata["unit"]
+            raise ValueError(f"scenario field '{path}.{entry.name}' is {value}: expected {low} to {high} ({unit})")
+
+
+def _check_relations(s: Scenario) -> None:
+    """Relations between fields that a range of one field cannot express."""
+
+    def require(condition: bool, message: str) -> None:
+        if not condition:
+            raise ValueError(f"scenario {s.id!r}: {message}")
+
+    require(len(s.cluster.compute_nodes) > 0, "cluster.compute_nodes is empty: expected at least one node type")
+    require(
+        s.time.warmup_steps < s.time.horizon_steps,
+        f"time.warmup_steps {s.time.warmup_steps} must be below time.horizon_steps {s.time.horizon_steps}",
+    )
+    require(
+        s.workload.replicas <= s.cluster.storage_nodes,
+        f"workload.replicas {s.workload.replicas} exceeds cluster.storage_nodes {s.cluster.storage_nodes}",
+    )
+    require(
+        s.workload.home_nodes <= s.compute_count,
+        f"workload.home_nodes {s.workload.home_nodes} exceeds the {s.compute_count} compute nodes",
+    )
+    require(
+        s.cluster.schedulers <= s.workload.tenants,
+        f"cluster.schedulers {s.cluster.schedulers} exceeds workload.tenants {s.workload.tenants}: "
+        "every scheduler owns at least one tenant",
+    )
+    require(
+        s.scheduling.dispatch_delay_s < s.time.step_s,
+        f"scheduling.dispatch_delay_s {s.scheduling.dispatch_delay_s} must be below time.step_s {s.time.step_s}",
+    )
+    require(
+        len(s.compute.memory_overcommit) == len(s.compute.core_overcommit),
+        "compute.memory_overcommit and compute.core_overcommit must have one entry per admission level each",
+    )
+    for low, high in (
+        ("workload.minimum_base_time_s", "workload.maximum_base_time_s"),
+        ("workload.minimum_cores", "workload.maximum_cores"),
+        ("workload.phase_minimum_s", "workload.phase_maximum_s"),
+        ("cache.hot_set_minimum_gb", "cache.hot_set_maximum_gb"),
+        ("compaction.soft_limit_s", "compaction.hard_limit_s"),
+    ):
+        low_value, high_value = (_dotted(s, name) for name in (low, high))
+        require(low_value <= high_value, f"{low} {low_value} must not exceed {high} {high_value}")
+    for name, bounds in (
+        ("compute.cache_fractions", (0.0, 0.95)),
+        ("compute.memory_overcommit", (0.01, 100.0)),
+        ("compute.core_overcommit", (0.01, 100.0)),
+        ("storage.background_shares", (0.0, 0.95)),
+        ("storage.serve_weights", (1e-3, 1e3)),
+    ):
+        levels = _dotted(s, name)
+        require(len(levels) > 0, f"{name} is empty: expected at least one level")
+        require(all(bounds[0] <= v <= bounds[1] for v in levels), f"{name} {levels}: expected values in {bounds}")
+    for name, levels_name in (
+        ("compute.initial_cache_level", "compute.cache_fractions"),
+        ("compute.initial_admission_level", "compute.memory_overcommit"),
+        ("storage.initial_background_level", "storage.background_shares"),
+        ("storage.initial_serve_level", "storage.serve_weights"),
+    ):
+        level, count = _dotted(s, name), len(_dotted(s, levels_name))
+        require(level < count, f"{name} {level} must be below {count}, the levels of {levels_name}")
+    loss, burst = s.telemetry.loss_probability, s.telemetry.loss_burst_length
+    require(
+        burst == 1 or loss / max(1e-12, 1 - loss) <= burst,
+        f"telemetry.loss_burst_length {burst} is too short for loss_probability {loss}: "
+        f"expected at least {loss / max(1e-12, 1 - loss):.3g}",
+    )
+
+
+def _dotted(s: Scenario, name: str) -> Any:
+    group, leaf = name.split(".")
+    return getattr(getattr(s, group), leaf)
