@@ -1,0 +1,108 @@
+"""What every role's policy can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cloudsched_env.rllib.networks.config import NetworkConfig
+from cloudsched_env.roles.layout import Layout
+
+__all__ = ["RolePolicy"]
+
+
+class RolePolicy(nn.Module):
+    """One policy for all agents of a role.
+
+    In the shapes below ``*`` is any number of leading batch axes, n the agents of the role (in this batch), d the
+    observation size, k the sub-actions, L the sum of their levels, e the embedding and c the context size.
+
+    Args:
+        layout: how the role's observation is laid out.
+        action_levels: choices of each sub-action.
+        config: sizes and switches.
+    """
+
+    def __init__(self, layout: Layout, action_levels: Sequence[int], config: NetworkConfig) -> None:
+        super().__init__()
+        self.layout = layout
+        self.action_levels = [int(level) for level in action_levels]
+        self.config = config
+        self.context_size = config.policy_context_size
+
+    @property
+    def role(self) -> str:
+        """The role's name."""
+        return self.layout.role
+
+    def encode(self, observations: Tensor) -> Tensor:
+        """Embed agents.
+
+        Args:
+            observations: ``[*, n, d]``.
+
+        Returns:
+            Embeddings h_i, ``[*, n, e]``.
+        """
+        raise NotImplementedError
+
+    def act(
+        self,
+        observations: Tensor,
+        masks: Tensor,
+        context: Tensor | None = None,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+        embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Choose actions, without gradient.
+
+        Args:
+            observations: ``[*, n, d]``.
+            masks: ``[*, n, L]``, non-zero = allowed.
+            context: ``[*, n, c]``, required when the configured execution mode gives one, else None.
+            deterministic: take the most probable choice of each sub-action.
+            generator: where randomness comes from; torch's global one if None.
+            embeddings: what `encode` returned for these observations, to save doing it twice.
+
+        Returns:
+            Actions int64 ``[*, n, k]`` and the log-probability of the joint action of each agent ``[*, n]``.
+
+        Raises:
+            ValueError: if a mask allows nothing, or the context is missing, unexpected or of the wrong length.
+        """
+        raise NotImplementedError
+
+    def evaluate(
+        self,
+        observations: Tensor,
+        masks: Tensor,
+        actions: Tensor,
+        context: Tensor | None = None,
+        embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probability ``[*, n]`` of given actions ``[*, n, k]``, and entropy ``[*, n]`` in nats, with gradient.
+
+        Arguments and errors are those of `act`.
+        """
+        raise NotImplementedError
+
+    def _features(self, embeddings: Tensor, context: Tensor | None) -> Tensor:
+        """Embedding and context side by side, ``[*, n, e + c]``."""
+        if (context is None) != (self.context_size == 0):
+            expected = f"a context of {self.context_size} numbers" if self.context_size else "no context"
+            got = "none" if context is None else "one"
+            raise ValueError(
+                f"policy of role {self.role!r} runs with execution {self.config.execution!r}: expected {expected}, "
+                f"got {got}"
+            )
+        if context is None:
+            return embeddings
+        if context.shape[-1] != self.context_size:
+            raise ValueError(
+                f"policy of role {self.role!r}: expected a context of {self.context_size} numbers, "
+                f"got {context.shape[-1]}"
+            )
+        return torch.cat((embeddings, context.expand(*embeddings.shape[:-1], self.context_size)), -1)

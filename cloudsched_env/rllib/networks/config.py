@@ -1,0 +1,112 @@
+"""Sizes and switches of the networks; the one place for their defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Aggregate", "Execution", "NetworkConfig", "Similarity"]
+
+Similarity = Literal["scaled_dot", "additive", "bilinear", "mean", "off"]
+Execution = Literal["none", "role_summary", "full"]
+Aggregate = Literal["features"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Configuration of the policies, the role attention and the central critic.
+
+    Attributes:
+        hidden_sizes: hidden layers of the encoders of compute nodes, storage nodes and of the critic's members.
+        embedding_size: length of an agent's embedding h_i, equal for all roles.
+        pointer_size: hidden units of the scheduler's task-node score.
+        similarity: how an agent's query is compared with a role's key; ``mean`` weighs roles equally, ``off`` means
+            no attention anywhere, also not in the critic.
+        attention_heads: heads; divides ``context_size``.
+        summary_size: length of a role summary s_r, which is what travels over the network with ``role_summary``.
+        context_size: length of the context that attention returns.
+        count_bias: add a learned multiple of log(members of the role) to the similarity, so that a role's weight may
+            grow with its size.
+        aggregate: what attention aggregates. Only ``features``: the roles' action spaces differ, so their logits
+            cannot be averaged.
+        execution: what a policy receives of the other agents while it acts: nothing (attention is in the critic only),
+            role summaries as old and as lossy as telemetry, or fresh ones (a reference, not decentralised).
+        detach_summaries: no gradient flows from the receiver of a summary to its senders.
+        layer_norm: layer normalisation after every hidden layer of encoders and value heads.
+        last_layer_gain: orthogonal gain of the layers that make logits; small, so that a new policy is near uniform.
+    """
+
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    embedding_size: int = 32
+    pointer_size: int = 32
+    similarity: Similarity = "scaled_dot"
+    attention_heads: int = 4
+    summary_size: int = 16
+    context_size: int = 32
+    count_bias: bool = True
+    aggregate: Aggregate = "features"
+    execution: Execution = "none"
+    detach_summaries: bool = False
+    layer_norm: bool = True
+    last_layer_gain: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check values and their relations.
+
+        Raises:
+            ValueError: naming the field, its value and what was expected.
+        """
+        hints = typing.get_type_hints(type(self))
+        for entry in dataclasses.fields(self):
+            value, hint = getattr(self, entry.name), hints[entry.name]
+            if typing.get_origin(hint) is Literal:
+                choices = typing.get_args(hint)
+                if value not in choices:
+                    raise ValueError(f"network field {entry.name!r} is {value!r}: expected one of {', '.join(choices)}")
+            elif entry.name == "hidden_sizes":
+                if not value or not all(type(size) is int and size > 0 for size in value):
+                    raise ValueError(f"network field 'hidden_sizes' is {value!r}: expected a list of positive integers")
+                object.__setattr__(self, "hidden_sizes", tuple(value))
+            elif hint is bool:
+                if not isinstance(value, bool):
+                    raise ValueError(f"network field {entry.name!r} is {value!r}: expected true or false")
+            elif hint is int:
+                if type(value) is not int or value <= 0:
+                    raise ValueError(f"network field {entry.name!r} is {value!r}: expected a positive integer")
+            elif not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
+                raise ValueError(f"network field {entry.name!r} is {value!r}: expected a positive number")
+        if self.context_size % self.attention_heads:
+            raise ValueError(
+                f"network field 'attention_heads' is {self.attention_heads}: expected a divisor of "
+                f"context_size {self.context_size}"
+            )
+        if self.similarity == "off" and self.execution != "none":
+            raise ValueError(
+                f"network field 'execution' is {self.execution!r} but similarity is 'off': there is no attention that "
+                "could make a context; choose another similarity (such as 'mean') or execution 'none'"
+            )
+
+    @property
+    def policy_context_size(self) -> int:
+        """Length of the context that policies take; 0 when they take none."""
+        return 0 if self.execution == "none" else self.context_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain JSON types."""
+        return {**dataclasses.asdict(self), "hidden_sizes": list(self.hidden_sizes)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
+        """Build from what `to_dict` returned; absent keys take their defaults.
+
+        Raises:
+            ValueError: for a key that does not exist (the known ones are named) or a value that is not allowed.
+        """
+        known = [entry.name for entry in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ValueError(f"unknown network field {name!r}: expected one of {', '.join(known)}")
+        return cls(**dict(values))

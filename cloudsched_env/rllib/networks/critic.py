@@ -1,0 +1,96 @@
+"""The central critic: one value per role and one of the team, from the global state, whatever the cluster's size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cloudsched_env.rllib.networks.attention import AttentionOutput, RoleAttention
+from cloudsched_env.rllib.networks.config import NetworkConfig
+from cloudsched_env.rllib.networks.layers import block, linear, mlp
+from cloudsched_env.roles.layout import Layout
+
+__all__ = ["TEAM", "CentralCritic"]
+
+TEAM = "team"
+
+
+class CentralCritic(nn.Module):
+    """Values of the global state, for training only.
+
+    Members of a role share an encoder; a role is described by the mean and the maximum of its members' embeddings
+    (the maximum shows the hot spot that a mean over many nodes hides) and by what it attends to of the other roles.
+    Pooling makes the values independent of the order and the number of members.
+
+    Args:
+        state_layout: of the global state: one block with an axis per role, and plain blocks for the cluster.
+        config: sizes and switches; with similarity ``off`` value heads see their own role and the cluster only, the
+            team head all roles.
+    """
+
+    def __init__(self, state_layout: Layout, config: NetworkConfig) -> None:
+        super().__init__()
+        self.layout = state_layout
+        self.roles = tuple(block.name for block in state_layout.blocks if block.axes)
+        self.cluster_blocks = tuple(block.name for block in state_layout.blocks if not block.axes)
+        hidden, size = config.hidden_sizes, config.embedding_size
+        self.encoders = nn.ModuleDict(
+            {
+                role: nn.Sequential(
+                    mlp(len(state_layout.block(role).fields), hidden, layer_norm=config.layer_norm),
+                    linear(hidden[-1], size),
+                    nn.ReLU(),
+                )
+                for role in self.roles
+            }
+        )
+        cluster = sum(state_layout.block(name).size for name in self.cluster_blocks)
+        self.cluster_encoder = nn.Sequential(linear(cluster, size), nn.ReLU())
+        self.attention = None if config.similarity == "off" else RoleAttention(self.roles, size, config)
+        context = 0 if self.attention is None else config.context_size
+
+        def head(inputs: int) -> nn.Sequential:
+            # A gain of 1 is right here: values are normalised to mean 0 and standard deviation 1.
+            return nn.Sequential(
+                mlp(inputs, hidden[-1:], layer_norm=config.layer_norm), linear(hidden[-1], 1, gain=1.0)
+            )
+
+        self.heads = nn.ModuleDict({role: head(3 * size + context) for role in self.roles})
+        self.team_head = head(size + len(self.roles) * 2 * size)
+
+    def forward(self, state: Tensor) -> dict[str, Tensor]:
+        """Values of *normalised* returns.
+
+        Args:
+            state: ``[*, state size]``.
+
+        Returns:
+            ``{role: [*]}`` and, under `TEAM`, the value of the team return (V_φ of LGRS) ``[*]``.
+        """
+        return self.with_attention(state)[0]
+
+    def with_attention(self, state: Tensor) -> tuple[dict[str, Tensor], AttentionOutput | None]:
+        """Values as `forward` returns them, and what the roles attended to (one query per role, so n = 1)."""
+        cluster = self.cluster_encoder(torch.cat([block(self.layout, state, name) for name in self.cluster_blocks], -1))
+        mean: dict[str, Tensor] = {}
+        pooled: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
+        for role in self.roles:
+            members = self.encoders[role](block(self.layout, state, role))
+            mean[role] = members.mean(-2)
+            pooled[role] = torch.cat((mean[role], members.amax(-2)), -1)
+            counts[role] = members.shape[-2]
+        attended: AttentionOutput | None = None
+        if self.attention is not None:
+            # The mean over members of W h_j is W applied to the mean, so the pooled embedding serves as the one member.
+            embeddings = {role: mean[role].unsqueeze(-2) for role in self.roles}
+            attended = self.attention.contexts(embeddings, self.attention.summaries(embeddings), counts)
+        values: dict[str, Tensor] = {}
+        for role in self.roles:
+            parts = [pooled[role], cluster]
+            if attended is not None:
+                parts.append(attended.contexts[role].squeeze(-2))
+            values[role] = self.heads[role](torch.cat(parts, -1)).squeeze(-1)
+        everything = torch.cat([cluster, *(pooled[role] for role in self.roles)], -1)
+        values[TEAM] = self.team_head(everything).squeeze(-1)
+        return values, attended

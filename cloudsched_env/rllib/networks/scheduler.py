@@ -1,0 +1,314 @@
+"""The schedulers' policy: a pointer over compute nodes for each waiting task, one task after the other.
+
+The score of sending task j to node m given the earlier choices of the same decision is
+
+    score_jm = w · relu(A task_j + B node_m + C pair_jm + E [embedding, context]) + u · pair_jm ,
+
+where ``pair_jm`` holds what physics says matters: data that the node's cache misses, and the load and memory pressure
+that the node would have *after* the placement, counting what this scheduler has already sent to it in this very
+decision. Deferring competes as one more choice with a score of its own. All weights are shared between tasks and
+between nodes (a pointer network, Vinyals et al. 2015, arXiv 1506.03134, without its recurrence: the running totals per
+node are a sufficient memory of the earlier slots), so a policy trained on one cluster size runs on any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cloudsched_env.rllib.networks.config import NetworkConfig
+from cloudsched_env.rllib.networks.layers import block, entropy, linear, masked_log_softmax, sample
+from cloudsched_env.rllib.networks.base import RolePolicy
+from cloudsched_env.roles import scheduler
+from cloudsched_env.roles.layout import Layout
+from cloudsched_env.scenario import Scenario
+
+__all__ = ["PAIR_FEATURES", "SchedulerPolicy"]
+
+# Units of the slots' fields, from `cloudsched_env.roles.scheduler`.
+SLOT_CORES = 4.0
+SLOT_MEMORY_GB = 8.0
+# Loads beyond this are all equally hopeless; the same bound as the observed load fields have.
+LOAD_CAP = 8.0
+
+PAIR_FEATURES = (
+    "warmth",
+    "home",
+    "predicted_miss",  # 4 GB: scans, and cacheable reads that are cold on this node
+    "miss_at_congested_replicas",
+    "task_load",  # cores of the task / cores of the node
+    "task_memory",  # memory of the task / execution memory of the node
+    "assigned_load",  # earlier slots of this decision
+    "assigned_memory",
+    "load_after",  # running + queued + in flight + assigned + this task
+    "overload",  # max(0, load_after - 1)
+    "contention",  # max(0, load_after - 1.5): where too many tasks begin to cost efficiency
+    "memory_after",
+    "spill",  # max(0, memory_after - 1)
+    "follows_job",  # the slot before is of the same job and went to this node
+)
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What does not change from slot to slot; R rows (agents x batch), S slots, M nodes, H hidden units."""
+
+    slots: Tensor  # [R, S, slot fields]
+    pairs: Tensor  # [R, S, M, pair fields]
+    load: Tensor  # [R, M] running + queued + in flight
+    memory: Tensor  # [R, M]
+    cores: Tensor  # [R, M]
+    execution_memory_gb: Tensor  # [R, M]
+    node_part: Tensor  # [R, M, H] = B node
+    task_part: Tensor  # [R, S, H] = A task + E [embedding, context]
+    defer_score: Tensor  # [R, S]
+
+
+class SchedulerPolicy(RolePolicy):
+    """Pointer policy over window slots, autoregressive; see the module's docstring.
+
+    Sub-action j is the compute node for slot j, or the number of nodes to defer. The joint log-probability of an agent
+    is the sum of conditional ones; the entropy is the sum of the conditional entropies along the actions that were
+    taken, an unbiased estimate of the joint entropy. Slots that allow one choice only contribute 0 to both.
+
+    Args:
+        layout: the scheduler's observation.
+        action_levels: nodes + 1 for each slot.
+        config: sizes and switches.
+        largest_node_cores: cores of the largest compute node, the unit in which nodes' cores are observed.
+        largest_node_memory_gb: memory of the largest compute node, the unit of nodes' memory.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        action_levels: Sequence[int],
+        config: NetworkConfig,
+        *,
+        largest_node_cores: float,
+        largest_node_memory_gb: float,
+    ) -> None:
+        super().__init__(layout, action_levels, config)
+        self.slot_count, self.node_count, _ = layout.block("pairs").shape
+        self.largest_node_cores = largest_node_cores
+        self.largest_node_memory_gb = largest_node_memory_gb
+        hidden, size = config.pointer_size, config.embedding_size
+        slot_fields, node_fields = len(scheduler.SLOT_FIELDS), len(scheduler.NODE_FIELDS)
+        self.slot_pool = linear(slot_fields, size)
+        self.node_pool = linear(node_fields, size)
+        self.storage_pool = linear(len(scheduler.STORAGE_FIELDS), size)
+        pooled = 5 * size + len(scheduler.QUEUE_FIELDS)
+        normalisation: list[nn.Module] = [nn.LayerNorm(pooled)] if config.layer_norm else []
+        self.embed = nn.Sequential(*normalisation, linear(pooled, size), nn.ReLU())
+        self.task = linear(slot_fields, hidden)
+        self.node = linear(node_fields, hidden, bias=False)
+        self.pair = linear(len(PAIR_FEATURES), hidden, bias=False)
+        self.situation = linear(size + self.context_size, hidden, bias=False)
+        self.score = linear(hidden, 1, gain=config.last_layer_gain, bias=False)
+        self.direct = linear(len(PAIR_FEATURES), 1, gain=config.last_layer_gain, bias=False)
+        self.defer_hidden = linear(slot_fields + size + self.context_size, hidden)
+        self.defer = linear(hidden, 1, gain=config.last_layer_gain)
+        self._slot_index = {entry.name: i for i, entry in enumerate(scheduler.SLOT_FIELDS)}
+        self._node_index = {entry.name: i for i, entry in enumerate(scheduler.NODE_FIELDS)}
+        self._pair_index = {entry.name: i for i, entry in enumerate(scheduler.PAIR_FIELDS)}
+
+    @classmethod
+    def for_scenario(cls, scenario: Scenario, config: NetworkConfig) -> SchedulerPolicy:
+        """The policy with the sizes and units of a scenario."""
+        types = scenario.cluster.compute_nodes
+        return cls(
+            scheduler.layout(scenario),
+            scheduler.action_levels(scenario).tolist(),
+            config,
+            largest_node_cores=max(entry.cores for entry in types),
+            largest_node_memory_gb=max(entry.memory_gb for entry in types),
+        )
+
+    def encode(self, observations: Tensor) -> Tensor:
+        """See `RolePolicy.encode`; tasks, nodes and storage nodes are pooled, so their number does not matter."""
+        queue, slots, nodes, storage = (
+            block(self.layout, observations, name) for name in ("queue", "slots", "nodes", "storage")
+        )
+        present = slots[..., self._slot_index["present"]].unsqueeze(-1)
+        tasks = self.slot_pool(slots).relu() * present
+        candidates = self.node_pool(nodes).relu()
+        disks = self.storage_pool(storage).relu()
+        pooled = (
+            queue,
+            tasks.sum(-2) / present.sum(-2).clamp_min(1.0),
+            candidates.mean(-2),
+            candidates.amax(-2),
+            disks.mean(-2),
+            disks.amax(-2),
+        )
+        return self.embed(torch.cat(pooled, -1))
+
+    @torch.no_grad()
+    def act(
+        self,
+        observations: Tensor,
+        masks: Tensor,
+        context: Tensor | None = None,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+        embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """See `RolePolicy.act`. Slots are handled in order, each for all rows in which it leaves a choice."""
+        lead = observations.shape[:-1]
+        decision, allowed = self._prepare(observations, masks, context, embeddings)
+        rows = decision.slots.shape[0]
+        # A slot with one choice takes it (an empty slot: defer), whatever the network says.
+        actions = allowed.to(torch.uint8).argmax(-1)
+        log_prob = decision.slots.new_zeros(rows)
+        open_slots = self._open(allowed)
+        columns = [self._slot_index["cores"], self._slot_index["memory"]]
+        demand = decision.slots[..., columns] * decision.slots.new_tensor([SLOT_CORES, SLOT_MEMORY_GB])  # [R, S, 2]
+        assigned = decision.slots.new_zeros(rows, self.node_count + 1, 2)  # last column: deferred, not used
+        for slot in range(self.slot_count):
+            active = open_slots[:, slot].nonzero().squeeze(-1)
+            if active.numel():
+                previous = actions[active, slot - 1] if slot else torch.full_like(active, self.node_count)
+                at = torch.full_like(active, slot)
+                scores = self._scores(decision, active, at, assigned[active, :-1], previous)
+                distribution = masked_log_softmax(scores, allowed[active, slot], self.role)
+                choice = sample(distribution, deterministic, generator)
+                actions[active, slot] = choice
+                log_prob[active] += distribution.gather(-1, choice.unsqueeze(-1)).squeeze(-1)
+            index = actions[:, slot, None, None].expand(-1, 1, 2)
+            assigned.scatter_add_(1, index, demand[:, slot, None])
+        return actions.reshape(*lead, self.slot_count), log_prob.reshape(lead)
+
+    def evaluate(
+        self,
+        observations: Tensor,
+        masks: Tensor,
+        actions: Tensor,
+        context: Tensor | None = None,
+        embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """See `RolePolicy.evaluate`. All slots at once, given the actions taken in the earlier ones."""
+        lead = observations.shape[:-1]
+        decision, allowed = self._prepare(observations, masks, context, embeddings)
+        taken = actions.reshape(-1, self.slot_count).long()
+        rows, slots = self._open(allowed).nonzero(as_tuple=True)
+        with torch.no_grad():
+            columns = [self._slot_index["cores"], self._slot_index["memory"]]
+            demand = decision.slots[..., columns] * decision.slots.new_tensor([SLOT_CORES, SLOT_MEMORY_GB])
+            sent = demand.new_zeros(*taken.shape, self.node_count + 1, 2)
+            sent.scatter_(2, taken[..., None, None].expand(-1, -1, 1, 2), demand.unsqueeze(2))
+            # Exclusive running totals: what the earlier slots have sent to each node.
+            assigned = (sent.cumsum(1) - sent)[rows, slots, :-1]
+            before = torch.cat((torch.full_like(taken[:, :1], self.node_count), taken[:, :-1]), 1)[rows, slots]
+        scores = self._scores(decision, rows, slots, assigned, before)
+        distribution = masked_log_softmax(scores, allowed[rows, slots], self.role)
+        chosen = distribution.gather(-1, taken[rows, slots].unsqueeze(-1)).squeeze(-1)
+        zeros = decision.slots.new_zeros(decision.slots.shape[0])
+        log_prob = zeros.index_add(0, rows, chosen)
+        total_entropy = zeros.index_add(0, rows, entropy(distribution))
+        return log_prob.reshape(lead), total_entropy.reshape(lead)
+
+    def _prepare(
+        self, observations: Tensor, masks: Tensor, context: Tensor | None, embeddings: Tensor | None
+    ) -> tuple[_Decision, Tensor]:
+        """Everything that is computed once per decision, and the allowed choices ``[R, S, M + 1]``."""
+        embeddings = self.encode(observations) if embeddings is None else embeddings
+        situation = self._features(embeddings, context)
+        situation = situation.reshape(-1, situation.shape[-1])
+        flat = observations.reshape(-1, self.layout.size)
+        slots, nodes, pairs = (block(self.layout, flat, name) for name in ("slots", "nodes", "pairs"))
+
+        def of_node(name: str) -> Tensor:
+            return nodes[..., self._node_index[name]]
+
+        # relu(W [task, situation]) without materialising the pair: the situation is the same for all slots.
+        fields = slots.shape[-1]
+        weight = self.defer_hidden.weight
+        defer_hidden = nn.functional.linear(slots, weight[:, :fields], self.defer_hidden.bias)
+        defer_hidden = defer_hidden + nn.functional.linear(situation, weight[:, fields:]).unsqueeze(1)
+        decision = _Decision(
+            slots=slots,
+            pairs=pairs,
+            load=of_node("running_cores_load") + of_node("queued_cores_load") + of_node("in_flight_cores_load"),
+            memory=of_node("running_memory_pressure")
+            + of_node("queued_memory_pressure")
+            + of_node("in_flight_memory_pressure"),
+            # Floors keep a node of which nothing is known from dividing by zero; the caps on loads do the rest.
+            cores=(of_node("cores") * self.largest_node_cores).clamp_min(1e-3),
+            execution_memory_gb=(of_node("execution_memory") * self.largest_node_memory_gb).clamp_min(1e-3),
+            node_part=self.node(nodes),
+            task_part=self.task(slots) + self.situation(situation).unsqueeze(1),
+            defer_score=self.defer(defer_hidden.relu()).squeeze(-1),
+        )
+        allowed = masks.reshape(-1, self.slot_count, self.node_count + 1) != 0
+        if not bool(allowed.any(-1).all()):
+            row, slot = (~allowed.any(-1)).nonzero()[0].tolist()
+            raise ValueError(
+                f"role {self.role!r}: row {row} of the action mask allows no action for slot {slot}; "
+                "expected at least one 1 (an empty slot allows to defer)"
+            )
+        return decision, allowed
+
+    def _open(self, allowed: Tensor) -> Tensor:
+        """Which slots leave a choice, bool ``[R, S]``."""
+        return allowed.sum(-1) > 1
+
+    def _scores(self, decision: _Decision, rows: Tensor, slots: Tensor, assigned: Tensor, previous: Tensor) -> Tensor:
+        """Scores ``[P, M + 1]`` of the choices of P (row, slot) pairs; the last column is to defer.
+
+        Args:
+            decision: of all rows.
+            rows: ``[P]``.
+            slots: ``[P]``.
+            assigned: cores and GB that earlier slots sent to each node, ``[P, M, 2]``.
+            previous: the choice in the slot before, ``[P]``.
+        """
+        features = self._pair_features(decision, rows, slots, assigned, previous)
+        # One buffer of [P, M, H], updated in place: this is where time goes.
+        hidden = decision.node_part.index_select(0, rows)
+        hidden += decision.task_part[rows, slots].unsqueeze(1)
+        hidden += self.pair(features)
+        score = (self.score(hidden.relu_()) + self.direct(features)).squeeze(-1)
+        return torch.cat((score, decision.defer_score[rows, slots].unsqueeze(-1)), -1)
+
+    @torch.no_grad()
+    def _pair_features(
+        self, decision: _Decision, rows: Tensor, slots: Tensor, assigned: Tensor, previous: Tensor
+    ) -> Tensor:
+        """`PAIR_FEATURES` of P tasks and all nodes, ``[P, M, features]``; nothing in it depends on weights."""
+        task = decision.slots[rows, slots]
+        pair = decision.pairs[rows, slots]
+
+        def of_task(name: str) -> Tensor:
+            return task[:, self._slot_index[name]].unsqueeze(-1)
+
+        cores, memory = decision.cores[rows], decision.execution_memory_gb[rows]
+        warmth, home = pair[..., self._pair_index["warmth"]], pair[..., self._pair_index["home"]]
+        scan_share = of_task("scan_share")
+        miss = of_task("estimated_read") * (scan_share + (1.0 - scan_share) * (1.0 - warmth))
+        task_load = (of_task("cores") * SLOT_CORES / cores).clamp_max(LOAD_CAP)
+        task_memory = (of_task("memory") * SLOT_MEMORY_GB / memory).clamp_max(LOAD_CAP)
+        assigned_load = (assigned[..., 0] / cores).clamp_max(LOAD_CAP)
+        assigned_memory = (assigned[..., 1] / memory).clamp_max(LOAD_CAP)
+        load_after = (decision.load[rows] + assigned_load + task_load).clamp_max(LOAD_CAP)
+        memory_after = (decision.memory[rows] + assigned_memory + task_memory).clamp_max(LOAD_CAP)
+        at_previous = previous.unsqueeze(-1) == torch.arange(self.node_count, device=previous.device)
+        columns = (
+            warmth,
+            home,
+            miss,
+            miss * of_task("replica_congestion"),
+            task_load,
+            task_memory,
+            assigned_load,
+            assigned_memory,
+            load_after,
+            (load_after - 1.0).clamp_min(0.0),
+            (load_after - 1.5).clamp_min(0.0),
+            memory_after,
+            (memory_after - 1.0).clamp_min(0.0),
+            at_previous * of_task("same_job"),
+        )
+        return torch.stack(columns, -1)
