@@ -1,0 +1,288 @@
+"""The canonical task table: one row a task that arrives, in Parquet, with its own description inside.
+
+Every published format is mapped to these columns by its reader, and the workload stage starts from them.
+What a trace does not record is null here and declared in the metadata; it is never made up on import.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloudsched_env.traces.errors import TraceFormatError, require
+from cloudsched_env.traces.metadata import TraceMetadata
+
+__all__ = [
+    "METADATA_KEY",
+    "OUTCOMES",
+    "TABLE_VERSION",
+    "TASK_COLUMNS",
+    "Column",
+    "TaskTable",
+    "load_tasks",
+    "write_tasks",
+]
+
+TABLE_VERSION = 1
+METADATA_KEY = b"cloudsched_env.trace"
+VERSION_KEY = b"cloudsched_env.task_table_version"
+ROW_GROUP_ROWS = 262_144
+
+Kind = Literal["float64", "int64", "int32", "int16", "int8", "bool", "string"]
+
+OUTCOMES = ("finished", "evicted", "failed", "killed", "lost", "censored", "never_scheduled")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the task table.
+
+    Attributes:
+        name: its name.
+        kind: type in Parquet.
+        unit: unit of its values; ``"1"`` for pure numbers, ``"name"`` for strings.
+        nullable: whether a null can occur.
+        meaning: what it says about a task.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    nullable: bool
+    meaning: str
+
+
+TASK_COLUMNS = (
+    Column("arrival_s", "float64", "s", False, "first submission, on the clock of the trace; rows are sorted by it"),
+    Column("tenant", "string", "name", True, "user who submitted it"),
+    Column("job", "int64", "id", False, "job it belongs to"),
+    Column("task_index", "int32", "1", False, "its number within the job"),
+    Column("shard_key", "string", "name", True, "logical name of the job: equal names work on equal data"),
+    Column("priority", "int16", "1", False, "priority as published, higher is more important"),
+    Column("scheduling_class", "int8", "1", True, "latency sensitivity as published, 0 (batch) to 3 (serving)"),
+    Column("slo_class", "int8", "1", False, "0 latency-critical, 1 normal, 2 batch"),
+    Column("cpu_cores", "float64", "cores", True, "requested CPU"),
+    Column("mem_gb", "float64", "GB", True, "requested memory"),
+    Column("duration_s", "float64", "s", True, "first execution: from its start to its end, whatever ended it"),
+    Column("duration_censored", "bool", "1", False, "true: no end was seen and duration_s is only a lower bound"),
+    Column("outcome", "string", "name", False, "how the first execution ended: " + ", ".join(OUTCOMES)),
+    Column("attempts", "int32", "1", False, "submissions seen, re-submissions after eviction or failure included"),
+    Column("read_mb", "float64", "MB", True, "bytes read"),
+    Column("write_mb", "float64", "MB", True, "bytes written"),
+)
+
+_NULL_INTEGER = -1
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """A task table in memory.
+
+    Numbers are arrays of the Parquet type with NaN (floats) or -1 (integers) for null. String columns are
+    dictionary-encoded: an int32 array of codes into a sorted tuple of names, -1 for null.
+
+    Attributes:
+        columns: array of each column that was asked for, ``[tasks]`` each.
+        categories: names of each string column that was asked for, in lexicographic order.
+        metadata: where the table comes from.
+    """
+
+    columns: dict[str, NDArray[Any]]
+    categories: dict[str, tuple[str, ...]]
+    metadata: TraceMetadata
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.columns[name]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def names(self, column: str) -> NDArray[np.object_]:
+        """Strings of a string column, ``[tasks]``, None for null."""
+        lookup = np.array([*self.categories[column], None], dtype=object)
+        return lookup[self.columns[column]]
+
+
+def arrow_schema() -> Any:
+    """The task table as a ``pyarrow.Schema``; unit and meaning are in the metadata of each field."""
+    pa = require("pyarrow")
+    types = {"string": pa.string(), "bool": pa.bool_()}
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                types.get(column.kind) or getattr(pa, column.kind)(),
+                nullable=column.nullable,
+                metadata={"unit": column.unit, "meaning": column.meaning},
+            )
+            for column in TASK_COLUMNS
+        ]
+    )
+
+
+def write_tasks(
+    path: str | os.PathLike[str],
+    batches: Iterable[Any],
+    metadata: TraceMetadata,
+    on_rows: Callable[[int], None] | None = None,
+) -> int:
+    """Write a task table; the file appears under its name only when it is complete.
+
+    Args:
+        path: target file; its folder must exist. An existing file is replaced in one step.
+        batches: ``pyarrow.RecordBatch`` with the columns of `TASK_COLUMNS`, in order of arrival.
+        metadata: description that is written into the file.
+        on_rows: called with the number of rows written so far.
+
+    Returns:
+        Number of rows written.
+
+    Raises:
+        TraceFormatError: a batch does not have the columns of the task table.
+        OSError: the file cannot be written.
+    """
+    pa = require("pyarrow")
+    pq = require("pyarrow.parquet")
+    target = Path(path)
+    schema = arrow_schema()
+    description = {METADATA_KEY: metadata.to_json().encode(), VERSION_KEY: str(TABLE_VERSION).encode()}
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    rows = 0
+    try:
+        with open(partial, "wb") as handle:
+            with pq.ParquetWriter(handle, schema.with_metadata(description), compression="zstd") as writer:
+                for group in _regroup(batches, schema, pa):
+                    writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+                    rows += group.num_rows
+                    if on_rows:
+                        on_rows(rows)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+    return rows
+
+
+def _regroup(batches: Iterable[Any], schema: Any, pa: Any) -> Iterable[Any]:
+    """Tables of exactly `ROW_GROUP_ROWS` rows (the last may be shorter): the bytes do not depend on the batches."""
+    waiting = schema.empty_table()
+    for batch in batches:
+        try:
+            table = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+        except (KeyError, pa.ArrowInvalid, ValueError) as error:
+            raise TraceFormatError(
+                f"a reader produced rows that are not a task table ({error})", expected=", ".join(schema.names)
+            ) from error
+        waiting = pa.concat_tables([waiting, table])
+        while waiting.num_rows >= ROW_GROUP_ROWS:
+            yield waiting.slice(0, ROW_GROUP_ROWS).combine_chunks()
+            waiting = waiting.slice(ROW_GROUP_ROWS)
+    if waiting.num_rows:
+        yield waiting.combine_chunks()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable; systems that cannot open a folder do without."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load_tasks(path: str | os.PathLike[str], columns: Iterable[str] | None = None) -> TaskTable:
+    """Load a task table that `cloudsched traces import` wrote.
+
+    Args:
+        path: the Parquet file.
+        columns: names of the columns to load; all by default.
+
+    Raises:
+        TraceFormatError: the file is missing, is not a task table, or has another version.
+        ModuleNotFoundError: pyarrow is not installed (``pip install "cloudsched-env[traces]"``).
+    """
+    pq = require("pyarrow.parquet")
+    wanted = {column.name: column for column in TASK_COLUMNS}
+    names = list(wanted) if columns is None else list(columns)
+    if not names or not set(names) <= set(wanted):
+        unknown = ", ".join(sorted(set(names) - set(wanted))) or "none"
+        raise ValueError(f"columns: expected some of {', '.join(wanted)}; got unknown ones: {unknown}")
+    with _open_parquet(Path(path)) as file:
+        metadata = _check(file, Path(path))
+        strings = [name for name in names if wanted[name].kind == "string"]
+        table = pq.read_table(path, columns=names, read_dictionary=strings, partitioning=None).unify_dictionaries()
+    arrays: dict[str, NDArray[Any]] = {}
+    categories: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        values = table.column(name).combine_chunks()
+        if wanted[name].kind == "string":
+            arrays[name], categories[name] = _codes(values)
+        else:
+            if values.null_count and wanted[name].kind != "float64":
+                values = values.fill_null(_NULL_INTEGER)
+            arrays[name] = np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
+    return TaskTable(arrays, categories, metadata)
+
+
+def _codes(values: Any) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """Codes into sorted names from a dictionary array, so that codes do not depend on the order of rows."""
+    names = np.array(values.dictionary.to_pylist(), dtype=object)
+    used, inverse = np.unique(names.astype(str), return_inverse=True) if len(names) else (names, names)
+    ranks = np.append(inverse, _NULL_INTEGER).astype(np.int32)
+    codes = values.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
+    return ranks[codes], tuple(str(name) for name in used)
+
+
+def _open_parquet(path: Path) -> Any:
+    pa = require("pyarrow")
+    pq = require("pyarrow.parquet")
+    remedy = "import a trace first: cloudsched traces import google2011 DIR -o FILE"
+    if not path.is_file():
+        raise TraceFormatError("no such file", file=path, expected="a task table (Parquet)", remedy=remedy)
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TraceFormatError(
+            f"not a readable Parquet file ({str(error).splitlines()[0]})",
+            file=path,
+            expected="a task table (Parquet)",
+            remedy=remedy,
+        ) from error
+
+
+def _check(file: Any, path: Path) -> TraceMetadata:
+    """Compare version, columns and types with this module before any row is used."""
+    written = file.schema_arrow
+    description = written.metadata or {}
+    again = "import the trace again: cloudsched traces import google2011 DIR -o FILE"
+    if METADATA_KEY not in description:
+        raise TraceFormatError(
+            "a Parquet file, but not a task table: it has no cloudsched_env.trace metadata", file=path, remedy=again
+        )
+    version = description.get(VERSION_KEY, b"").decode()
+    if version != str(TABLE_VERSION):
+        raise TraceFormatError(
+            f"task table of version {version or 'unknown'}",
+            file=path,
+            expected=f"version {TABLE_VERSION}",
+            remedy=again,
+        )
+    for field in arrow_schema():
+        index = written.get_field_index(field.name)
+        found = "missing" if index < 0 else str(written.field(index).type)
+        if found != str(field.type):
+            raise TraceFormatError(
+                f"the column is {found}", file=path, column=field.name, expected=str(field.type), remedy=again
+            )
+    return TraceMetadata.from_json(description[METADATA_KEY].decode())
