@@ -1,0 +1,269 @@
+"""What the agents of the oracle see: each field of `cloudsched_env/roles` by its name, in plain Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cloudsched_env.roles import compute, scheduler, storage
+from cloudsched_env.roles import state as global_state
+from cloudsched_env.roles.layout import Field
+from tests.oracle_parts import ratio
+from tests.oracle_rewards import tenant_share
+
+if TYPE_CHECKING:
+    from tests.oracle import OracleCluster
+
+AGE_SCALE_S = 10
+
+
+def row(fields: tuple[Field, ...], values: dict[str, float]) -> list[float]:
+    """Values in the order of the fields, clipped to their range; every field needs a value and no other has one."""
+    assert values.keys() == {entry.name for entry in fields}, values.keys() ^ {entry.name for entry in fields}
+    return [max(entry.low, min(entry.high, float(values[entry.name]))) for entry in fields]
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def snapshot(cluster: OracleCluster) -> dict[str, Any]:
+    """What every node publishes, and the summary of storage nodes."""
+    computes = []
+    for n, node in enumerate(cluster.compute):
+        tasks = cluster.on_node(n)
+        computes.append(
+            {
+                "alive": node.alive,
+                "running_cores": sum(task.cores for task in tasks),
+                "running_memory": sum(task.memory for task in tasks),
+                "queued_cores": sum(task.cores for task in node.queue),
+                "queued_memory": sum(task.memory for task in node.queue),
+                "execution_memory": node.execution_memory,
+                "efficiency": node.efficiency,
+                "io_wait": node.io_wait,
+                "warmth": [min(1.0, a / h) for a, h in zip(node.valid, cluster.hot_set, strict=True)],
+            }
+        )
+    stores = [
+        {
+            "alive": node.alive,
+            "debt": node.debt / cluster.soft,
+            "stream_factor": node.stream_factor,
+            "write_factor": node.write_factor,
+            "read_rate": node.read_rate,
+        }
+        for node in cluster.storage
+    ]
+    summary = {
+        "debt": mean([store["debt"] for store in stores]),
+        "read_rate": mean([node.read_rate for node in cluster.storage]),
+        "write_rate": mean([node.write_rate for node in cluster.storage]),
+        "stream_factor": mean([node.stream_factor for node in cluster.storage]),
+    }
+    return {"compute": computes, "storage": stores, "summary": summary}
+
+
+def age(cluster: OracleCluster, stamp: int) -> float:
+    return (cluster.k - stamp) * cluster.dt / AGE_SCALE_S
+
+
+def compute_row(cluster: OracleCluster, n: int) -> list[float]:
+    node, tasks = cluster.compute[n], cluster.on_node(n)
+    config, storage_config = cluster.scenario.compute, cluster.scenario.storage
+    memory = sum(task.memory for task in tasks)
+    stamp, summary = node.summary
+    return row(
+        compute.FIELDS,
+        {
+            "alive": node.alive,
+            "running_cores_load": sum(task.cores for task in tasks) / node.cores,
+            "queued_cores_load": sum(task.cores for task in node.queue) / node.cores,
+            "running_memory_load": memory / node.memory,
+            "queued_memory_load": sum(task.memory for task in node.queue) / node.memory,
+            "queue_length": len(node.queue) / 16,
+            "execution_memory_pressure": memory / node.execution_memory,
+            "cache_fraction": node.cache_fraction,
+            "cache_target": config.cache_fractions[node.cache_level],
+            "memory_overcommit": config.memory_overcommit[node.admission_level],
+            "cache_fill": ratio(node.occupied, node.cache_mb),
+            "hit_ratio": ratio(node.hit_decayed, node.cacheable_decayed),
+            "read_rate": node.read_mb / cluster.dt / storage_config.read_stream_mb_per_s,
+            "processor_share": node.processor_share,
+            "efficiency": node.efficiency,
+            "io_wait": node.io_wait,
+            "cores": node.cores / max(other.cores for other in cluster.compute),
+            "memory": node.memory / max(other.memory for other in cluster.compute),
+            "storage_stream_factor": summary["stream_factor"],
+            "storage_debt": summary["debt"],
+            "storage_read_rate": summary["read_rate"],
+            "storage_write_rate": summary["write_rate"],
+            "telemetry_age": age(cluster, stamp),
+        },
+    )
+
+
+def storage_row(cluster: OracleCluster, r: int) -> list[float]:
+    node, config = cluster.storage[r], cluster.scenario.storage
+    stamp, summary = node.summary
+    return row(
+        storage.FIELDS,
+        {
+            "alive": node.alive,
+            "debt": node.debt / cluster.soft,
+            "read_rate": node.read_rate,
+            "write_rate": node.write_rate,
+            "stream_factor": node.stream_factor,
+            "write_factor": node.write_factor,
+            "served_share": node.served_share,
+            "apply_lag": node.lag / config.bandwidth_mb_per_s,
+            "background_share": config.background_shares[node.background_level],
+            "serve_weight": config.serve_weights[node.serve_level],
+            "mean_debt": summary["debt"],
+            "mean_read_rate": summary["read_rate"],
+            "mean_write_rate": summary["write_rate"],
+            "mean_stream_factor": summary["stream_factor"],
+            "telemetry_age": age(cluster, stamp),
+        },
+    )
+
+
+def queue_row(cluster: OracleCluster, s: int) -> list[float]:
+    agent, window = cluster.schedulers[s], cluster.scenario.scheduling.window_slots
+    known = [content for _, content in agent.compute_view]
+    cores = [node.cores for node in cluster.compute]
+    return row(
+        scheduler.QUEUE_FIELDS,
+        {
+            "queue_length": len(agent.fifo) / window,
+            "oldest_age": (cluster.time - agent.fifo[0].arrival) / 10 if agent.fifo else 0.0,
+            "queued_cores": sum(task.cores for task in agent.fifo) / cluster.cores,
+            "arrival_rate": agent.arrival_rate / window,
+            "mean_running_load": mean([view["running_cores"] / c for view, c in zip(known, cores, strict=True)]),
+            "mean_queued_load": mean([view["queued_cores"] / c for view, c in zip(known, cores, strict=True)]),
+            "mean_in_flight_load": mean([agent.in_flight(n)[0] / c for n, c in enumerate(cores)]),
+        },
+    )
+
+
+def slot_rows(cluster: OracleCluster, s: int) -> list[float]:
+    agent, rows = cluster.schedulers[s], []
+    for j in range(cluster.scenario.scheduling.window_slots):
+        if j >= len(agent.fifo):
+            rows += [0.0] * len(scheduler.SLOT_FIELDS)
+            continue
+        task = agent.fifo[j]
+        waited = cluster.time - task.arrival
+        factors = [agent.storage_view[r][1]["stream_factor"] for r in cluster.replicas[task.shard]]
+        rows += row(
+            scheduler.SLOT_FIELDS,
+            {
+                "present": 1,
+                "cores": task.cores / 4,
+                "memory": task.memory / 8,
+                "estimated_time": task.estimated_time / 10,
+                "estimated_read": task.estimated_read / 4000,
+                "scan_share": ratio(task.scan, task.cacheable + task.scan),
+                "write": task.write / 1000,
+                "age": waited / 10,
+                "slack": (task.deadline - waited - task.estimated_time) / 10,
+                "slo_class": task.slo_class / 2,
+                "tenant_share": tenant_share(cluster, task.tenant),
+                "same_job": j > 0 and agent.fifo[j - 1].job == task.job,
+                "replica_congestion": 1 - mean(factors),
+            },
+        )
+    return rows
+
+
+def node_rows(cluster: OracleCluster, s: int) -> list[float]:
+    agent, rows = cluster.schedulers[s], []
+    largest_cores = max(node.cores for node in cluster.compute)
+    largest_memory = max(node.memory for node in cluster.compute)
+    for n, node in enumerate(cluster.compute):
+        stamp, view = agent.compute_view[n]
+        cores, memory = agent.in_flight(n)
+        rows += row(
+            scheduler.NODE_FIELDS,
+            {
+                "alive": view["alive"],
+                "running_cores_load": view["running_cores"] / node.cores,
+                "queued_cores_load": view["queued_cores"] / node.cores,
+                "in_flight_cores_load": cores / node.cores,
+                "running_memory_pressure": view["running_memory"] / view["execution_memory"],
+                "queued_memory_pressure": view["queued_memory"] / view["execution_memory"],
+                "in_flight_memory_pressure": memory / view["execution_memory"],
+                "efficiency": view["efficiency"],
+                "io_wait": view["io_wait"],
+                "cores": node.cores / largest_cores,
+                "memory": node.memory / largest_memory,
+                "execution_memory": view["execution_memory"] / largest_memory,
+                "telemetry_age": age(cluster, stamp),
+            },
+        )
+    return rows
+
+
+def scheduler_row(cluster: OracleCluster, s: int) -> list[float]:
+    agent = cluster.schedulers[s]
+    stores: list[float] = []
+    for stamp, view in agent.storage_view:
+        stores += row(scheduler.STORAGE_FIELDS, {**view, "telemetry_age": age(cluster, stamp)})
+    pairs: list[float] = []
+    for j in range(cluster.scenario.scheduling.window_slots):
+        for n in range(len(cluster.compute)):
+            values = {"warmth": 0.0, "home": 0.0}
+            if j < len(agent.fifo):
+                shard = agent.fifo[j].shard
+                values = {"warmth": agent.compute_view[n][1]["warmth"][shard], "home": n in cluster.homes[shard]}
+            pairs += row(scheduler.PAIR_FIELDS, values)
+    return queue_row(cluster, s) + slot_rows(cluster, s) + node_rows(cluster, s) + stores + pairs
+
+
+def observations(cluster: OracleCluster) -> dict[str, list[list[float]]]:
+    return {
+        "compute": [compute_row(cluster, n) for n in range(len(cluster.compute))],
+        "storage": [storage_row(cluster, r) for r in range(len(cluster.storage))],
+        "scheduler": [scheduler_row(cluster, s) for s in range(len(cluster.schedulers))],
+    }
+
+
+def state(cluster: OracleCluster) -> list[float]:
+    values: list[float] = []
+    for n in range(len(cluster.compute)):
+        values += compute_row(cluster, n)
+    for r in range(len(cluster.storage)):
+        values += storage_row(cluster, r)
+    for s in range(len(cluster.schedulers)):
+        values += queue_row(cluster, s)
+    return values + row(
+        global_state.CLUSTER_FIELDS,
+        {
+            "elapsed": cluster.k / cluster.scenario.time.horizon_steps,
+            "useful_utilisation": cluster.terms["useful"],
+            "goodput": cluster.terms["goodput"],
+            "latency_term": cluster.terms["latency"],
+            "fairness_term": cluster.terms["fairness"],
+            "waiting_tasks": cluster.waiting / 100,
+            "running_tasks": len(cluster.running) / 100,
+        },
+    )
+
+
+def masks(cluster: OracleCluster) -> dict[str, list[list[int]]]:
+    """1 for each allowed level: the levels of the sub-actions of an agent follow one another."""
+    levels: dict[str, list[list[int]]] = {"compute": [], "storage": [], "scheduler": []}
+    for role, nodes, names, counts in (
+        ("compute", cluster.compute, ("cache_level", "admission_level"), compute.action_levels(cluster.scenario)),
+        ("storage", cluster.storage, ("background_level", "serve_level"), storage.action_levels(cluster.scenario)),
+    ):
+        for node in nodes:
+            mask = []
+            for name, count in zip(names, counts, strict=True):
+                mask += [int(node.alive or level == getattr(node, name)) for level in range(count)]
+            levels[role].append(mask)
+    for agent in cluster.schedulers:
+        mask = []
+        for j in range(cluster.scenario.scheduling.window_slots):
+            mask += [int(j < len(agent.fifo) and view["alive"]) for _, view in agent.compute_view] + [1]
+        levels["scheduler"].append(mask)
+    return levels

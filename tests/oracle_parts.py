@@ -1,0 +1,122 @@
+"""What the oracle is made of: tasks, nodes and schedulers, with the symbols of `docs/simulator.md`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def clip(value: float, low: float, high: float) -> float:
+    return max(low, min(high, value))
+
+
+def ratio(part: float, whole: float) -> float:
+    """Part of the whole, 0 of nothing."""
+    return part / whole if whole > 0 else 0.0
+
+
+@dataclass
+class Task:
+    """One task: its row of the episode, where it is, and its numbers of the current step."""
+
+    index: int
+    arrival: float
+    cores: float
+    base_time: float
+    memory: float
+    cacheable: float
+    scan: float
+    write: float
+    deadline: float
+    estimated_time: float
+    estimated_read: float
+    shard: int
+    tenant: int
+    job: int
+    slo_class: int
+    place: str = "future"
+    where: int = -1
+    ready: float = math.nan
+    start: float = math.nan
+    finish: float = math.nan
+    remaining: float = 1.0
+    seconds: float = 0.0  # a_i
+    warmth: float = 0.0  # w
+    miss: float = 0.0  # miss_i
+    duration: float = 0.0  # T_i
+    share: float = 0.0  # psi_i
+    wanted: float = 0.0  # delta_i
+    gate: float = 0.0  # f_i
+    advance: float = 0.0
+
+    @property
+    def work(self) -> float:
+        return self.cores * self.base_time
+
+
+@dataclass
+class ComputeNode:
+    cores: float
+    memory: float
+    cache_level: int
+    admission_level: int
+    cache_fraction: float
+    valid: list[float]  # A_nm, MB for each shard
+    occupied: float = 0.0
+    alive: bool = True
+    queue: list[Task] = field(default_factory=list)
+    processor_share: float = 1.0  # c_n of the sharing step
+    efficiency: float = 1.0  # e_n
+    io_wait: float = 0.0
+    share_sum: float = 0.0  # sum of psi
+    busy: float = 0.0  # core-seconds in use in the last step
+    useful: float = 0.0  # core-seconds of useful work in the last step
+    read_mb: float = 0.0
+    hit_decayed: float = 0.0
+    cacheable_decayed: float = 0.0
+    summary: tuple[int, dict[str, float]] = (0, {})
+
+    @property
+    def execution_memory(self) -> float:
+        return (1 - self.cache_fraction) * self.memory
+
+    @property
+    def cache_mb(self) -> float:
+        return 1000 * self.cache_fraction * self.memory
+
+
+@dataclass
+class StorageNode:
+    background_level: int
+    serve_level: int
+    debt: float
+    write_factor: float = 1.0  # sigma_r
+    stream_factor: float = 1.0  # g_r
+    lag: float = 0.0
+    alive: bool = True
+    amplification: float = 1.0  # RA_r
+    demand: float = 0.0
+    capacity: float = 0.0
+    served_share: float = 1.0  # h_r
+    reads: float = 0.0
+    writes: float = 0.0
+    served: float = 0.0
+    read_rate: float = 0.0
+    write_rate: float = 0.0
+    summary: tuple[int, dict[str, float]] = (0, {})
+
+
+@dataclass
+class Scheduler:
+    fifo: list[Task] = field(default_factory=list)
+    sent: list[tuple[int, int, float, float]] = field(default_factory=list)  # step, node, cores, memory
+    arrival_rate: float = 0.0
+    compute_view: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # stamp and snapshot of each node
+    storage_view: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+
+    def in_flight(self, node: int) -> tuple[float, float]:
+        """Cores and memory sent to the node that the view held of it cannot show yet."""
+        stamp = self.compute_view[node][0]
+        recent = [(cores, memory) for step, n, cores, memory in self.sent if n == node and step >= stamp]
+        return sum(cores for cores, _ in recent), sum(memory for _, memory in recent)

@@ -1,0 +1,67 @@
+"""Rewards of the oracle: the section of that name in `docs/simulator.md`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.oracle import OracleCluster
+
+
+def latency_term(cluster: OracleCluster) -> float:
+    if not cluster.tasks:
+        return 1.0
+    rate = len(cluster.tasks) / cluster.scenario.duration_s
+    return 1 / (1 + cluster.waiting / (rate * cluster.scenario.reward.latency_scale_s))
+
+
+def tenant_share(cluster: OracleCluster, g: int) -> float:
+    return min(1.0, cluster.served[g] / cluster.arrived[g]) if cluster.arrived[g] >= 1e-9 else 1.0
+
+
+def fairness_term(cluster: OracleCluster) -> float:
+    shares = [tenant_share(cluster, g) for g in range(len(cluster.arrived)) if cluster.arrived[g] >= 1e-9]
+    squares = sum(x * x for x in shares)
+    return sum(shares) ** 2 / (len(shares) * squares) if squares > 0 else 1.0
+
+
+def settle(cluster: OracleCluster) -> None:
+    """Item 15: rewards of the step, and the totals that go with them."""
+    reward = cluster.scenario.reward
+    capacity = cluster.cores * cluster.dt
+    useful = sum(node.useful for node in cluster.compute) / capacity
+    goodput = min(2.0, sum(cluster.on_time) / capacity)
+    cluster.terms = {
+        "useful": useful,
+        "goodput": goodput,
+        "latency": latency_term(cluster),
+        "fairness": fairness_term(cluster),
+    }
+    cluster.team_reward = sum(getattr(reward, f"{name}_weight") * term for name, term in cluster.terms.items())
+    schedulers = []
+    for s, scheduler in enumerate(cluster.schedulers):
+        own = sum(work for g, work in enumerate(cluster.on_time) if cluster.tenant_scheduler[g] == s)
+        bonus = reward.scheduler_goodput_weight * min(2.0, own / capacity) * len(cluster.schedulers)
+        schedulers.append(bonus - min(1.0, len(scheduler.fifo) / 16))
+    cluster.local_rewards = {
+        "compute": [
+            min(1.0, node.busy / cluster.dt / node.cores) - 0.5 * min(1.0, len(node.queue) / 4) if node.alive else 0.0
+            for node in cluster.compute
+        ],
+        "storage": [
+            0.5 * min(node.stream_factor, node.served_share) + 0.5 * (1 - min(1.0, node.debt / cluster.soft))
+            if node.alive
+            else 0.0
+            for node in cluster.storage
+        ],
+        "scheduler": schedulers,
+    }
+    usage = [node.useful / (node.cores * cluster.dt) for node in cluster.compute]
+    mean = sum(usage) / len(usage)
+    cluster.count("steps", 1)
+    cluster.count("team_reward", cluster.team_reward)
+    for name, term in cluster.terms.items():
+        cluster.count(f"{name}_term", term)
+    cluster.count("usage_deviation", math.sqrt(sum((u - mean) ** 2 for u in usage) / len(usage)))
+    cluster.count("waiting_tasks", cluster.waiting)

@@ -1,0 +1,148 @@
+"""The compiled kernel against the slow reference implementation: every number, every step.
+
+Both are written from `docs/simulator.md`; a difference means that one of them, or the page, is wrong.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cloudsched_env.roles.layout import Layout
+from cloudsched_env.scenario import Scenario, load_scenario
+from cloudsched_env.sim.result import TOTALS, EpisodeResult
+from cloudsched_env.vector import CloudSchedVectorEnv
+from cloudsched_env.workload.episode import Episode
+from tests.oracle import OracleCluster
+from tests.simulator.actions import random_actions, random_masked_actions
+from tests.simulator.episodes import simple_episode
+
+OUTPUT_TOLERANCE = 1e-5  # float32 outputs
+TIME_TOLERANCE_S = 1e-9
+TOTALS_TOLERANCE = 1e-9  # relative
+
+
+def assert_same_numbers(what: str, names: list[str], kernel: NDArray[Any], oracle: list[float]) -> None:
+    expected = np.array(oracle, dtype=np.float64)
+    assert kernel.shape == expected.shape, f"{what}: kernel has shape {kernel.shape}, oracle {expected.shape}"
+    wrong = np.flatnonzero(~(np.abs(kernel.astype(np.float64) - expected) <= OUTPUT_TOLERANCE))
+    listed = [f"{names[i]}: kernel {kernel[i]:.9g}, oracle {expected[i]:.9g}" for i in wrong[:8]]
+    assert not len(wrong), f"{what}: {len(wrong)} numbers differ, first " + "; ".join(listed)
+
+
+def assert_same_outputs(env: CloudSchedVectorEnv, b: int, oracle: OracleCluster) -> None:
+    """Everything that the array face shows of cluster b."""
+    where = f"cluster {b} after step {oracle.k}"
+    for role, rows in oracle.masks().items():
+        np.testing.assert_array_equal(env.masks[role][b], rows, err_msg=f"{where}: mask of {role}")
+    for role, observed in oracle.observations().items():
+        names = env.layouts[role].names()
+        for agent, row in enumerate(observed):
+            assert_same_numbers(f"{where}: {role}_{agent}", names, env.observations[role][b, agent], row)
+    assert_same_numbers(f"{where}: state", env.state_layout.names(), env.state[b], oracle.state())
+    if oracle.k > 0:
+        assert_same_numbers(f"{where}: reward", ["team"], env.team_reward[b : b + 1], [oracle.team_reward])
+        for role, rewards in oracle.local_rewards.items():
+            names = [f"{role}_{agent}" for agent in range(len(rewards))]
+            assert_same_numbers(f"{where}: local reward", names, env.local_rewards[role][b], rewards)
+
+
+def assert_same_record(result: EpisodeResult, oracle: OracleCluster) -> None:
+    """The raw record from which metrics are computed."""
+    for name, kernel in (("start", result.start_s), ("finish", result.finish_s)):
+        times = [getattr(task, name) for task in oracle.tasks]
+        np.testing.assert_allclose(kernel, times, rtol=0, atol=TIME_TOLERANCE_S, err_msg=name)
+    assert tuple(result.totals) == TOTALS
+    for name, total in oracle.totals.items():
+        assert result.totals[name] == pytest.approx(total, rel=TOTALS_TOLERANCE, abs=1e-9), name
+    np.testing.assert_allclose(result.tenant_served_core_s, oracle.tenant_served, rtol=TOTALS_TOLERANCE, atol=1e-9)
+    np.testing.assert_allclose(result.tenant_arrived_core_s, oracle.tenant_arrived, rtol=TOTALS_TOLERANCE, atol=1e-9)
+
+
+def assert_agreement(scenario: Scenario, episodes: list[Episode], *, masked: bool, steps: int) -> list[OracleCluster]:
+    """Step kernel and oracle side by side with the same random actions; the batch holds one cluster per episode."""
+    env = CloudSchedVectorEnv(scenario, num_envs=len(episodes))
+    env.reset(seeds=0, episodes=episodes)
+    oracles = [OracleCluster(scenario, episode) for episode in episodes]
+    rngs = [np.random.default_rng([7, b]) for b in range(len(episodes))]
+    for b, oracle in enumerate(oracles):
+        assert_same_outputs(env, b, oracle)
+    for step in range(steps):
+        chosen = [
+            random_masked_actions(scenario, oracle.masks(), rng) if masked else random_actions(scenario, rng)
+            for oracle, rng in zip(oracles, rngs, strict=True)
+        ]
+        done = env.step({role: np.array([actions[role] for actions in chosen]) for role in env.roles})
+        assert done is (step + 1 == scenario.time.horizon_steps)
+        for b, (oracle, actions) in enumerate(zip(oracles, chosen, strict=True)):
+            oracle.step(actions)
+            assert_same_outputs(env, b, oracle)
+    for result, oracle in zip(env.results(), oracles, strict=True):
+        assert_same_record(result, oracle)
+        oracle.check_invariants()
+    return oracles
+
+
+def drawn_episodes(scenario: Scenario, count: int, tasks: int) -> list[Episode]:
+    return [simple_episode(scenario, np.random.default_rng([11, seed]), tasks) for seed in range(count)]
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_whole_tiny_episodes_agree(masked: bool) -> None:
+    scenario = load_scenario("tiny-v0")
+    oracles = assert_agreement(scenario, drawn_episodes(scenario, 6, 60), masked=masked, steps=110)
+    # The comparison means something only if much happened.
+    assert all(len(oracle.finished) >= 10 for oracle in oracles)
+    assert all((oracle.totals["invalid_actions"] == 0) == masked for oracle in oracles)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"compute.spill_enabled": False},
+        {"compute.contention_enabled": False},
+        {"cache.enabled": False},
+        {"cache.invalidation_enabled": False},
+        {"storage.sharing_enabled": False},
+        {"storage.quorum_enabled": False},
+        {"compaction.enabled": False},
+        {"telemetry.delay_steps": 0, "telemetry.publish_every_steps": 1},
+        {"telemetry.delay_steps": 7, "telemetry.publish_every_steps": 3},
+        {"telemetry.loss_probability": 1.0},
+        {"scheduling.dispatch_delay_s": 0.0},
+        {"storage.bandwidth_mb_per_s": 120.0},
+        {"cluster.schedulers": 2, "cluster.storage_nodes": 4, "workload.replicas": 3, "workload.home_nodes": 2},
+        {"time.warmup_steps": 0, "time.step_s": 0.25},
+    ],
+    ids=lambda changes: ",".join(f"{name}={value}" for name, value in changes.items()),
+)
+def test_every_switch_and_its_kind_agree(changes: dict[str, Any]) -> None:
+    scenario = load_scenario("tiny-v0", changes)
+    assert_agreement(scenario, drawn_episodes(scenario, 2, 60), masked=False, steps=110)
+
+
+def test_crowded_paper_cluster_agrees() -> None:
+    scenario = load_scenario("paper-v0", {"time.horizon_steps": 150})
+    (oracle,) = assert_agreement(scenario, drawn_episodes(scenario, 1, 700), masked=True, steps=150)
+    assert len(oracle.finished) > 50
+    assert len(oracle.running) > 50
+
+
+def test_sampled_paper_episode_agrees() -> None:
+    scenario = load_scenario("paper-v0")
+    sampler = CloudSchedVectorEnv(scenario)
+    sampler.reset(seeds=3)
+    (result,) = sampler.results()
+    (oracle,) = assert_agreement(scenario, [result.episode], masked=True, steps=150)
+    assert len(oracle.finished) > 50
+
+
+def test_layout_sizes_are_those_of_the_outputs() -> None:
+    env = CloudSchedVectorEnv("tiny-v0", num_envs=2)
+    env.reset(seeds=0)
+    shown: dict[str, tuple[Layout, int]] = {
+        role: (env.layouts[role], env.observations[role].shape[-1]) for role in env.roles
+    }
+    shown["state"] = (env.state_layout, env.state.shape[-1])
+    assert all(layout.size == size for layout, size in shown.values())
