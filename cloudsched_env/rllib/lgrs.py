@@ -23,8 +23,8 @@ of a terminal state must be 0); Adamczyk et al. 2025, arXiv 2501.00989 (a learne
 
 Three rules follow. V_φ is trained on the team return and never on r̂: the self-referential iteration need not converge
 (for ``literal`` its Bellman operator is known to contract only if 1 - λ < (1 - gamma) / 2). Values passed in come from
-a lagged copy, without gradient, the same copy for s and s'. And V_φ(s') counts as 0 after a true termination, but is the
-value of the final state when time ran out.
+a lagged copy, without gradient, the same copy for s and s'. And V_φ(s') counts as 0 after a true termination, but is
+the value of the final state when time ran out.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class LGRSConfig:
         mode: what R_g is.
         weight: λ in [0, 1], the share of the local reward.
         gamma: discount; the same as the learner's, or ``pbrs`` is no longer policy-invariant.
-        normalise: scale R_g to the running standard deviation of the role's local rewards, so that λ means the same for
-            all roles and values of 1/(1 - gamma) times a reward do not swamp it. Only scaled, never centred: subtracting
+        normalise: scale R_g to the running standard deviation of the role's local rewards, so that λ means the
+            same for all roles and values of 1/(1 - gamma) times a reward do not swamp it. Only scaled, never centred: subtracting
             a mean would pay for living longer or shorter.
         decay: of the running standard deviations, per update.
     """

@@ -80,7 +80,7 @@ def vtrace(
         rewards: r_t.
         values: V(x_t), in the unit of the rewards (denormalised).
         next_values: V(x_{t+1}), the state after the step; where the step was truncated, the value of the final state
-            and not of the next episode's first one. After the last row the trajectory may go on: it is bootstrapped too.
+            and not of the next episode's first one. The last row is bootstrapped likewise.
         terminated: the step ended the episode for good: its next value counts as 0.
         truncated: the step ended the episode by time: its next value is bootstrapped, nothing flows across.
         gamma: discount in [0, 1].

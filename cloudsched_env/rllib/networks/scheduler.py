@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cloudsched_env.rllib.networks.base import RolePolicy
 from cloudsched_env.rllib.networks.config import NetworkConfig
 from cloudsched_env.rllib.networks.layers import block, entropy, linear, masked_log_softmax, sample
-from cloudsched_env.rllib.networks.base import RolePolicy
+from cloudsched_env.rllib.networks.pointer_score import pointer_score
 from cloudsched_env.roles import scheduler
 from cloudsched_env.roles.layout import Layout
 from cloudsched_env.scenario import Scenario
@@ -266,11 +267,15 @@ class SchedulerPolicy(RolePolicy):
             previous: the choice in the slot before, ``[P]``.
         """
         features = self._pair_features(decision, rows, slots, assigned, previous)
-        # One buffer of [P, M, H], updated in place: this is where time goes.
-        hidden = decision.node_part.index_select(0, rows)
-        hidden += decision.task_part[rows, slots].unsqueeze(1)
-        hidden += self.pair(features)
-        score = (self.score(hidden.relu_()) + self.direct(features)).squeeze(-1)
+        score = pointer_score(
+            decision.node_part,
+            rows,
+            decision.task_part[rows, slots],
+            features,
+            self.pair.weight,
+            self.score.weight.squeeze(0),
+        )
+        score = score + self.direct(features).squeeze(-1)
         return torch.cat((score, decision.defer_score[rows, slots].unsqueeze(-1)), -1)
 
     @torch.no_grad()
