@@ -50,8 +50,8 @@ class LGRSConfig:
         weight: λ in [0, 1], the share of the local reward.
         gamma: discount; the same as the learner's, or ``pbrs`` is no longer policy-invariant.
         normalise: scale R_g to the running standard deviation of the role's local rewards, so that λ means the
-            same for all roles and values of 1/(1 - gamma) times a reward do not swamp it. Only scaled, never centred: subtracting
-            a mean would pay for living longer or shorter.
+            same for all roles and values of 1/(1 - gamma) times a reward do not swamp it.
+            Only scaled, never centred: subtracting a mean would pay for living longer or shorter.
         decay: of the running standard deviations, per update.
     """
 

@@ -1,0 +1,116 @@
+"""A trained policy as an agent: numpy in, numpy out, evaluated by the same command as a heuristic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cloudsched_env.agents.protocol import Actions, ClusterInfo, Masks, Observations
+from cloudsched_env.rllib.networks.attention import RoleAttention
+from cloudsched_env.rllib.networks.base import RolePolicy
+from cloudsched_env.rllib.networks.build import ATTENTION, ROLES
+from cloudsched_env.rllib.networks.channel import SummaryChannel
+from cloudsched_env.rllib.networks.checkpoint import load_policy
+from cloudsched_env.rllib.networks.config import NetworkConfig
+
+__all__ = ["TrainedAgent"]
+
+
+class TrainedAgent:
+    """Acts with trained networks; implements `cloudsched_env.agents.protocol.Agent`.
+
+    With execution ``none`` each agent acts on its own observation only. With ``role_summary`` it also holds one summary
+    per role, delivered by a `SummaryChannel` as late and as lossy as the cluster's telemetry. With ``full`` it sees
+    fresh summaries: a reference that no decentralised cluster can reach.
+
+    Args:
+        folder: what `save_policy` wrote. The networks are built for the cluster that `reset` is given, which may be of
+            another size than the one they were trained on.
+        deterministic: take each sub-action's most probable choice instead of drawing one.
+        name: for results; by default the algorithm in the policy's metadata, or the folder's name.
+
+    Attributes:
+        name: see above.
+        execution: ``none``, ``role_summary`` or ``full``.
+        config: of the networks.
+        metadata: of the policy.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, deterministic: bool = False, name: str | None = None) -> None:
+        loaded = load_policy(folder)
+        self.folder = os.fspath(folder)
+        self.deterministic = deterministic
+        self.config: NetworkConfig = loaded.config
+        self.metadata: dict[str, Any] = loaded.metadata
+        self.execution: str = loaded.config.execution
+        fallback = os.path.basename(os.path.normpath(self.folder))
+        self.name: str = name or str(loaded.metadata.get("algorithm", fallback))
+        self._use(loaded.networks)
+        self._scenario = loaded.scenario
+        self._channel: SummaryChannel | None = None
+        self._generator: torch.Generator | None = None
+
+    def reset(self, info: ClusterInfo, batch_size: int, seed: int) -> None:
+        """See the protocol.
+
+        Raises:
+            ValueError: if the cluster's roles observe or choose other things than the policy was trained with.
+        """
+        if info.scenario != self._scenario:
+            self._use(load_policy(self.folder, info.scenario).networks)
+            self._scenario = info.scenario
+        self._generator = torch.Generator().manual_seed(seed)
+        self._channel = None
+        if self.execution == "role_summary":
+            self._channel = SummaryChannel(info.scenario)
+            # A generator of its own: what is lost does not depend on how many actions were drawn.
+            losses = np.random.SeedSequence((seed, 1)).generate_state(1, np.uint64)[0]
+            self._channel.reset(batch_size, torch.Generator().manual_seed(int(losses) >> 1))
+
+    @torch.inference_mode()
+    def act(self, observations: Observations, masks: Masks) -> Actions:
+        """See the protocol.
+
+        Raises:
+            RuntimeError: before the first `reset`.
+        """
+        if self._generator is None:
+            raise RuntimeError(f"agent {self.name!r} was asked to act before reset(info, batch_size, seed)")
+        seen = {role: torch.from_numpy(np.ascontiguousarray(observations[role])) for role in ROLES}
+        embeddings = {role: self._policies[role].encode(seen[role]) for role in ROLES}
+        contexts = self._contexts(embeddings)
+        actions: Actions = {}
+        for role in ROLES:
+            chosen, _ = self._policies[role].act(
+                seen[role],
+                torch.from_numpy(np.ascontiguousarray(masks[role])),
+                contexts.get(role),
+                deterministic=self.deterministic,
+                generator=self._generator,
+                embeddings=embeddings[role],
+            )
+            actions[role] = chosen.numpy()
+        return actions
+
+    def _contexts(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if self._attention is None:
+            return {}
+        summaries = self._attention.summaries(embeddings)
+        if self._channel is None:
+            return self._attention.contexts(embeddings, summaries).contexts
+        return self._attention.contexts(embeddings, self._channel.exchange(summaries)).contexts
+
+    def _use(self, networks: Mapping[str, nn.Module]) -> None:
+        self._policies: dict[str, RolePolicy] = {}
+        for role in ROLES:
+            policy = networks[role]
+            assert isinstance(policy, RolePolicy)
+            self._policies[role] = policy
+        attention = networks.get(ATTENTION)
+        assert attention is None or isinstance(attention, RoleAttention)
+        self._attention = attention
