@@ -110,10 +110,14 @@ def test_admission_is_first_in_first_out_and_respects_memory() -> None:
     assert [task.start for task in cluster.tasks[1:]] == pytest.approx([0.4, 0.4], abs=1e-12)
 
 
-@pytest.mark.parametrize(("cores", "places"), [(2.0, ["running"] * 2), (2.0001, ["running", "queue"])])
-def test_admission_takes_a_task_that_fits_exactly_and_none_beyond(cores: float, places: list[str]) -> None:
+@pytest.mark.parametrize("column", ["cores", "memory_gb"])
+@pytest.mark.parametrize(("excess", "places"), [(0.0, ["running"] * 2), (1e-4, ["running", "queue"])])
+def test_admission_takes_a_task_that_fits_exactly_and_none_beyond(
+    column: str, excess: float, places: list[str]
+) -> None:
     scenario = tiny(compute__core_overcommit=(1.0, 1.0, 1.0, 1.0))
-    cluster = cluster_of(scenario, [{"cores": 2.0}, {"cores": cores}])
+    limit = {"cores": 4.0, "memory_gb": 0.55 * 8.0}[column]
+    cluster = cluster_of(scenario, [{column: limit / 2}, {column: limit / 2 + excess}])
     cluster.step(placing(scenario, [1, 1]))
     assert [task.place for task in cluster.tasks] == places
 
@@ -315,6 +319,18 @@ def test_team_reward_is_the_weighted_sum_of_its_terms() -> None:
     assert cluster.team_reward == pytest.approx(0.3 * useful + 0.4 * goodput + 0.15 * latency + 0.15 * fairness)
     assert cluster.local_rewards["scheduler"] == pytest.approx([0.3 * goodput - 1 / 16])
     assert cluster.local_rewards["compute"] == pytest.approx([3.0 * 0.08 / DT / 8, 0.08 / DT / 4])
+
+
+def test_fairness_forgets_served_and_arrived_work_at_the_same_pace() -> None:
+    scenario = tiny(reward__fairness_decay=0.5)
+    cluster = cluster_of(scenario, [{"base_time_s": 4.0}, {"shard": 3, "base_time_s": 2.0}, {"arrival_s": 0.15}])
+    cluster.step(placing(scenario, [0, 0]))  # the first tasks of both tenants; the third task is not there yet
+    cluster.step(default_actions(scenario))
+    first = (0.5 * 0.08 + 0.1) / (0.25 * 4.0 + 1.0)
+    second = (0.5 * 0.08 + 0.1) / (0.25 * 2.0)
+    assert [cluster.served[g] / cluster.arrived[g] for g in (0, 1)] == pytest.approx([first, second], rel=1e-12)
+    jain = (first + second) ** 2 / (2 * (first**2 + second**2))
+    assert cluster.terms["fairness"] == pytest.approx(jain, rel=1e-12)
 
 
 def test_observations_have_the_declared_sizes_and_stay_within_bounds() -> None:

@@ -13,8 +13,8 @@ from cloudsched_env.roles.layout import Layout
 from cloudsched_env.scenario import Scenario, load_scenario
 from cloudsched_env.sim.result import TOTALS, EpisodeResult
 from cloudsched_env.vector import CloudSchedVectorEnv
-from cloudsched_env.workload.episode import Episode
-from tests.oracle import OracleCluster
+from cloudsched_env.workload.episode import DataTag, Episode, Split
+from tests.oracle import SUMMARY, Agent, OracleCluster
 from tests.simulator.actions import random_actions, random_masked_actions
 from tests.simulator.episodes import simple_episode
 
@@ -60,11 +60,66 @@ def assert_same_record(result: EpisodeResult, oracle: OracleCluster) -> None:
     np.testing.assert_allclose(result.tenant_arrived_core_s, oracle.tenant_arrived, rtol=TOTALS_TOLERANCE, atol=1e-9)
 
 
-def assert_agreement(scenario: Scenario, episodes: list[Episode], *, masked: bool, steps: int) -> list[OracleCluster]:
+class DrawnSource:
+    """Random hand-made episodes in place of the workload generator."""
+
+    split: Split = "train"
+    data_tag: DataTag = "generated"
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+
+    def episode(self, rng: np.random.Generator) -> Episode:
+        return simple_episode(self.scenario, rng)
+
+
+class Deliveries:
+    """Which snapshots of telemetry the kernel delivered, read off the ages that its observations show.
+
+    The oracle takes the losses from here, after the kernel's step, so that both see the same telemetry.
+    """
+
+    def __init__(self, env: CloudSchedVectorEnv, b: int) -> None:
+        self.env, self.b = env, b
+        self.known: dict[tuple[Agent, Agent], list[bool]] = {}
+
+    def age_s(self, observer: Agent, publisher: Agent) -> float:
+        role, index = observer
+        name = "node.telemetry_age"
+        if publisher != SUMMARY:
+            block = "nodes" if publisher[0] == "compute" else "storage"
+            name = f"{block}[{publisher[1]}].telemetry_age"
+        column = self.env.layouts[role].names().index(name)
+        return 10.0 * float(self.env.observations[role][self.b, index, column])
+
+    def lost(self, observer: Agent, publisher: Agent, stamp: int) -> bool:
+        telemetry, dt = self.env.scenario.telemetry, self.env.scenario.time.step_s
+        gone = abs(self.age_s(observer, publisher) - telemetry.delay_steps * dt) > 1e-3 * dt
+        if stamp > 0:  # a second copy of the snapshot that everyone holds from the start tells nothing
+            self.known.setdefault((observer, publisher), []).append(gone)
+        return gone
+
+
+def assert_agreement(
+    scenario: Scenario,
+    episodes: list[Episode],
+    *,
+    masked: bool,
+    steps: int,
+    outages: list[tuple[str, int, int, int]] | None = None,
+) -> tuple[list[OracleCluster], list[Deliveries]]:
     """Step kernel and oracle side by side with the same random actions; the batch holds one cluster per episode."""
-    env = CloudSchedVectorEnv(scenario, num_envs=len(episodes))
-    env.reset(seeds=0, episodes=episodes)
-    oracles = [OracleCluster(scenario, episode) for episode in episodes]
+    env = CloudSchedVectorEnv(scenario, num_envs=len(episodes), source=DrawnSource(scenario))
+    outages = outages or []
+    first = {"compute": 0, "storage": scenario.compute_count}
+    events = [(down, first[role] + i, 0) for role, i, down, _ in outages]
+    events += [(up, first[role] + i, 1) for role, i, _, up in outages]
+    env.reset(seeds=0, episodes=episodes, outages=[sorted(events)] * len(episodes))
+    deliveries = [Deliveries(env, b) for b in range(len(episodes))]
+    oracles = [
+        OracleCluster(scenario, episode, lost=delivery.lost, outages=outages)
+        for episode, delivery in zip(episodes, deliveries, strict=True)
+    ]
     rngs = [np.random.default_rng([7, b]) for b in range(len(episodes))]
     for b, oracle in enumerate(oracles):
         assert_same_outputs(env, b, oracle)
@@ -81,7 +136,7 @@ def assert_agreement(scenario: Scenario, episodes: list[Episode], *, masked: boo
     for result, oracle in zip(env.results(), oracles, strict=True):
         assert_same_record(result, oracle)
         oracle.check_invariants()
-    return oracles
+    return oracles, deliveries
 
 
 def drawn_episodes(scenario: Scenario, count: int, tasks: int) -> list[Episode]:
@@ -91,7 +146,7 @@ def drawn_episodes(scenario: Scenario, count: int, tasks: int) -> list[Episode]:
 @pytest.mark.parametrize("masked", [True, False])
 def test_whole_tiny_episodes_agree(masked: bool) -> None:
     scenario = load_scenario("tiny-v0")
-    oracles = assert_agreement(scenario, drawn_episodes(scenario, 6, 60), masked=masked, steps=110)
+    oracles, _ = assert_agreement(scenario, drawn_episodes(scenario, 6, 60), masked=masked, steps=110)
     # The comparison means something only if much happened.
     assert all(len(oracle.finished) >= 10 for oracle in oracles)
     assert all((oracle.totals["invalid_actions"] == 0) == masked for oracle in oracles)
@@ -109,7 +164,6 @@ def test_whole_tiny_episodes_agree(masked: bool) -> None:
         {"compaction.enabled": False},
         {"telemetry.delay_steps": 0, "telemetry.publish_every_steps": 1},
         {"telemetry.delay_steps": 7, "telemetry.publish_every_steps": 3},
-        {"telemetry.loss_probability": 1.0},
         {"scheduling.dispatch_delay_s": 0.0},
         {"storage.bandwidth_mb_per_s": 120.0},
         {"cluster.schedulers": 2, "cluster.storage_nodes": 4, "workload.replicas": 3, "workload.home_nodes": 2},
@@ -122,9 +176,44 @@ def test_every_switch_and_its_kind_agree(changes: dict[str, Any]) -> None:
     assert_agreement(scenario, drawn_episodes(scenario, 2, 60), masked=False, steps=110)
 
 
+OUTAGES = [("compute", 0, 25, 48), ("compute", 1, 31, 37), ("storage", 1, 20, 45), ("storage", 0, 40, 44)]
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("changes", [{}, {"cluster.storage_nodes": 3, "workload.replicas": 3}], ids=["two", "three"])
+def test_crashes_and_repairs_agree(changes: dict[str, Any], masked: bool) -> None:
+    scenario = load_scenario("tiny-v0", {"time.warmup_steps": 5, **changes})
+    oracles, _ = assert_agreement(scenario, drawn_episodes(scenario, 4, 60), masked=masked, steps=110, outages=OUTAGES)
+    assert all(oracle.totals["requeued"] > 0 for oracle in oracles)
+    assert sum(oracle.totals["bounced"] for oracle in oracles) > 0
+
+
+@pytest.mark.parametrize(("loss", "burst"), [(0.0, 1.0), (0.4, 1.0), (0.4, 3.0), (1.0, 1.0)])
+def test_lossy_telemetry_agrees_and_is_lost_as_often_as_declared(loss: float, burst: float) -> None:
+    changes = {
+        "telemetry.loss_probability": loss,
+        "telemetry.loss_burst_length": burst,
+        "telemetry.publish_every_steps": 1,
+        "telemetry.delay_steps": 2,
+        "cluster.schedulers": 2,
+    }
+    scenario = load_scenario("tiny-v0", changes)
+    _, deliveries = assert_agreement(scenario, drawn_episodes(scenario, 4, 60), masked=True, steps=110)
+    runs = [gone for cluster in deliveries for gone in cluster.known.values()]
+    assert len(runs) == 4 * (2 * 4 + 4)  # two schedulers watch four nodes, four nodes get the summary
+    drawn = np.array(runs)
+    # 48 pairs of 107 deliveries: the standard error of the share is below 0.02 even in bursts.
+    assert drawn.mean() == pytest.approx(loss, abs=0.08)
+    if 0 < loss < 1:
+        ends = (drawn[:, :-1] & ~drawn[:, 1:]).sum()
+        expected = burst if burst > 1 else 1 / (1 - loss)  # independent losses come in geometric runs
+        assert drawn[:, :-1].sum() / ends == pytest.approx(expected, rel=0.25)
+        assert len({tuple(row) for row in drawn.tolist()}) == len(runs), "each pair has draws of its own"
+
+
 def test_crowded_paper_cluster_agrees() -> None:
     scenario = load_scenario("paper-v0", {"time.horizon_steps": 150})
-    (oracle,) = assert_agreement(scenario, drawn_episodes(scenario, 1, 700), masked=True, steps=150)
+    (oracle,), _ = assert_agreement(scenario, drawn_episodes(scenario, 1, 700), masked=True, steps=150)
     assert len(oracle.finished) > 50
     assert len(oracle.running) > 50
 
@@ -134,12 +223,13 @@ def test_sampled_paper_episode_agrees() -> None:
     sampler = CloudSchedVectorEnv(scenario)
     sampler.reset(seeds=3)
     (result,) = sampler.results()
-    (oracle,) = assert_agreement(scenario, [result.episode], masked=True, steps=150)
+    (oracle,), _ = assert_agreement(scenario, [result.episode], masked=True, steps=150)
     assert len(oracle.finished) > 50
 
 
 def test_layout_sizes_are_those_of_the_outputs() -> None:
-    env = CloudSchedVectorEnv("tiny-v0", num_envs=2)
+    scenario = load_scenario("tiny-v0")
+    env = CloudSchedVectorEnv(scenario, num_envs=2, source=DrawnSource(scenario))
     env.reset(seeds=0)
     shown: dict[str, tuple[Layout, int]] = {
         role: (env.layouts[role], env.observations[role].shape[-1]) for role in env.roles
