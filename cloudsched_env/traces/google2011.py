@@ -244,10 +244,13 @@ def import_google2011(
                 threads=engine.thread_count,
                 on_progress=on_progress,
             )
-        for step, query in enumerate((_TASKS_SQL, _ARRIVALS_SQL, _DETAILS_SQL, _JOBS_SQL)):
-            connection.execute(query)
+        queries = (_TASKS_SQL, _ARRIVALS_SQL, _DETAILS_SQL, _JOBS_SQL)
+        for step, query in enumerate(queries):
             if on_progress:
-                on_progress("Finding tasks", step + 1, 4, "queries")
+                on_progress("Finding tasks", step, len(queries), "queries")
+            connection.execute(query)
+        if on_progress:
+            on_progress("Finding tasks", len(queries), len(queries), "queries")
         rows = _row_counts(connection)
         if not rows["arrivals"]:
             raise TraceFormatError(
@@ -288,6 +291,7 @@ def import_google2011(
             if on_progress:
                 on_progress("Writing tasks", written, rows["arrivals"], "tasks")
 
+        report(0)
         write_tasks(target, _batches(connection, end_t), metadata, report)
     return metadata
 
@@ -320,7 +324,7 @@ def _row_counts(connection: Any) -> dict[str, int]:
         "tasks_present_at_time_0_submitted_again": count(
             "count(*) FROM tasks WHERE first_t = 0 AND submit_inside_t IS NOT NULL"
         ),
-        "tasks_running_before_first_part": count(
+        "tasks_first_seen_without_submit": count(
             "count(*) FROM tasks t WHERE first_t > 0 AND NOT EXISTS "
             "(FROM arrivals a WHERE a.job = t.job AND a.task = t.task)"
         ),

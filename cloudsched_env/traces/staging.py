@@ -66,6 +66,10 @@ class SkipLog:
             self.examples.append(SkippedRow(name, row.line, row.column, f"{row.reason}; found {row.found}"))
 
 
+def _silent(stage: str, done: int, total: int, unit: str) -> None:
+    """Progress that nobody looks at."""
+
+
 @contextmanager
 def open_engine(folder: Path, config: EngineConfig) -> Iterator[Any]:
     """A DuckDB connection on a temporary database inside ``folder``; both are gone afterwards.
@@ -114,14 +118,15 @@ def check_files(
     total = sum(path.stat().st_size for path in paths)
     done = 0
     result: dict[Path, SourceFile] = {}
+    report = on_progress or _silent
+    report("Checking files", 0, total, "bytes")
     with ThreadPoolExecutor(threads) as pool:
         names = [path.relative_to(folder).as_posix() for path in paths]
         try:
             for path, source in zip(paths, pool.map(check_file, paths, names), strict=True):
                 result[path] = source
                 done += source.bytes
-                if on_progress:
-                    on_progress("Checking files", done, total, "bytes")
+                report("Checking files", done, total, "bytes")
         except TraceFormatError:
             pool.shutdown(cancel_futures=True)
             raise
@@ -161,7 +166,9 @@ def stage(
     total = sum(source.bytes for source in sources.values())
     done = 0
     paths = list(sources)
-    # DuckDB reads a compressed file with one thread: a batch of files keeps all threads busy and gives steps of progress.
+    report = on_progress or _silent
+    report(f"Reading {table.name}", 0, total, "bytes")
+    # DuckDB reads a compressed file with one thread: a batch of files keeps all threads busy and gives progress.
     for start in range(0, len(paths), 2 * threads):
         batch = paths[start : start + 2 * threads]
         expected = sum(sources[path].rows for path in batch)
@@ -177,8 +184,7 @@ def stage(
             for path in batch:
                 _stage_with_care(connection, table, path, sources[path], keep, others, on_error, skipped)
         done += sum(sources[path].bytes for path in batch)
-        if on_progress:
-            on_progress(f"Reading {table.name}", done, total, "bytes")
+        report(f"Reading {table.name}", done, total, "bytes")
     if not connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0]:
         raise TraceFormatError(
             f"the table {table.name} has no valid row",

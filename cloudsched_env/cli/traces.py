@@ -1,0 +1,194 @@
+"""``cloudsched traces``: import published traces and look at what they hold."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from cloudsched_env.traces.metadata import TraceMetadata
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Import published cluster traces and describe them.", no_args_is_help=True, rich_markup_mode="markdown"
+)
+
+_IMPORT_EPILOG = """
+**Examples**
+
+`cloudsched traces import google2011 clusterdata-2011-2 -o google.parquet`
+
+`cloudsched traces import google2011 DIR -o excerpt.parquet --memory-limit 500MB --threads 2 --on-error skip`
+"""
+_DESCRIBE_EPILOG = """
+**Examples**
+
+`cloudsched traces describe google.parquet`
+
+`cloudsched traces describe google.parquet --json | jq .rows`
+"""
+
+
+class OnErrorChoice(str, Enum):
+    """What to do with a malformed row."""
+
+    fail = "fail"
+    skip = "skip"
+
+
+@app.command("import", epilog=_IMPORT_EPILOG, no_args_is_help=True)
+def import_trace(
+    trace_format: Annotated[
+        str, typer.Argument(metavar="FORMAT", help="A published format; `cloudsched traces formats` lists them.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the published files, names as published.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Parquet file to write.")],
+    memory_limit: Annotated[
+        str, typer.Option(metavar="SIZE", help="What the query engine keeps in memory before it spills to disk.")
+    ] = "1GB",
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads.", show_default="all cores")] = None,
+    on_error: Annotated[
+        OnErrorChoice, typer.Option(help="Stop at the first malformed row, or leave such rows out and count them.")
+    ] = OnErrorChoice.fail,
+) -> None:
+    """Turn published trace files into one task table (Parquet).
+
+    The files are read as they are published, out of core. The table appears under its name only when it is complete.
+    """
+    from cloudsched_env.traces.formats import find_format
+    from cloudsched_env.traces.staging import EngineConfig
+
+    errors = Console(stderr=True, highlight=False)
+    with _reported(errors):
+        chosen = find_format(trace_format)
+        engine = EngineConfig(memory_limit, threads)
+        with _ProgressBars(errors) as bars:
+            metadata = chosen.import_folder(
+                folder, output, engine=engine, on_error=on_error.value, on_progress=bars.update
+            )
+    _report_import(output, metadata)
+
+
+@app.command(epilog=_DESCRIBE_EPILOG, no_args_is_help=True)
+def describe(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A task table written by `cloudsched traces import`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table's metadata as JSON instead.")] = False,
+    files: Annotated[bool, typer.Option("--files", help="List every source file with its checksum.")] = False,
+) -> None:
+    """Show what a task table holds: arrivals, requests, durations, tenants, and what is synthetic."""
+    from cloudsched_env.traces.table import load_tasks
+
+    with _reported(Console(stderr=True, highlight=False)):
+        if as_json:
+            typer.echo(load_tasks(file, columns=["job"]).metadata.to_json())
+            return
+        table = load_tasks(file)
+    from cloudsched_env.cli.trace_report import print_report
+
+    print_report(Console(highlight=False), table, file.name, list_files=files)
+
+
+@app.command()
+def formats() -> None:
+    """List the published formats that can be imported."""
+    from rich.padding import Padding
+
+    from cloudsched_env.traces.formats import FORMATS
+
+    console = Console(highlight=False)
+    for entry in FORMATS:
+        console.print(f"[bold]{entry.name}[/bold]  {entry.title}")
+        for table in entry.tables:
+            console.print(f"  {table.name}/part-?????-of-{table.parts:05d}.csv.gz")
+            console.print(Padding(", ".join(column.name for column in table.columns), (0, 0, 0, 4)))
+        console.print(f"  licence: {entry.licence}\n  data: {entry.url}")
+        console.print(f"  cloudsched traces import {entry.name} DIR -o {entry.name}.parquet")
+
+
+class _reported:  # noqa: N801 - reads as a statement: `with _reported(console):`
+    """Turns the errors a user can act on into a message and exit code 1."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        # TraceFormatError is a ValueError; ModuleNotFoundError names the extra to install.
+        if isinstance(error, (ValueError, MemoryError, OSError, ModuleNotFoundError)):
+            self.console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+            raise typer.Exit(1) from error
+
+
+class _ProgressBars:
+    """One bar for each stage of an import, with rate and estimated time left."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.text import Text
+
+        class RateColumn(ProgressColumn):
+            def render(self, task: Any) -> Text:
+                # Stages are reported in few, uneven steps: the mean rate is steadier than rich's moving window.
+                speed = task.completed / task.elapsed if task.elapsed else 0.0
+                if task.fields["unit"] == "bytes":
+                    return Text(f"{speed / 1e6:,.1f} MB/s")
+                return Text(f"{speed:,.0f} {task.fields['unit']}/s")
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            RateColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=console,
+        )
+        self._stages: dict[str, Any] = {}
+
+    def __enter__(self) -> _ProgressBars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def update(self, stage: str, done: int, total: int, unit: str) -> None:
+        """See `cloudsched_env.traces.staging.OnProgress`."""
+        if stage not in self._stages:
+            self._stages[stage] = self._progress.add_task(stage, total=total, unit=unit)
+        self._progress.update(self._stages[stage], completed=done, total=total)
+
+
+def _report_import(output: Path, metadata: TraceMetadata) -> None:
+    """What was written, and what a user should not overlook."""
+    console = Console(highlight=False)
+    rows = metadata.rows
+    console.print(
+        f"{output}: {rows['arrivals']:,} tasks from {metadata.title}, {metadata.data_tag} "
+        f"({metadata.parts_read} of {metadata.parts_published} parts, "
+        f"{(metadata.span_end_s - metadata.span_start_s) / 3600:.1f} h)",
+        soft_wrap=True,
+    )
+    for reason, count in metadata.skipped_rows.items():
+        console.print(f"skipped {count:,} rows: {reason}", style="yellow", markup=False, soft_wrap=True)
+    for row in metadata.skipped_examples:
+        column = f", column {row.column}" if row.column else ""
+        console.print(f"  {row.file}, line {row.line}{column}: {row.reason}", markup=False, soft_wrap=True)
+    lost = rows.get("arrivals_of_jobs_not_in_job_events", 0)
+    if lost:
+        console.print(
+            f"{lost:,} tasks belong to jobs that are not in job_events and have no shard_key; "
+            "add the same parts of job_events as of task_events",
+            style="yellow",
+            soft_wrap=True,
+        )
+    synthetic = ", ".join(column.name for column in metadata.synthetic_columns)
+    console.print(f"not in the trace, null in the table: {synthetic}")
+    console.print(f"licence: {metadata.licence}", soft_wrap=True)
+    console.print(f"next: cloudsched traces describe {output}", soft_wrap=True)
