@@ -1,0 +1,313 @@
+"""The learner connector: from roll-outs to the batch of one update.
+
+It relabels rewards with LGRS under the current lagged potential, computes V-trace targets and advantages for each
+role, and keeps the circular buffer of recent roll-outs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+from torch import Tensor
+
+from cloudsched_env.rllib.modules import CRITIC, TEAM, CriticModule, HRACMultiModule
+from cloudsched_env.rllib.rollout import RoleRollout
+from cloudsched_env.rllib.settings import HRACSettings
+from cloudsched_env.rllib.vtrace import vtrace
+
+__all__ = ["ConnectorFactory", "HRACBatchConnector", "decides"]
+
+_EVALUATION_ROWS = 4096  # rows of one forward pass without gradients: bounds memory
+
+
+def decides(masks: Tensor, sub_actions: int) -> Tensor:
+    """Which agents have a choice at all, [*] bool.
+
+    A failed node keeps its levels and a scheduler with an empty queue defers: their log-probability is 0 whatever the
+    policy does, so they are left out of advantage statistics and losses.
+
+    Args:
+        masks: [*, levels].
+        sub_actions: k; every sub-action has at least one allowed level.
+    """
+    return masks.sum(-1, dtype=torch.int64) > sub_actions
+
+
+@dataclass
+class _Stored:
+    """One roll-out as tensors."""
+
+    roles: dict[str, dict[str, Tensor]]
+    states: Tensor
+    team_rewards: Tensor
+    truncated: Tensor
+    last_states: Tensor
+    cut_states: Tensor
+    cut_index: Tensor
+
+    @classmethod
+    def of(cls, rollouts: Sequence[RoleRollout]) -> _Stored:
+        """Join the roll-outs of all runners along B."""
+        first = rollouts[0]
+        if any(rollout.shape[0] != first.shape[0] for rollout in rollouts):
+            raise ValueError(
+                f"roll-outs of {sorted({r.shape[0] for r in rollouts})} steps cannot form one batch: "
+                "all runners must use the same sampling.rollout_steps"
+            )
+
+        def join(get: Any, axis: int) -> Tensor:
+            parts = [get(rollout) for rollout in rollouts]
+            return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis))
+
+        offsets = np.cumsum([0, *(r.shape[1] for r in rollouts[:-1])])
+        shifted = [r.cut_index + np.array([0, o]) for r, o in zip(rollouts, offsets, strict=True)]
+        return cls(
+            roles={
+                role: {name: join(lambda r, role=role, name=name: r.roles[role][name], 1) for name in columns}
+                for role, columns in first.roles.items()
+            },
+            states=join(lambda r: r.states, 1),
+            team_rewards=join(lambda r: r.team_rewards, 1),
+            truncated=join(lambda r: r.truncated, 1),
+            last_states=join(lambda r: r.last_states, 0),
+            cut_states=join(lambda r: r.cut_states, 0),
+            cut_index=torch.from_numpy(np.concatenate(shifted)),
+        )
+
+
+class HRACBatchConnector(ConnectorV2):
+    """Roll-outs in, ``{module: {column: tensor [T*B, ...]}}`` out; row i of all modules is the same env step.
+
+    Args:
+        input_observation_space: as RLlib passes it; not used.
+        input_action_space: as RLlib passes it; not used.
+        settings: of the run.
+        seed: of the draws from the buffer.
+    """
+
+    def __init__(
+        self,
+        input_observation_space: Any = None,
+        input_action_space: Any = None,
+        *,
+        settings: HRACSettings,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(input_observation_space, input_action_space)
+        self.settings = settings
+        self._buffer: deque[_Stored] = deque(maxlen=settings.replay.rollouts)
+        self._rng = np.random.default_rng(seed)
+
+    @torch.no_grad()
+    def __call__(
+        self, *, rl_module: HRACMultiModule, batch: Any, episodes: list[RoleRollout], metrics: Any = None, **kwargs: Any
+    ) -> Any:
+        """Build the batch of one update.
+
+        Args:
+            rl_module: the learner's modules.
+            batch: ignored; everything comes from the roll-outs.
+            episodes: the newest roll-outs, one for each runner.
+            metrics: where statistics are logged.
+            kwargs: what else RLlib passes.
+        """
+        newest = _Stored.of([rollout for rollout in episodes if len(rollout)])
+        count = min(self.settings.replay.passes, len(self._buffer))
+        older = self._rng.choice(max(1, len(self._buffer)), size=count, replace=False)
+        used = [newest, *(self._buffer[int(i)] for i in older)]
+        self._buffer.append(newest)
+
+        critic: CriticModule = rl_module[CRITIC].unwrapped()
+        statistics: dict[str, list[float]] = {}
+        parts = [
+            self._prepare(rl_module, critic, stored, fresh=i == 0, statistics=statistics)
+            for i, stored in enumerate(used)
+        ]
+        joined = {
+            module: {name: _rows([part[module][name] for part in parts]) for name in parts[0][module]}
+            for module in parts[0]
+        }
+        for role in rl_module.roles():
+            columns = joined[role]
+            columns["advantages"] = _normalised(columns["advantages"], columns["active"])
+        if metrics is not None:
+            for name, values in statistics.items():
+                module, _, key = name.partition("/")
+                metrics.log_value((module, key), float(np.mean(values)), window=1)
+        return joined
+
+    def _prepare(
+        self,
+        rl_module: HRACMultiModule,
+        critic: CriticModule,
+        stored: _Stored,
+        *,
+        fresh: bool,
+        statistics: dict[str, list[float]],
+    ) -> dict[str, dict[str, Tensor]]:
+        settings = self.settings
+
+        def log(name: str, value: Any) -> None:
+            statistics.setdefault(name, []).append(float(value))
+
+        normalised = _values(critic, stored)
+        potentials, next_potentials = _with_next(stored, critic.potential)
+        anchors = (
+            {role: columns["log_probs"] for role, columns in stored.roles.items()}
+            if fresh
+            else _log_probs(rl_module, stored)
+        )
+        log_ratios = {role: anchors[role] - stored.roles[role]["log_probs"] for role in stored.roles}
+        # Time runs out, but nothing ends for good: the horizon truncates.
+        terminated = torch.zeros_like(stored.truncated)
+        options: dict[str, Any] = {
+            "gamma": settings.discount,
+            "lambda_": settings.vtrace.lambda_,
+            "rho_bar": settings.vtrace.rho_bar,
+            "c_bar": settings.vtrace.c_bar,
+            "policy_rho_bar": settings.vtrace.rho_bar,
+        }
+        result: dict[str, dict[str, Tensor]] = {}
+        targets: dict[str, Tensor] = {}
+        for role, columns in stored.roles.items():
+            active = decides(columns["masks"], columns["actions"].shape[-1])
+            rewards, shaping = critic.lgrs(
+                role,
+                columns["local_rewards"],
+                stored.team_rewards,
+                potentials,
+                next_potentials,
+                terminated,
+                update=fresh,
+            )
+            if fresh:
+                for name, value in shaping.items():
+                    log(f"{role}/lgrs_{name}", value)
+            normaliser = critic.normaliser(role)
+            values, next_values = (normaliser.denormalise(v).unsqueeze(-1) for v in normalised[role])
+            traced = vtrace(
+                log_ratios[role],
+                rewards,
+                values,
+                next_values,
+                terminated.unsqueeze(-1),
+                stored.truncated.unsqueeze(-1),
+                **options,
+            )
+            if not fresh:
+                log(f"{role}/replay_rho_mean", traced.ratio.mean)
+                log(f"{role}/replay_rho_variance", traced.ratio.variance)
+            # One value for the role: its target is the mean over the agents.
+            targets[role] = traced.targets.mean(-1)
+            if fresh:
+                normaliser.update(targets[role])
+                log(f"{CRITIC}/explained_variance_{role}", _explained_variance(targets[role], values.squeeze(-1)))
+                log(f"{role}/return_mean", targets[role].mean())
+            result[role] = {
+                "observations": columns["observations"],
+                "masks": columns["masks"],
+                "actions": columns["actions"],
+                "anchor_log_probs": anchors[role],
+                "advantages": traced.advantages,
+                "active": active,
+            }
+            if "summaries" in columns:
+                result[role]["summaries"] = columns["summaries"]
+
+        normaliser = critic.normaliser(TEAM)
+        values, next_values = (normaliser.denormalise(v) for v in normalised[TEAM])
+        # The team's return depends on what all agents did: the ratio of the joint policy.
+        joint_ratio = torch.stack([ratio.sum(-1) for ratio in log_ratios.values()]).sum(0)
+        traced = vtrace(joint_ratio, stored.team_rewards, values, next_values, terminated, stored.truncated, **options)
+        targets[TEAM] = traced.targets
+        if fresh:
+            normaliser.update(traced.targets)
+            log(f"{CRITIC}/explained_variance_{TEAM}", _explained_variance(traced.targets, values))
+        result[CRITIC] = {"states": stored.states}
+        for name, target in targets.items():
+            result[CRITIC][f"target_{name}"] = critic.normaliser(name).normalise(target)
+            result[CRITIC][f"old_{name}"] = normalised[name][0]
+        return result
+
+
+@dataclass(frozen=True)
+class ConnectorFactory:
+    """What ``config.learners(learner_connector=...)`` takes: makes the connector on each learner.
+
+    Attributes:
+        settings: of the run.
+        seed: of the draws from the buffer.
+    """
+
+    settings: HRACSettings
+    seed: int
+
+    def __call__(self, observation_space: Any = None, action_space: Any = None) -> HRACBatchConnector:
+        """Make a connector with an empty buffer."""
+        return HRACBatchConnector(observation_space, action_space, settings=self.settings, seed=self.seed)
+
+
+def _with_next(stored: _Stored, function: Any) -> tuple[Tensor, Tensor]:
+    """A function of the state, at each step and after it (before any reset), [T, B] each."""
+    current = function(stored.states)
+    following = torch.empty_like(current)
+    following[:-1] = current[1:]
+    following[-1] = function(stored.last_states)
+    if len(stored.cut_states):
+        following[stored.cut_index[:, 0], stored.cut_index[:, 1]] = function(stored.cut_states)
+    return current, following
+
+
+def _values(critic: CriticModule, stored: _Stored) -> dict[str, tuple[Tensor, Tensor]]:
+    """Normalised values of all heads at each step and after it: one forward pass of the critic."""
+    names: list[str] = []
+
+    def stacked(states: Tensor) -> Tensor:
+        values = critic.values(states)
+        names[:] = list(values)
+        return torch.stack([values[name] for name in names], dim=-1)
+
+    current, following = _with_next(stored, stacked)
+    return {name: (current[..., i], following[..., i]) for i, name in enumerate(names)}
+
+
+def _log_probs(rl_module: HRACMultiModule, stored: _Stored) -> dict[str, Tensor]:
+    """Log-probabilities of the stored actions under the current policies, ``{role: [T, B, n]}``."""
+    steps, clusters = stored.team_rewards.shape
+    chunk = max(1, _EVALUATION_ROWS // clusters)
+    names = ("observations", "masks", "actions", "summaries")
+    parts: dict[str, list[Tensor]] = {role: [] for role in stored.roles}
+    for start in range(0, steps, chunk):
+        part = {
+            role: {name: columns[name][start : start + chunk] for name in names if name in columns}
+            for role, columns in stored.roles.items()
+        }
+        for role, output in rl_module.forward_train(part).items():
+            parts[role].append(output["log_probs"])
+    return {role: torch.cat(pieces) for role, pieces in parts.items()}
+
+
+def _rows(parts: list[Tensor]) -> Tensor:
+    """[T, B, ...] of several roll-outs to [rows, ...]."""
+    flat = [part.reshape(-1, *part.shape[2:]) for part in parts]
+    return flat[0] if len(flat) == 1 else torch.cat(flat)
+
+
+def _normalised(advantages: Tensor, active: Tensor) -> Tensor:
+    """Advantages with mean 0 and standard deviation 1 over agents that had a choice; 0 for the others."""
+    if not active.any():
+        return torch.zeros_like(advantages)
+    chosen = advantages[active]
+    scale = chosen.std(correction=0).clamp_min(1e-6)
+    return torch.where(active, (advantages - chosen.mean()) / scale, torch.zeros_like(advantages))
+
+
+def _explained_variance(targets: Tensor, values: Tensor) -> float:
+    variance = targets.var(correction=0)
+    return float(1 - (targets - values).var(correction=0) / variance.clamp_min(1e-12))

@@ -1,0 +1,288 @@
+"""`HRACLearner`: clipped surrogate updates for each role and the centralised critic's regression."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_STEPS_TRAINED_LIFETIME
+from torch import Tensor
+from torch.nn import functional
+
+from cloudsched_env.rllib.modules import CRITIC, ROLES, TEAM, CriticModule
+from cloudsched_env.rllib.settings import HRACSettings
+
+__all__ = ["HRACLearner", "TrainingDivergedError"]
+
+Batch = Mapping[str, Mapping[str, Tensor]]
+
+
+class TrainingDivergedError(RuntimeError):
+    """A loss or gradient was not finite; the message says where the batch was saved."""
+
+
+class HRACLearner(TorchLearner):
+    """Updates the policies of all roles and the critic from one batch of env steps.
+
+    The policy objective is decoupled PPO (Hilton, Cobbe & Schulman 2022, "Batch size-invariance for policy
+    optimization"): V-trace corrects advantages from the policy that gathered a roll-out to the *anchor*, the policy
+    at the start of the update, and the ratio that is clipped is the one to the anchor. Without replay the two are the
+    same policy, and the objective is that of PPO.
+
+    Losses are means over the agents that had a choice, then over roles: 16 compute nodes weigh as much as 3
+    schedulers. A minibatch is a set of env steps with all their agents; one permutation serves all modules.
+    With several learners gradients are averaged over them (one all-reduce a minibatch).
+    """
+
+    @classmethod
+    def rl_module_required_apis(cls) -> list[type]:
+        """No API of RLlib's own losses is needed."""
+        return []
+
+    @property
+    def settings(self) -> HRACSettings:
+        """Settings of the run."""
+        return self.config.settings
+
+    def build(self) -> None:
+        """Build modules and optimizers; several learners begin with the same weights."""
+        torch.set_num_threads(int(os.environ.get("CLOUDSCHED_LEARNER_THREADS", "1")))
+        super().build()
+        if not self._role_ids():
+            raise ValueError(f"HRACLearner needs policies named after roles, got modules {sorted(self.module.keys())}")
+        self._shuffle = torch.Generator().manual_seed((self.config.seed or 0) + 7919 * int(self._learner_index))
+
+    def _role_ids(self) -> list[str]:
+        return [role for role in ROLES if role in self.module]
+
+    def _make_modules_ddp_if_necessary(self) -> None:
+        # Roles may attend to each other, so a forward pass crosses modules, which wrapping each module in
+        # DistributedDataParallel does not support: gradients are averaged in `_step` instead.
+        if self._parallel:
+            for tensor in self._all_tensors():
+                torch.distributed.broadcast(tensor, src=0)
+
+    @property
+    def _parallel(self) -> bool:
+        return self.config.num_learners > 1
+
+    def _all_tensors(self) -> Iterator[Tensor]:
+        for module in self.module.values():
+            yield from (p.data for p in module.parameters())
+            yield from module.buffers()
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """One Adam for each module, over the parameters that learn (the lagged critic does not)."""
+        update = self.settings.update
+        parameters = [p for p in self._module[module_id].parameters() if p.requires_grad]
+        rate = update.critic_learning_rate if module_id == CRITIC else update.learning_rate
+        optimizer = torch.optim.Adam(parameters, lr=rate, eps=update.adam_epsilon, fused=True)
+        self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=rate)
+
+    # ---- one update
+
+    def update(
+        self,
+        batch: Any = None,
+        batches: Any = None,
+        batch_refs: Any = None,
+        episodes: Any = None,
+        episodes_refs: Any = None,
+        data_iterators: Any = None,
+        training_data: TrainingData | None = None,
+        *,
+        timesteps: dict[str, Any] | None = None,
+        num_total_minibatches: int = 0,
+        num_epochs: int = 1,
+        minibatch_size: int | None = None,
+        shuffle_batch_per_epoch: bool = True,
+        _no_metrics_reduce: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Train on roll-outs for ``num_epochs`` passes.
+
+        RLlib's own loop shuffles each module's rows apart and cycles until the largest module is through; here rows
+        of all modules belong together, so the loop is this class's own.
+
+        Returns:
+            Metrics of the update.
+        """
+        self._check_is_built()
+        self.before_gradient_based_update(timesteps=timesteps or {})
+        if training_data is None:
+            training_data = TrainingData(episodes=episodes, episodes_refs=episodes_refs)
+        training_data.validate()
+        training_data.solve_refs()
+        if training_data.episodes is None or self._learner_connector is None:
+            raise ValueError(
+                "HRACLearner trains on roll-outs through its learner connector; no other data is supported"
+            )
+        self._weights_seq_no += 1
+
+        rows: dict[str, dict[str, Tensor]] = self._learner_connector(
+            rl_module=self.module, batch={}, episodes=training_data.episodes, shared_data={}, metrics=self.metrics
+        )
+        total = len(rows[CRITIC]["states"])
+        sums: dict[tuple[str, str], Tensor] = {}
+        minibatches = 0
+        for index in self._minibatch_rows(total, minibatch_size or total, num_epochs, num_total_minibatches):
+            minibatch = {m: {k: v.index_select(0, index) for k, v in columns.items()} for m, columns in rows.items()}
+            _, _, statistics = self._update(minibatch)
+            for key, value in statistics.items():
+                sums[key] = sums[key] + value if key in sums else value
+            minibatches += 1
+        for key, value in sums.items():
+            self.metrics.log_value(key, float(value) / minibatches, window=1)
+
+        newest = sum(len(rollout) for rollout in training_data.episodes)
+        self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED), newest, reduce="sum")
+        self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME), newest, reduce="lifetime_sum")
+        self.after_gradient_based_update(timesteps=timesteps or {})
+        return None if _no_metrics_reduce else self.metrics.reduce()
+
+    def _minibatch_rows(self, total: int, size: int, epochs: int, fixed_count: int) -> Iterator[Tensor]:
+        """Row indices of each minibatch: equal parts of a fresh permutation for every pass.
+
+        With several learners ``fixed_count`` is the number that all of them must make, or they wait for each other
+        for ever.
+        """
+        parts = max(1, round(total / size))
+        if fixed_count:
+            # RLlib counts only the newest roll-outs; replayed ones raise the number for all learners alike.
+            parts = max(1, round(fixed_count / epochs)) * (1 + self._replayed())
+        for _ in range(epochs):
+            yield from torch.randperm(total, generator=self._shuffle).chunk(parts)
+
+    def _replayed(self) -> int:
+        replay = self.settings.replay
+        return min(replay.passes, replay.rollouts, self._weights_seq_no - 1)
+
+    def _update(self, batch: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
+        """One gradient step on a minibatch."""
+        output = self.module.forward_train(batch)
+        losses, statistics = self._losses(output, batch)
+        self._step(sum(losses.values(), torch.zeros(())), batch, statistics)
+        return output, losses, statistics
+
+    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Tensor:
+        """Loss of one module; roles are weighted by `_losses`."""
+        if module_id == CRITIC:
+            return self._value_loss(fwd_out, batch)[0]
+        return self._policy_loss(module_id, fwd_out, batch)[0]
+
+    def _losses(self, output: Mapping[str, Any], batch: Batch) -> tuple[dict[str, Tensor], dict[Any, Tensor]]:
+        losses: dict[str, Tensor] = {}
+        statistics: dict[Any, Tensor] = {}
+        roles = [role for role in self._role_ids() if role in batch]
+        for role in roles:
+            loss, values = self._policy_loss(role, output[role], batch[role])
+            losses[role] = loss / len(roles)
+            statistics.update({(role, name): value for name, value in values.items()})
+        loss, values = self._value_loss(output[CRITIC], batch[CRITIC])
+        losses[CRITIC] = self.settings.update.value_weight * loss
+        statistics.update({(CRITIC, name): value for name, value in values.items()})
+        return losses, statistics
+
+    def _policy_loss(
+        self, role: str, output: Mapping[str, Tensor], columns: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        clip = self.settings.update.clip
+        weight = columns["active"].to(torch.float32)
+        weight = weight / weight.sum().clamp_min(1.0)
+        log_ratio = output["log_probs"] - columns["anchor_log_probs"]
+        ratio = log_ratio.exp()
+        advantages = columns["advantages"]
+        surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+        entropy = (output["entropies"] * weight).sum()
+        policy_loss = -(surrogate * weight).sum()
+        with torch.no_grad():
+            statistics = {
+                "policy_loss": policy_loss.detach(),
+                "entropy": entropy.detach(),
+                "kl_to_anchor": ((ratio - 1 - log_ratio) * weight).sum(),
+                "clipped_share": (((ratio - 1).abs() > clip).to(torch.float32) * weight).sum(),
+            }
+        return policy_loss - self.settings.entropy_of(role) * entropy, statistics
+
+    def _value_loss(
+        self, values: Mapping[str, Tensor], columns: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        update = self.settings.update
+        losses: list[Tensor] = []
+        statistics: dict[str, Tensor] = {}
+        names = [*(role for role in ROLES if f"target_{role}" in columns), TEAM]
+        for name in names:
+            target, old = columns[f"target_{name}"], columns[f"old_{name}"]
+            loss = functional.huber_loss(values[name], target, reduction="none", delta=update.huber_delta)
+            if update.value_clip > 0:
+                near = old + (values[name] - old).clamp(-update.value_clip, update.value_clip)
+                loss = torch.maximum(
+                    loss, functional.huber_loss(near, target, reduction="none", delta=update.huber_delta)
+                )
+            losses.append(loss.mean())
+            statistics[f"value_loss_{name}"] = losses[-1].detach()
+        return torch.stack(losses).mean(), statistics
+
+    def _step(self, loss: Tensor, batch: Batch, statistics: dict[Any, Tensor]) -> None:
+        for optimizer in self._optimizer_parameters:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self._parallel:
+            self._average_gradients()
+        limit = self.settings.update.max_gradient_norm
+        norms: dict[str, Tensor] = {}
+        for module_id in self._module_optimizers:
+            parameters = [p for p in self.module[module_id].parameters() if p.grad is not None]
+            norms[module_id] = torch.nn.utils.clip_grad_norm_(parameters, limit)
+            statistics[(module_id, "gradient_norm")] = norms[module_id]
+        if not torch.isfinite(torch.stack([loss.detach(), *norms.values()])).all():
+            raise TrainingDivergedError(self._report(loss, norms, batch))
+        for module_id in self._module_optimizers:
+            for _, optimizer in self.get_optimizers_for_module(module_id):
+                optimizer.step()
+
+    def _average_gradients(self) -> None:
+        parameters = list(self._params.values())
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in parameters])
+        torch.distributed.all_reduce(flat)
+        flat /= self.config.num_learners
+        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.reshape(parameter.shape).clone()
+
+    def _report(self, loss: Tensor, norms: Mapping[str, Tensor], batch: Batch) -> str:
+        """Save the minibatch and say what was not finite."""
+        folder = Path(os.environ.get("CLOUDSCHED_RUN_DIR", "."))
+        path = folder / f"diverged_batch_{int(time.time())}.pt"
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        torch.save({module: dict(columns) for module, columns in batch.items()}, path)
+        broken = [module for module, norm in norms.items() if not torch.isfinite(norm)]
+        odd = [
+            f"{module}.{name}"
+            for module, columns in batch.items()
+            for name, values in columns.items()
+            if values.is_floating_point() and not torch.isfinite(values).all()
+        ]
+        return (
+            f"training diverged at update {self._weights_seq_no}: loss {float(loss):g}, gradients not finite in "
+            f"{broken or 'no module'}, batch columns not finite: {odd or 'none'}. The minibatch was saved to {path}. "
+            "Lower update.learning_rate or update.max_gradient_norm, or look into the columns named here."
+        )
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Let the lagged potential follow; average normalisers over learners."""
+        super().after_gradient_based_update(timesteps=timesteps)
+        critic: CriticModule = self.module[CRITIC].unwrapped()
+        if self._parallel:
+            for buffer in critic.normalisers.buffers():
+                if buffer.is_floating_point():
+                    torch.distributed.all_reduce(buffer)
+                    buffer /= self.config.num_learners
+        critic.advance_potential(self.settings.lgrs.potential_rate)

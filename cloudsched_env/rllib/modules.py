@@ -1,0 +1,302 @@
+"""RLModules around the networks: one policy for each role, the attention between roles, the centralised critic.
+
+The mathematics is in `cloudsched_env.rllib.networks`; here it is made known to RLlib, so that weights are
+synchronised, checkpointed and shared among learners.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Mapping
+from typing import Any, cast
+
+import gymnasium as gym
+import numpy as np
+import torch
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule, MultiRLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from torch import Tensor, nn
+
+from cloudsched_env.rllib.lgrs import LGRS, LGRSConfig
+from cloudsched_env.rllib.networks import ATTENTION, ROLES, TEAM, NetworkConfig, build_networks
+from cloudsched_env.rllib.settings import HRACSettings
+from cloudsched_env.rllib.value_normalisation import ValueNormaliser
+from cloudsched_env.roles import compute, scheduler, storage
+from cloudsched_env.roles import state as state_roles
+from cloudsched_env.scenario import Scenario, load_scenario
+
+__all__ = [
+    "ATTENTION",
+    "CRITIC",
+    "ROLES",
+    "TEAM",
+    "AttentionModule",
+    "CriticModule",
+    "HRACMultiModule",
+    "PolicyModule",
+    "build_default_networks",
+    "module_specs",
+    "spaces",
+]
+
+CRITIC = "central_critic"
+
+_ROLE_DECLARATIONS = {"compute": compute, "storage": storage, "scheduler": scheduler}
+
+
+def build_default_networks(scenario: Scenario, settings: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """The networks of this package.
+
+    Args:
+        scenario: the cluster.
+        settings: fields of `cloudsched_env.rllib.networks.NetworkConfig`.
+
+    Returns:
+        A policy for each role under its name, ``"critic"`` and, where policies read role summaries, ``"attention"``.
+    """
+    return build_networks(scenario, NetworkConfig.from_dict(settings))
+
+
+def spaces(scenario: Scenario) -> dict[str, tuple[gym.Space[Any], gym.Space[Any]]]:
+    """Observation and action space of one agent of each role."""
+    result: dict[str, tuple[gym.Space[Any], gym.Space[Any]]] = {}
+    for role, declaration in _ROLE_DECLARATIONS.items():
+        layout = declaration.layout(scenario)
+        result[role] = (
+            gym.spaces.Box(layout.low(), layout.high(), dtype=np.float32),
+            gym.spaces.MultiDiscrete(declaration.action_levels(scenario)),
+        )
+    return result
+
+
+def execution_mode(settings: HRACSettings) -> str:
+    """What policies read of other agents: ``none``, ``role_summary`` or ``full``."""
+    return str(settings.networks.get("execution", "none"))
+
+
+def module_specs(settings: HRACSettings) -> MultiRLModuleSpec:
+    """What RLlib needs to know to build the modules on runners and learners."""
+    scenario = load_scenario(settings.scenario, settings.overrides)
+    model_config = {"settings": settings.to_dict()}
+    role_spaces = spaces(scenario)
+    specs = {
+        role: RLModuleSpec(
+            module_class=PolicyModule,
+            observation_space=observation_space,
+            action_space=action_space,
+            model_config={**model_config, "role": role},
+        )
+        for role, (observation_space, action_space) in role_spaces.items()
+    }
+    state = state_roles.layout(scenario)
+    state_space = gym.spaces.Box(state.low(), state.high(), dtype=np.float32)
+    no_action: gym.spaces.Discrete = gym.spaces.Discrete(1)
+    specs[CRITIC] = RLModuleSpec(
+        module_class=CriticModule,
+        observation_space=state_space,
+        action_space=no_action,
+        learner_only=True,  # runners never see the critic
+        model_config=model_config,
+    )
+    if execution_mode(settings) != "none":
+        specs[ATTENTION] = RLModuleSpec(
+            module_class=AttentionModule,
+            observation_space=state_space,
+            action_space=no_action,
+            model_config=model_config,
+        )
+    return MultiRLModuleSpec(multi_rl_module_class=HRACMultiModule, rl_module_specs=specs)
+
+
+class _NetworkModule(TorchRLModule):
+    """An RLModule that holds one of the networks of a scenario."""
+
+    network: Any
+    framework = "torch"
+
+    def setup(self) -> None:
+        """Build the network that ``model_config`` describes."""
+        self._settings = settings = HRACSettings.from_dict(self.model_config["settings"])
+        scenario = load_scenario(settings.scenario, settings.overrides)
+        module_name, _, function_name = settings.network_builder.partition(":")
+        builder = getattr(importlib.import_module(module_name), function_name)
+        networks = builder(scenario, settings.networks)
+        name = self._network_name()
+        if name not in networks:
+            raise KeyError(f"{settings.network_builder} built no network {name!r}: it built {sorted(networks)}")
+        self.network = networks[name]
+
+    def _network_name(self) -> str:
+        raise NotImplementedError
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        raise NotImplementedError(
+            f"{type(self).__name__} reads all agents of its role at once: call forward_train of the HRACMultiModule, "
+            "or act(), instead of the forward pass of a single module"
+        )
+
+
+class PolicyModule(_NetworkModule):
+    """The policy of one role, shared by its agents."""
+
+    def _network_name(self) -> str:
+        return str(self.model_config["role"])
+
+
+class AttentionModule(_NetworkModule):
+    """Attention of agents over summaries of the roles, as part of the policies."""
+
+    def _network_name(self) -> str:
+        return ATTENTION
+
+
+class CriticModule(_NetworkModule):
+    """The centralised critic, its lagged copy (the potential of LGRS), reward scales and value normalisers.
+
+    There is one normaliser for each role and one for the team return. The lagged copy keeps a lagged normaliser of
+    its own: the potential must not move because the scale of the live critic does.
+    """
+
+    normalisers: nn.ModuleDict
+    lgrs: LGRS
+    lagged_network: nn.Module
+    lagged_normaliser: ValueNormaliser
+
+    def setup(self) -> None:
+        """Build the critic, its lagged copy, the scales of LGRS and the normalisers."""
+        super().setup()
+        self.normalisers = nn.ModuleDict({name: ValueNormaliser() for name in (*ROLES, TEAM)})
+        lgrs = self._settings.lgrs
+        self.lgrs = LGRS(
+            ROLES,
+            LGRSConfig(mode=lgrs.mode, weight=lgrs.lambda_, gamma=self._settings.discount, normalise=lgrs.normalise),
+        )
+        self.lagged_network = copy.deepcopy(self.network)
+        self.lagged_normaliser = copy.deepcopy(self.normaliser(TEAM))
+        for parameter in self.lagged_network.parameters():
+            parameter.requires_grad_(False)
+
+    def _network_name(self) -> str:
+        return "critic"
+
+    def normaliser(self, name: str) -> ValueNormaliser:
+        """The normaliser of a role's returns, or of the team's."""
+        return cast(ValueNormaliser, self.normalisers[name])
+
+    def values(self, states: Tensor) -> dict[str, Tensor]:
+        """Normalised values of states [*, s]: ``{role or "team": [*]}``."""
+        return self.network(states)
+
+    @torch.no_grad()
+    def potential(self, states: Tensor) -> Tensor:
+        """V_phi of LGRS: the lagged team value in units of the return, [*]."""
+        return self.lagged_normaliser.denormalise(self.lagged_network(states)[TEAM])
+
+    @torch.no_grad()
+    def advance_potential(self, rate: float) -> None:
+        """Move the lagged copy towards the live critic by Polyak averaging."""
+        for lagged, live in (
+            (self.lagged_network, self.network),
+            (self.lagged_normaliser, self.normalisers[TEAM]),
+        ):
+            for mine, theirs in zip(_floating(lagged), _floating(live), strict=True):
+                mine.lerp_(theirs, rate)
+
+
+def _floating(module: nn.Module) -> list[Tensor]:
+    """Floating-point parameters and buffers, in a fixed order."""
+    return [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+
+
+class HRACMultiModule(MultiRLModule):
+    """All modules together; rows of all roles belong to the same env steps, so roles may attend to each other."""
+
+    def roles(self) -> list[str]:
+        """The roles that have a policy here, in the order of agents."""
+        return [role for role in ROLES if role in self]
+
+    def policy(self, role: str) -> Any:
+        """The policy network of a role."""
+        return self[role].unwrapped().network
+
+    def contexts(
+        self, observations: Mapping[str, Tensor], summaries: Mapping[str, Tensor] | None
+    ) -> tuple[dict[str, Tensor | None], dict[str, Tensor | None]]:
+        """Embeddings [*, n, e] and what each agent makes of the other roles, [*, n, c].
+
+        Both are None where policies read nothing of others: there they encode for themselves.
+
+        Args:
+            observations: ``{role: [*, n, d]}``.
+            summaries: ``{role: [*, n, roles, s]}`` as delivered to each agent; without them fresh ones are computed,
+                and gradients flow through them.
+        """
+        if ATTENTION not in self:
+            return dict.fromkeys(self.roles()), dict.fromkeys(self.roles())
+        attention = self[ATTENTION].unwrapped().network
+        embeddings = {role: self.policy(role).encode(observations[role]) for role in self.roles()}
+        if summaries is None:
+            return embeddings, attention.contexts(embeddings, attention.summaries(embeddings)).contexts
+        views = {
+            role: {sender: summaries[role][..., i, :] for i, sender in enumerate(self.roles())} for role in self.roles()
+        }
+        return embeddings, attention.contexts(embeddings, views).contexts
+
+    @torch.no_grad()
+    def summaries(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """What each role would publish now, [*, roles, s]."""
+        attention = self[ATTENTION].unwrapped().network
+        embeddings = {role: self.policy(role).encode(observations[role]) for role in self.roles()}
+        published = attention.summaries(embeddings)
+        return torch.stack([published[role] for role in self.roles()], dim=-2)
+
+    @torch.no_grad()
+    def act(
+        self,
+        observations: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        *,
+        deterministic: bool,
+        generator: torch.Generator | None = None,
+        summaries: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Actions [*, n, k] and their log-probabilities [*, n], by role."""
+        embeddings, contexts = self.contexts(observations, summaries)
+        return {
+            role: self.policy(role).act(
+                observations[role], masks[role], contexts[role], deterministic, generator, embeddings[role]
+            )
+            for role in self.roles()
+        }
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Log-probability and entropy of the taken actions for each role, values for the critic."""
+        roles = [role for role in self.roles() if role in batch]
+        delivered = {role: batch[role]["summaries"] for role in roles if "summaries" in batch[role]}
+        embeddings, contexts = self.contexts({role: batch[role]["observations"] for role in roles}, delivered or None)
+        output: dict[str, Any] = {}
+        for role in roles:
+            columns = batch[role]
+            log_probs, entropies = self.policy(role).evaluate(
+                columns["observations"], columns["masks"], columns["actions"], contexts[role], embeddings[role]
+            )
+            output[role] = {"log_probs": log_probs, "entropies": entropies}
+        if CRITIC in batch:
+            output[CRITIC] = self[CRITIC].unwrapped().values(batch[CRITIC]["states"])
+        return output
+
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._act_forward(batch, deterministic=True)
+
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._act_forward(batch, deterministic=False)
+
+    def _act_forward(self, batch: dict[str, Any], deterministic: bool) -> dict[str, Any]:
+        chosen = self.act(
+            {role: batch[role]["observations"] for role in self.roles()},
+            {role: batch[role]["masks"] for role in self.roles()},
+            deterministic=deterministic,
+        )
+        return {role: {"actions": actions, "log_probs": log_probs} for role, (actions, log_probs) in chosen.items()}

@@ -1,0 +1,107 @@
+"""`RoleRollout`: what a runner hands to the learners, one block of T steps in B clusters for each role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["RoleRollout", "SampledSteps"]
+
+
+@dataclass
+class SampledSteps:
+    """Counts of sampled steps, where the experience itself is not kept (validation).
+
+    Attributes:
+        environment: env steps, summed over clusters.
+        agent: agent steps, summed over clusters and agents.
+    """
+
+    environment: int
+    agent: int
+
+    def __len__(self) -> int:
+        """Env steps, which is what RLlib counts episodes by."""
+        return self.environment
+
+    def env_steps(self) -> int:
+        """Env steps, summed over clusters."""
+        return self.environment
+
+    def agent_steps(self) -> int:
+        """Agent steps, summed over clusters and agents."""
+        return self.agent
+
+
+@dataclass
+class RoleRollout:
+    """T consecutive steps of B clusters, time-major; row (t, b) of every array belongs to the same env step.
+
+    RLlib treats it as an episode: it asks for ``len`` and, to share it among learners, cuts it with ``[:n]`` and
+    ``slice``. Cuts are made along B, so that every learner gets whole time sequences.
+
+    Attributes:
+        roles: for each role ``observations`` [T, B, n, d], ``masks`` [T, B, n, levels], ``actions`` [T, B, n, k],
+            ``log_probs`` [T, B, n], ``local_rewards`` [T, B, n] and, where policies read role summaries,
+            ``summaries`` [T, B, n, roles, s] as they were delivered.
+        states: global state before each step, [T, B, s].
+        team_rewards: [T, B].
+        truncated: whether the episode was cut after the step, [T, B] bool; the horizon never terminates.
+        last_states: state after step T - 1, before any reset, [B, s].
+        cut_states: state after each truncated step before T - 1, before the reset, [K, s].
+        cut_index: (t, b) of these steps, [K, 2].
+    """
+
+    roles: dict[str, dict[str, NDArray[np.generic]]]
+    states: NDArray[np.float32]
+    team_rewards: NDArray[np.float32]
+    truncated: NDArray[np.bool_]
+    last_states: NDArray[np.float32]
+    cut_states: NDArray[np.float32]
+    cut_index: NDArray[np.int64]
+    weights_seq_no: int = field(default=0)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """T and B."""
+        return self.team_rewards.shape[0], self.team_rewards.shape[1]
+
+    def __len__(self) -> int:
+        """Env steps."""
+        return self.team_rewards.size
+
+    def env_steps(self) -> int:
+        """Env steps, summed over clusters."""
+        return len(self)
+
+    def agent_steps(self) -> int:
+        """Agent steps, summed over clusters and agents."""
+        return sum(columns["log_probs"].size for columns in self.roles.values())
+
+    def clusters(self, first: int, last: int) -> RoleRollout:
+        """The part of clusters ``first`` to ``last - 1``, as views."""
+        inside = (self.cut_index[:, 1] >= first) & (self.cut_index[:, 1] < last)
+        return RoleRollout(
+            roles={r: {k: v[:, first:last] for k, v in columns.items()} for r, columns in self.roles.items()},
+            states=self.states[:, first:last],
+            team_rewards=self.team_rewards[:, first:last],
+            truncated=self.truncated[:, first:last],
+            last_states=self.last_states[first:last],
+            cut_states=self.cut_states[inside],
+            cut_index=self.cut_index[inside] - np.array([0, first]),
+            weights_seq_no=self.weights_seq_no,
+        )
+
+    def _clusters_of(self, env_steps: int) -> int:
+        steps, clusters = self.shape
+        return min(clusters, max(1, round(env_steps / steps)))
+
+    def __getitem__(self, part: slice) -> RoleRollout:
+        """The first clusters, ``part.stop`` env steps in all (rounded to whole clusters)."""
+        return self.clusters(0, self._clusters_of(part.stop))
+
+    def slice(self, part: slice, len_lookback_buffer: int | None = None) -> RoleRollout:
+        """The clusters that ``self[:part.start]`` leaves over; without memory there is nothing to look back for."""
+        return self.clusters(self._clusters_of(part.start), self.shape[1])

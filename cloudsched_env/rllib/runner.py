@@ -1,0 +1,422 @@
+"""`RoleBatchedEnvRunner`: samples many clusters at once with one forward pass for each role and step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+from ray.rllib.core import COMPONENT_RL_MODULE
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.metrics import (
+    EPISODE_LEN_MEAN,
+    EPISODE_RETURN_MEAN,
+    NUM_AGENT_STEPS_SAMPLED,
+    NUM_AGENT_STEPS_SAMPLED_LIFETIME,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES,
+    NUM_EPISODES_LIFETIME,
+    NUM_MODULE_STEPS_SAMPLED,
+    NUM_MODULE_STEPS_SAMPLED_LIFETIME,
+    SAMPLE_TIMER,
+    WEIGHTS_SEQ_NO,
+)
+from ray.tune.registry import ENV_CREATOR, _global_registry
+
+from cloudsched_env.rllib.communication import SummaryDelivery
+from cloudsched_env.rllib.modules import HRACMultiModule, execution_mode, spaces
+from cloudsched_env.rllib.rollout import RoleRollout, SampledSteps
+from cloudsched_env.rllib.settings import HRACSettings
+
+__all__ = ["EPISODE", "RoleBatchedEnvRunner"]
+
+EPISODE = "episode"  # metrics of finished episodes stand under this key
+_VALIDATION_SEED = 0  # validation episodes are the same in every run: learning curves are comparable
+
+
+class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
+    """Steps groups of clusters in lockstep and hands out `RoleRollout`s.
+
+    The clusters of one vector environment reach the horizon together. So that a roll-out does not show one time of
+    the episode only, clusters form groups that stand at different times: the first episode of each group is cut short.
+
+    Each step writes observations once, into the roll-out's own arrays, and policies read them from there.
+
+    Args:
+        config: an `HRACConfig`; ``config.env`` names a creator that returns a `CloudSchedVectorEnv` (or anything with
+            its attributes) for ``{"num_envs": ..., "split": ..., "settings": ...}``.
+        kwargs: what RLlib passes to runners (``worker_index``, ``spaces``...).
+    """
+
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        super().__init__(config=config, **kwargs)
+        torch.set_num_threads(1)  # more threads only fight with other runners and the learner
+        self.settings: HRACSettings = config.settings
+        self.spaces = kwargs.get("spaces") or {}
+        self.validating = bool(self.config.in_evaluation)
+        self.execution = execution_mode(self.settings)
+        self.envs: list[Any] = []
+        self.module: Any = None
+        self._weights_seq_no = 0
+        self._started = False
+        if (
+            not self.worker_index
+            and self.config.num_env_runners > 0
+            and not self.config.create_env_on_local_worker
+            and not self.validating
+        ):
+            self.env = None  # the local runner of a set of remote ones only holds weights
+        else:
+            self.make_env()
+        self.make_module()
+
+    # ---- construction
+
+    def make_env(self) -> None:
+        """Create the groups of clusters."""
+        creator = _global_registry.get(ENV_CREATOR, self.config.env)
+        groups = 1 if self.validating else self.settings.sampling.phases
+        self.num_envs = self.settings.validation.episodes if self.validating else self.settings.sampling.clusters
+        clusters = self.num_envs
+        env_config = {
+            **self.config.env_config,
+            "settings": self.settings,
+            "num_envs": clusters // groups,
+            "split": "validation" if self.validating else "train",
+        }
+        self.envs = [creator(dict(env_config)) for _ in range(groups)]
+        self.env = self.envs[0]
+        self._clusters = [slice(i * (clusters // groups), (i + 1) * (clusters // groups)) for i in range(groups)]
+        self._started = False
+
+    def make_module(self) -> None:
+        """Build the policies (without the critic)."""
+        self.module = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True).build()
+        if not isinstance(self.module, HRACMultiModule):
+            raise TypeError(f"expected an HRACMultiModule, got {type(self.module).__name__}: use HRACConfig")
+
+    def get_spaces(self) -> dict[str, Any]:
+        """Spaces of one agent of each role, in the form that RLlib expects."""
+        if not self.envs:
+            return self.spaces
+        by_role = spaces(self.envs[0].scenario)
+        both = (
+            gym.spaces.Dict({role: pair[0] for role, pair in by_role.items()}),
+            gym.spaces.Dict({role: pair[1] for role, pair in by_role.items()}),
+        )
+        return {INPUT_ENV_SPACES: both, INPUT_ENV_SINGLE_SPACES: both, **by_role}
+
+    def assert_healthy(self) -> None:
+        """Check that environments and policies exist."""
+        assert self.envs, "the runner has no environment"
+        assert self.module is not None, "the runner has no policies"
+
+    def stop(self) -> None:
+        """Drop the environments."""
+        self.envs, self.env = [], None
+
+    # ---- sampling
+
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        random_actions: bool = False,
+        force_reset: bool = False,
+        **kwargs: Any,
+    ) -> list[RoleRollout] | list[SampledSteps]:
+        """Run the clusters on.
+
+        Args:
+            num_timesteps: env steps in all; by default ``rollout_steps`` of every cluster.
+            num_episodes: instead, run this many whole episodes from the start and keep only their metrics.
+            explore: sample actions (True) or take the most probable ones (False).
+            random_actions: not offered: the agents for that are in `cloudsched_env.agents`.
+            force_reset: begin new episodes first.
+            kwargs: options of later RLlib versions.
+
+        Returns:
+            One `RoleRollout`, or counts of steps if episodes were asked for.
+        """
+        if random_actions:
+            raise ValueError(
+                "random_actions is not supported: evaluate a random agent with `cloudsched evaluate` instead"
+            )
+        self.assert_healthy()
+        explore = self.config.explore if explore is None else explore
+        with self.metrics.log_time(SAMPLE_TIMER):
+            if num_episodes is not None:
+                return [self._run_episodes(num_episodes, explore)]
+            if force_reset or not self._started:
+                self._start()
+            steps = self.settings.sampling.rollout_steps
+            if num_timesteps:
+                steps = -(-num_timesteps // self.num_envs)
+            rollout = self._roll_out(steps, explore)
+            self._log_steps(rollout.env_steps(), {r: c["log_probs"].size for r, c in rollout.roles.items()})
+            return [rollout]
+
+    def _start(self) -> None:
+        """Begin new episodes; seeds follow from the run's seed, the runner's index and the steps sampled so far."""
+        entropy = [self.config.seed or 0, self.worker_index or 0, self.num_env_steps_sampled_lifetime]
+        if self.validating:
+            entropy = [_VALIDATION_SEED, self.worker_index or 0]
+        self._rng = np.random.default_rng(entropy)
+        self._generator = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
+        horizon = self.envs[0].scenario.time.horizon_steps
+        self._elapsed = [0] * len(self.envs)
+        # Group g's first episode ends after (g + 1)/G of the horizon: from then on groups are horizon/G apart.
+        self._cut = [-(-horizon * (g + 1) // len(self.envs)) for g in range(len(self.envs))]
+        self._counted_return = [np.zeros(env.num_envs) for env in self.envs]
+        self._deliveries = [
+            SummaryDelivery(env.scenario, self.module.roles(), env.role_counts, env.num_envs) for env in self.envs
+        ]
+        for group in range(len(self.envs)):
+            self._reset(group)
+        self._started = True
+
+    def _reset(self, group: int) -> None:
+        env = self.envs[group]
+        env.reset(self._rng.integers(0, 2**31 - 1, size=env.num_envs).tolist())
+        self._elapsed[group] = 0
+        self._counted_return[group][:] = 0
+        self._deliveries[group].reset(int(self._rng.integers(2**62)))
+
+    def _roll_out(self, steps: int, explore: bool) -> RoleRollout:
+        """T steps of all groups, recorded."""
+        arrays = _Recorder(self.envs, steps)
+        if self.execution == "role_summary":
+            arrays.add_summaries(self.module.roles(), self._deliveries[0].size(self.module, arrays.observations(0)))
+        cut_states: list[NDArray[np.float32]] = []
+        cut_index: list[tuple[int, int]] = []
+        for t in range(steps):
+            for group, env in enumerate(self.envs):
+                arrays.record_before(t, self._clusters[group], env)
+            actions = self._act(arrays.observations(t), arrays.masks(t), explore, arrays, t)
+            for group, env in enumerate(self.envs):
+                part = self._clusters[group]
+                done = env.step({role: chosen[part] for role, chosen in actions.items()})
+                arrays.record_after(t, part, env)
+                if self._advance(group, done):
+                    arrays.truncated[t, part] = True
+                    if t < steps - 1:
+                        cut_states.append(env.state.copy())
+                        cut_index += [(t, b) for b in range(part.start, part.stop)]
+                    else:
+                        arrays.last_states[part] = env.state
+                    self._reset(group)
+                elif t == steps - 1:
+                    arrays.last_states[part] = env.state
+        return RoleRollout(
+            roles=arrays.roles,
+            states=arrays.states,
+            team_rewards=arrays.team_rewards,
+            truncated=arrays.truncated,
+            last_states=arrays.last_states,
+            cut_states=np.concatenate(cut_states) if cut_states else np.empty((0, arrays.states.shape[-1]), np.float32),
+            cut_index=np.array(cut_index, dtype=np.int64).reshape(-1, 2),
+            weights_seq_no=self._weights_seq_no,
+        )
+
+    def _act(
+        self,
+        observations: Mapping[str, torch.Tensor],
+        masks: Mapping[str, torch.Tensor],
+        explore: bool,
+        arrays: _Recorder | None = None,
+        t: int = 0,
+    ) -> dict[str, NDArray[np.int64]]:
+        summaries = None
+        if self.execution == "role_summary":
+            published = self.module.summaries(observations)
+            views = [
+                d.deliver(published[part], elapsed)
+                for d, part, elapsed in zip(self._deliveries, self._clusters, self._elapsed, strict=True)
+            ]
+            summaries = {role: torch.cat([view[role] for view in views]) for role in self.module.roles()}
+        chosen = self.module.act(
+            observations, masks, deterministic=not explore, generator=self._generator, summaries=summaries
+        )
+        if arrays is not None:
+            for role, (actions, log_probs) in chosen.items():
+                columns = arrays.roles[role]
+                columns["actions"][t] = actions.numpy()
+                columns["log_probs"][t] = log_probs.numpy()
+                if summaries is not None:
+                    columns["summaries"][t] = summaries[role].numpy()
+        return {role: actions.numpy() for role, (actions, _) in chosen.items()}
+
+    def _advance(self, group: int, done: bool) -> bool:
+        """Count a step; at the end of an episode log it. Returns whether the group must be reset."""
+        env = self.envs[group]
+        counted = self._elapsed[group] >= env.scenario.time.warmup_steps
+        self._elapsed[group] += 1
+        if counted:
+            self._counted_return[group] += env.team_reward
+        if done:
+            self._log_episodes(group)
+            self._cut[group] = env.scenario.time.horizon_steps
+            return True
+        if self._elapsed[group] >= self._cut[group]:
+            self._cut[group] = env.scenario.time.horizon_steps  # only the first episode is cut, and it is not logged
+            return True
+        return False
+
+    def _run_episodes(self, episodes: int, explore: bool) -> SampledSteps:
+        """Whole episodes, from the start, without a record; the same ones at every validation."""
+        self._start()
+        self._cut = [env.scenario.time.horizon_steps for env in self.envs]
+        clusters, steps = self.num_envs, 0
+        for _ in range(-(-episodes // clusters)):
+            running = True
+            while running:
+                observations = {
+                    role: torch.from_numpy(np.concatenate([env.observations[role] for env in self.envs]))
+                    for role in self.module.roles()
+                }
+                masks = {
+                    role: torch.from_numpy(np.concatenate([env.masks[role] for env in self.envs]))
+                    for role in self.module.roles()
+                }
+                actions = self._act(observations, masks, explore)
+                for group, env in enumerate(self.envs):
+                    done = env.step({role: chosen[self._clusters[group]] for role, chosen in actions.items()})
+                    if self._advance(group, done):
+                        running = False
+                steps += clusters
+            for group in range(len(self.envs)):
+                self._reset(group)
+        self._started = False
+        counts = self.envs[0].role_counts
+        self._log_steps(steps, {role: steps * count for role, count in counts.items()})
+        return SampledSteps(steps, steps * sum(counts.values()))
+
+    # ---- metrics
+
+    def _log_episodes(self, group: int) -> None:
+        env = self.envs[group]
+        horizon, warmup = env.scenario.time.horizon_steps, env.scenario.time.warmup_steps
+        returns = self._counted_return[group]
+        summaries: list[Mapping[str, float]] = []
+        results = env.results()
+        if results:
+            from cloudsched_env.evaluation.metrics import summarise
+
+            summaries = [summarise(result) for result in results]
+        window = None if self.validating else self.config.metrics_num_episodes_for_smoothing
+        options: dict[str, Any] = {"window": window} if window else {"reduce": "mean", "window": 1_000_000}
+        for b in range(env.num_envs):
+            self.metrics.log_value(EPISODE_RETURN_MEAN, float(returns[b]), **options)
+            self.metrics.log_value((EPISODE, "team_reward"), float(returns[b]) / (horizon - warmup), **options)
+            for name, value in (summaries[b] if summaries else {}).items():
+                if name != "team_reward" and np.isfinite(value):
+                    self.metrics.log_value((EPISODE, name), float(value), **options)
+        self.metrics.log_value(EPISODE_LEN_MEAN, float(horizon), **options)
+        self.metrics.log_value(NUM_EPISODES, env.num_envs, reduce="sum")
+        self.metrics.log_value(NUM_EPISODES_LIFETIME, env.num_envs, reduce="lifetime_sum")
+
+    def _log_steps(self, env_steps: int, agent_steps: Mapping[str, int]) -> None:
+        self.num_env_steps_sampled_lifetime += env_steps
+        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, env_steps, reduce="sum")
+        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, env_steps, reduce="lifetime_sum", with_throughput=True)
+        for role, count in agent_steps.items():
+            for key in (NUM_MODULE_STEPS_SAMPLED, NUM_AGENT_STEPS_SAMPLED):
+                self.metrics.log_value((key, role), count, reduce="sum")
+            for key in (NUM_MODULE_STEPS_SAMPLED_LIFETIME, NUM_AGENT_STEPS_SAMPLED_LIFETIME):
+                self.metrics.log_value((key, role), count, reduce="lifetime_sum")
+
+    def get_metrics(self) -> Any:
+        """Metrics since the last call."""
+        return self.metrics.reduce()
+
+    # ---- checkpoints
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Weights of the policies and the steps sampled so far; running episodes are not kept."""
+        state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
+        if self._check_component(COMPONENT_RL_MODULE, components, not_components):
+            state[COMPONENT_RL_MODULE] = self.module.get_state(
+                components=self._get_subcomponents(COMPONENT_RL_MODULE, components),
+                not_components=self._get_subcomponents(COMPONENT_RL_MODULE, not_components),
+                **kwargs,
+            )
+            state[WEIGHTS_SEQ_NO] = self._weights_seq_no
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over weights that are newer than one's own, and counters."""
+        if COMPONENT_RL_MODULE in state:
+            seq_no = state.get(WEIGHTS_SEQ_NO, 0)
+            if seq_no == 0 or self._weights_seq_no < seq_no:
+                weights = state[COMPONENT_RL_MODULE]
+                self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
+            if seq_no > 0:
+                self._weights_seq_no = seq_no
+        if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
+            self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """How to construct this runner again."""
+        return (), {"config": self.config}
+
+    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+        """The policies."""
+        return [(COMPONENT_RL_MODULE, self.module)]
+
+
+class _Recorder:
+    """The arrays of one roll-out, allocated once; policies read each step's observations from them."""
+
+    def __init__(self, envs: list[Any], steps: int) -> None:
+        first = envs[0]
+        clusters = sum(env.num_envs for env in envs)
+        self.roles: dict[str, dict[str, NDArray[Any]]] = {}
+        for role, count in first.role_counts.items():
+            agents = (steps, clusters, count)
+            self.roles[role] = {
+                "observations": np.empty((*agents, first.observations[role].shape[-1]), np.float32),
+                "masks": np.empty((*agents, first.masks[role].shape[-1]), np.int8),
+                "actions": np.empty((*agents, len(first.action_levels[role])), np.int64),
+                "log_probs": np.empty(agents, np.float32),
+                "local_rewards": np.empty(agents, np.float32),
+            }
+        self.states = np.empty((steps, clusters, first.state.shape[-1]), np.float32)
+        self.last_states = np.empty(self.states.shape[1:], np.float32)
+        self.team_rewards = np.empty((steps, clusters), np.float32)
+        self.truncated = np.zeros((steps, clusters), np.bool_)
+
+    def add_summaries(self, roles: list[str], size: int) -> None:
+        """Make room for the role summaries that agents were given."""
+        for role in roles:
+            agents = self.roles[role]["log_probs"].shape
+            self.roles[role]["summaries"] = np.empty((*agents, len(roles), size), np.float32)
+
+    def record_before(self, t: int, part: slice, env: Any) -> None:
+        """What agents see and the state before a step."""
+        for role, columns in self.roles.items():
+            columns["observations"][t, part] = env.observations[role]
+            columns["masks"][t, part] = env.masks[role]
+        self.states[t, part] = env.state
+
+    def record_after(self, t: int, part: slice, env: Any) -> None:
+        """Rewards of a step."""
+        for role, columns in self.roles.items():
+            columns["local_rewards"][t, part] = env.local_rewards[role]
+        self.team_rewards[t, part] = env.team_reward
+
+    def observations(self, t: int) -> dict[str, torch.Tensor]:
+        """Observations of a step as tensors that share memory."""
+        return {role: torch.from_numpy(columns["observations"][t]) for role, columns in self.roles.items()}
+
+    def masks(self, t: int) -> dict[str, torch.Tensor]:
+        """Masks of a step as tensors that share memory."""
+        return {role: torch.from_numpy(columns["masks"][t]) for role, columns in self.roles.items()}

@@ -1,0 +1,273 @@
+"""Every setting of HRAC with LGRS, its default, range and meaning, in one validated tree of frozen dataclasses.
+
+Settings are addressed by dotted name, as in ``lgrs.mode``; an unknown name is refused together with the nearest
+known ones. A trailing underscore that Python needs (``lambda_``) is no part of the public name (``lambda``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = [
+    "HRACSettings",
+    "LGRSSettings",
+    "ReplaySettings",
+    "SamplingSettings",
+    "UpdateSettings",
+    "VTraceSettings",
+    "ValidationSettings",
+    "nearest_names",
+    "setting_names",
+]
+
+
+def _number(default: float, low: float, high: float, doc: str) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "doc": doc})
+
+
+@dataclass(frozen=True)
+class LGRSSettings:
+    """Local-global reward shaping (`cloudsched_env.rllib.lgrs` has the equations)."""
+
+    mode: Literal["literal", "pbrs", "td", "mix", "off"] = "td"
+    lambda_: float = _number(0.2, 0.0, 1.0, "weight of the local reward; 1 - lambda goes to the global term")
+    potential_rate: float = _number(
+        0.1, 0.0, 1.0, "share of the critic that the lagged potential takes over per update"
+    )
+    normalise: bool = True
+
+
+@dataclass(frozen=True)
+class VTraceSettings:
+    """Off-policy correction (Espeholt et al. 2018) with lambda-weighted traces."""
+
+    lambda_: float = _number(0.95, 0.0, 1.0, "trace decay; with on-policy data the targets are those of GAE(lambda)")
+    rho_bar: float = _number(1.0, 0.01, 100.0, "truncation of the importance weight of the temporal difference")
+    c_bar: float = _number(1.0, 0.01, 100.0, "truncation of the importance weight of the trace")
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """The circular buffer of recent roll-outs, kept by each learner."""
+
+    rollouts: int = _number(4, 0, 1000, "older roll-outs that are remembered; 0 makes training on-policy")
+    passes: int = _number(1, 0, 100, "older roll-outs that an update trains on beside the newest")
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """Gradient updates on one batch."""
+
+    epochs: int = _number(3, 1, 100, "passes over the batch")
+    minibatch_steps: int = _number(1250, 1, 10_000_000, "env steps of a minibatch (all agents of a step stay together)")
+    clip: float = _number(0.2, 0.001, 10.0, "clip range of the policy ratio")
+    value_clip: float = _number(0.2, 0.0, 100.0, "clip range of normalised values; 0 turns value clipping off")
+    huber_delta: float = _number(10.0, 0.01, 1e6, "normalised error from which the value loss is linear")
+    value_weight: float = _number(1.0, 0.0, 1000.0, "weight of the value loss")
+    entropy: float = _number(0.003, 0.0, 10.0, "entropy bonus of a role, per sub-action decision")
+    entropy_by_role: Mapping[str, float] = field(
+        default_factory=dict, metadata={"doc": "entropy bonus of single roles, where it differs"}
+    )
+    learning_rate: float = _number(1e-3, 0.0, 1.0, "Adam step size of the policies")
+    critic_learning_rate: float = _number(1e-3, 0.0, 1.0, "Adam step size of the critic")
+    adam_epsilon: float = _number(1e-5, 1e-12, 1.0, "Adam epsilon")
+    max_gradient_norm: float = _number(1.0, 1e-6, 1e9, "gradient norm limit of each module")
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How a runner gathers experience."""
+
+    clusters: int = _number(50, 1, 100_000, "clusters that one runner steps at once")
+    rollout_steps: int = _number(50, 1, 1_000_000, "env steps of each cluster between updates")
+    phases: int = _number(5, 1, 10_000, "groups of clusters that stand at different times of the episode")
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """How training is judged: greedy policies, fixed seeds, validation windows."""
+
+    every_epochs: int = _number(5, 0, 1_000_000, "epochs between validations; 0 turns validation off")
+    episodes: int = _number(16, 1, 100_000, "episodes of a validation")
+    deterministic: bool = True
+
+
+@dataclass(frozen=True)
+class HRACSettings:
+    """All settings of one HRAC training run.
+
+    Attributes:
+        scenario: id of a named scenario.
+        overrides: scenario fields changed by dotted name.
+        trace: path of a canonical task table (Parquet); None draws from the calibrated generator.
+        epoch_env_steps: env steps, summed over clusters and runners, that count as one epoch.
+        discount: discount factor per env step.
+        networks: settings of the networks (`cloudsched_env.rllib.networks.NetworkConfig`).
+        network_builder: ``module:function`` that builds the networks; one's own may be named here.
+    """
+
+    scenario: str = "paper-v0"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    trace: str | None = None
+    epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")
+    discount: float = _number(0.98, 0.0, 1.0, "discount factor per env step")
+    lgrs: LGRSSettings = field(default_factory=LGRSSettings)
+    vtrace: VTraceSettings = field(default_factory=VTraceSettings)
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
+    update: UpdateSettings = field(default_factory=UpdateSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    networks: Mapping[str, Any] = field(default_factory=dict)
+    network_builder: str = "cloudsched_env.rllib.modules:build_default_networks"
+
+    def __post_init__(self) -> None:
+        """Check ranges and relations.
+
+        Raises:
+            ValueError: naming the setting, its value and what was expected.
+        """
+        _check(self, "")
+        if self.sampling.clusters % self.sampling.phases:
+            raise ValueError(
+                f"setting 'sampling.clusters' is {self.sampling.clusters}: expected a multiple of "
+                f"sampling.phases ({self.sampling.phases})"
+            )
+        if self.replay.passes > self.replay.rollouts:
+            raise ValueError(
+                f"setting 'replay.passes' is {self.replay.passes}: expected at most replay.rollouts "
+                f"({self.replay.rollouts}), an update draws older roll-outs without replacement"
+            )
+        if ":" not in self.network_builder:
+            raise ValueError(f"setting 'network_builder' is {self.network_builder!r}: expected 'module:function'")
+
+    def override(self, changes: Mapping[str, Any]) -> HRACSettings:
+        """Return a copy with settings changed by dotted name or by nested mappings.
+
+        Values of ``overrides`` and ``networks`` are merged by key; ``networks.hidden`` sets one key of a mapping.
+
+        Raises:
+            ValueError: for an unknown name (the nearest known ones are suggested), a wrong type or a value out of
+                range.
+        """
+        return _merge(self, _nest(self, changes, ""), "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain JSON types, under their public names."""
+        return _plain(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> HRACSettings:
+        """The inverse of `to_dict`; missing names keep their defaults."""
+        return cls().override(values)
+
+    def entropy_of(self, role: str) -> float:
+        """Entropy bonus of a role."""
+        return float(self.update.entropy_by_role.get(role, self.update.entropy))
+
+
+def setting_names(group: Any = HRACSettings, prefix: str = "") -> list[str]:
+    """Dotted names of all settings."""
+    names: list[str] = []
+    for entry in dataclasses.fields(group):
+        name = prefix + entry.name.rstrip("_")
+        kind = typing.get_type_hints(group)[entry.name]
+        names += setting_names(kind, name + ".") if dataclasses.is_dataclass(kind) else [name]
+    return names
+
+
+def nearest_names(name: str, known: typing.Iterable[str]) -> str:
+    """A phrase that helps after a typing error: the nearest known names, or all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if not near:
+        near = [k for k in known if k.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
+
+
+def _nest(base: Any, changes: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Dotted names to nested mappings. Below a mapping-valued setting, dots belong to the key."""
+    tree: dict[str, Any] = {}
+    fields = {f.name.rstrip("_"): f.name for f in dataclasses.fields(base)}
+    for name, value in changes.items():
+        head, _, rest = str(name).partition(".")
+        if head not in fields:
+            where = f"{path}{name}"
+            raise ValueError(f"unknown setting {where!r}: {nearest_names(where, setting_names())}")
+        if rest:
+            value = {rest: value}
+        current = getattr(base, fields[head])
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"setting {path + head!r}: expected a group of settings, got {value!r}")
+            tree[head] = {**tree.get(head, {}), **_nest(current, value, f"{path}{head}.")}
+        elif isinstance(current, Mapping):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"setting {path + head!r}: expected a mapping, got {value!r}")
+            tree[head] = {**tree.get(head, {}), **value}
+        else:
+            if rest:
+                raise ValueError(f"unknown setting {path + str(name)!r}: {path + head!r} is a single value")
+            tree[head] = value
+    return tree
+
+
+def _merge(base: Any, tree: Mapping[str, Any], path: str) -> Any:
+    hints = typing.get_type_hints(type(base))
+    values: dict[str, Any] = {}
+    for entry in dataclasses.fields(base):
+        public = entry.name.rstrip("_")
+        if public not in tree:
+            continue
+        current, value = getattr(base, entry.name), tree[public]
+        if dataclasses.is_dataclass(current):
+            values[entry.name] = _merge(current, value, f"{path}{public}.")
+        elif isinstance(current, Mapping):
+            values[entry.name] = {**current, **value}
+        else:
+            values[entry.name] = _convert(value, hints[entry.name], path + public)
+    return dataclasses.replace(base, **values)
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        options = [h for h in typing.get_args(hint) if h is not types.NoneType]
+        return None if value is None else _convert(value, options[0], where)
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            raise ValueError(f"setting {where!r} is {value!r}: expected one of {', '.join(choices)}")
+        return value
+    accepted: Any = (int, float) if hint is float else hint
+    if isinstance(value, bool) is not (hint is bool) or not isinstance(value, accepted):
+        raise ValueError(f"setting {where!r} is {value!r}: expected {hint.__name__}")
+    return hint(value)
+
+
+def _check(group: Any, path: str) -> None:
+    hints = typing.get_type_hints(type(group))
+    for entry in dataclasses.fields(group):
+        value, where = getattr(group, entry.name), path + entry.name.rstrip("_")
+        if dataclasses.is_dataclass(value):
+            _check(value, where + ".")
+            continue
+        low, high = entry.metadata.get("low"), entry.metadata.get("high")
+        if low is not None and not low <= value <= high:
+            raise ValueError(f"setting {where!r} is {value}: expected {low:g} to {high:g} ({entry.metadata['doc']})")
+        if typing.get_origin(hints[entry.name]) is Literal:
+            _convert(value, hints[entry.name], where)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name.rstrip("_"): _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

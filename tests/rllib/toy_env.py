@@ -1,0 +1,94 @@
+"""A vector environment with the attributes of `CloudSchedVectorEnv`, a known optimum and next to no dynamics.
+
+Every step shows fresh random contexts. A node's right level of each sub-action is written in one of its fields; a
+scheduler should send the task of each slot to the node where its data is warm. The team reward is the share of right
+sub-actions of each role, averaged over roles: 1 at the optimum. Local rewards are an agent's own share.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cloudsched_env.roles import compute, scheduler, storage
+from cloudsched_env.roles import state as state_roles
+from cloudsched_env.scenario import load_scenario
+
+OPTIMUM = 1.0
+CLUES = {"compute": ("cache_fill", "hit_ratio"), "storage": ("stream_factor", "served_share")}
+HORIZON, WARMUP = 20, 5
+
+
+class ToyVectorEnv:
+    roles = ("compute", "storage", "scheduler")
+
+    def __init__(self, num_envs, dead_storage=False):
+        self.scenario = load_scenario("tiny-v0", {"time.horizon_steps": HORIZON, "time.warmup_steps": WARMUP})
+        self.num_envs = num_envs
+        self.dead_storage = dead_storage
+        self.role_counts = dict(self.scenario.role_counts)
+        declarations = {"compute": compute, "storage": storage, "scheduler": scheduler}
+        self.layouts = {role: d.layout(self.scenario) for role, d in declarations.items()}
+        self.action_levels = {role: d.action_levels(self.scenario) for role, d in declarations.items()}
+        self.state_layout = state_roles.layout(self.scenario)
+        B = num_envs
+        self.observations = {r: np.zeros((B, n, self.layouts[r].size), np.float32) for r, n in self.role_counts.items()}
+        self.masks = {
+            r: np.ones((B, n, int(self.action_levels[r].sum())), np.int8) for r, n in self.role_counts.items()
+        }
+        if dead_storage:  # the first storage node may only keep level 0 of both sub-actions
+            levels = self.action_levels["storage"]
+            self.masks["storage"][:, 0] = 0
+            self.masks["storage"][:, 0, [0, levels[0]]] = 1
+        self.state = np.zeros((B, self.state_layout.size), np.float32)
+        self.local_rewards = {r: np.zeros((B, n), np.float32) for r, n in self.role_counts.items()}
+        self.team_reward = np.zeros(B, np.float32)
+        self.resets = []
+
+    def reset(self, seeds=None):
+        seeds = range(self.num_envs) if seeds is None else seeds
+        self.resets.append(list(seeds))
+        self._rng = np.random.default_rng(list(seeds))
+        self._step = 0
+        self._draw()
+
+    def _draw(self):
+        self._right = {}
+        for role, names in CLUES.items():
+            node = self.layouts[role].view(self.observations[role], "node")
+            block = self.layouts[role].block("node")
+            node[..., block.index("alive")] = 1
+            self._right[role] = np.stack(
+                [self._rng.integers(0, level, size=node.shape[:-1]) for level in self.action_levels[role]], -1
+            )
+            for k, name in enumerate(names):
+                node[..., block.index(name)] = (self._right[role][..., k] + 0.5) / self.action_levels[role][k]
+        layout, observation = self.layouts["scheduler"], self.observations["scheduler"]
+        slots, nodes, pairs = (layout.view(observation, name) for name in ("slots", "nodes", "pairs"))
+        slots[..., layout.block("slots").index("present")] = 1
+        nodes[..., layout.block("nodes").index("alive")] = 1
+        nodes[..., layout.block("nodes").index("cores")] = 1
+        nodes[..., layout.block("nodes").index("execution_memory")] = 1
+        right = self._rng.integers(0, nodes.shape[-2], size=slots.shape[:-1])
+        self._right["scheduler"] = right
+        pairs[..., layout.block("pairs").index("warmth")] = np.arange(nodes.shape[-2]) == right[..., None]
+        self.state[:] = 0.1
+        self.state_layout.view(self.state, "cluster")[:, 0] = self._step / HORIZON
+
+    def step(self, actions):
+        assert self._step < HORIZON, "reset must be called first"
+        shares = []
+        for role in self.roles:
+            right = (actions[role] == self._right[role]).mean(-1)
+            self.local_rewards[role][:] = right
+            shares.append(right.mean(-1))
+        self.team_reward[:] = np.mean(shares, axis=0)
+        self._step += 1
+        self._draw()
+        return self._step >= HORIZON
+
+    def results(self):
+        return []
+
+
+def make_toy_env(env_config):
+    return ToyVectorEnv(env_config["num_envs"], dead_storage=env_config.get("dead_storage", False))
