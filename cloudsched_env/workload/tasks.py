@@ -1,0 +1,225 @@
+"""The tasks of a trace as plain columns: what the window stage needs, and nothing of any trace format."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cloudsched_env.scenario import WorkloadConfig
+from cloudsched_env.traces.table import load_tasks
+from cloudsched_env.workload.episode import DataTag
+
+__all__ = ["RawTasks", "stable_hash"]
+
+
+def stable_hash(values: Iterable[str]) -> NDArray[np.uint64]:
+    """A 64-bit hash of each string that is the same on every machine and in every process (BLAKE2b).
+
+    Args:
+        values: strings; repeated ones are hashed once.
+
+    Returns:
+        One number a string, uint64 ``[values]``.
+    """
+    strings = np.asarray(list(values), dtype=str)
+    unique, inverse = np.unique(strings, return_inverse=True)
+    digests = [int.from_bytes(hashlib.blake2b(s.encode(), digest_size=8).digest(), "little") for s in unique]
+    return np.array(digests, dtype=np.uint64)[inverse.reshape(-1)]
+
+
+@dataclass(frozen=True)
+class RawTasks:
+    """Tasks of a trace in order of arrival (ties by job, then task index); build one with `from_columns`.
+
+    Attributes:
+        arrival_s: first submission, seconds of the trace's clock, ascending, ``[tasks]``.
+        user: stable hash of the submitting user, uint64 ``[tasks]``.
+        name: stable hash of the logical job name: what runs again and again, uint64 ``[tasks]``.
+        job: job number, int64 ``[tasks]``.
+        task_index: index within the job, int64 ``[tasks]``.
+        slo_class: 0 latency-critical, 1 normal, 2 batch, int32 ``[tasks]``.
+        cpu_cores: requested cores, NaN where the trace has none, ``[tasks]``.
+        memory_gb: requested memory, NaN where the trace has none, ``[tasks]``.
+        duration_s: run time in trace seconds, NaN if it never ran, ``[tasks]``.
+        censored: the run time is only a lower bound, bool ``[tasks]``.
+        span_s: first and last second that the trace covers.
+        cores_of_largest_machine: cores that ``cpu_cores`` assumes for a request of the whole largest machine.
+        data_tag: ``"excerpt"``, ``"full trace"`` or ``"generated"``.
+        source: name of the format or of the generator's profile, for result files.
+        synthetic_columns: column name -> how it was filled, for what the trace does not hold.
+    """
+
+    arrival_s: NDArray[np.float64]
+    user: NDArray[np.uint64]
+    name: NDArray[np.uint64]
+    job: NDArray[np.int64]
+    task_index: NDArray[np.int64]
+    slo_class: NDArray[np.int32]
+    cpu_cores: NDArray[np.float64]
+    memory_gb: NDArray[np.float64]
+    duration_s: NDArray[np.float64]
+    censored: NDArray[np.bool_]
+    span_s: tuple[float, float]
+    cores_of_largest_machine: float
+    data_tag: DataTag
+    source: str
+    synthetic_columns: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Check lengths, order and ranges.
+
+        Raises:
+            ValueError: naming the column and what was expected of it.
+        """
+        length = len(self.arrival_s)
+        if length == 0:
+            raise ValueError("the trace holds no arriving task: import more of it")
+        for entry in fields(self):
+            column = getattr(self, entry.name)
+            if isinstance(column, np.ndarray) and column.shape != (length,):
+                raise ValueError(f"column {entry.name!r} has shape {column.shape}: expected ({length},)")
+        if not np.isfinite(self.arrival_s).all() or (np.diff(self.arrival_s) < 0).any():
+            raise ValueError("column 'arrival_s' must be finite and ascending: build RawTasks with from_columns")
+        for name in ("cpu_cores", "memory_gb", "duration_s"):
+            if (getattr(self, name) < 0).any():
+                raise ValueError(f"column {name!r} holds negative values: expected 0 or more, or NaN where unknown")
+        if ((self.slo_class < 0) | (self.slo_class > 2)).any():
+            raise ValueError("column 'slo_class' must be 0 (latency-critical), 1 (normal) or 2 (batch)")
+        if not self.span_s[0] <= self.arrival_s[0] <= self.arrival_s[-1] <= self.span_s[1]:
+            raise ValueError(f"arrivals lie outside span_s {self.span_s}")
+
+    def __len__(self) -> int:
+        """Number of tasks."""
+        return len(self.arrival_s)
+
+    @classmethod
+    def from_columns(
+        cls,
+        *,
+        arrival_s: ArrayLike,
+        user: NDArray[Any],
+        name: NDArray[Any],
+        job: ArrayLike,
+        task_index: ArrayLike,
+        slo_class: ArrayLike,
+        cpu_cores: ArrayLike,
+        memory_gb: ArrayLike,
+        duration_s: ArrayLike,
+        censored: ArrayLike,
+        span_s: tuple[float, float] | None = None,
+        cores_of_largest_machine: float = 16.0,
+        data_tag: DataTag = "excerpt",
+        source: str = "custom",
+        synthetic_columns: dict[str, str] | None = None,
+    ) -> RawTasks:
+        """Sort columns by arrival and convert them to the types of `RawTasks`.
+
+        Args:
+            arrival_s: as the attribute, in any order.
+            user: strings, or uint64 hashes.
+            name: strings, or uint64 hashes.
+            job: integers or strings; only equality counts.
+            task_index: as the attribute.
+            slo_class: as the attribute.
+            cpu_cores: as the attribute.
+            memory_gb: as the attribute.
+            duration_s: as the attribute.
+            censored: as the attribute.
+            span_s: as the attribute; first and last arrival by default.
+            cores_of_largest_machine: as the attribute.
+            data_tag: as the attribute.
+            source: as the attribute.
+            synthetic_columns: as the attribute.
+
+        Raises:
+            ValueError: if a column has the wrong length or values out of range.
+        """
+        arrival = np.asarray(arrival_s, dtype=np.float64)
+        if arrival.size == 0:
+            raise ValueError("the trace holds no arriving task: import more of it")
+        job_codes = np.unique(np.asarray(job), return_inverse=True)[1].reshape(-1).astype(np.int64)
+        index = np.asarray(task_index, dtype=np.int64)
+        if not len(arrival) == len(job_codes) == len(index):
+            raise ValueError(f"columns differ in length: {len(arrival)} arrivals, {len(job_codes)} jobs")
+        order = np.lexsort((index, job_codes, arrival))
+        return cls(
+            arrival_s=arrival[order],
+            user=_hashes(user)[order],
+            name=_hashes(name)[order],
+            job=job_codes[order],
+            task_index=index[order],
+            slo_class=np.asarray(slo_class, dtype=np.int32)[order],
+            cpu_cores=np.asarray(cpu_cores, dtype=np.float64)[order],
+            memory_gb=np.asarray(memory_gb, dtype=np.float64)[order],
+            duration_s=np.asarray(duration_s, dtype=np.float64)[order],
+            censored=np.asarray(censored, dtype=np.bool_)[order],
+            span_s=span_s if span_s is not None else (float(arrival.min()), float(arrival.max())),
+            cores_of_largest_machine=cores_of_largest_machine,
+            data_tag=data_tag,
+            source=source,
+            synthetic_columns=dict(synthetic_columns or {}),
+        )
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> RawTasks:
+        """Load the canonical task table that ``cloudsched traces import`` writes.
+
+        Args:
+            path: the Parquet file.
+
+        Raises:
+            TraceFormatError: if the file is missing or not a task table.
+            ModuleNotFoundError: if the extra is missing: ``pip install "cloudsched-env[traces]"``.
+        """
+        table = load_tasks(path, _TABLE_COLUMNS)
+        metadata = table.metadata
+        own_name = np.array([f"job {job}" for job in np.unique(table["job"])])
+        unnamed = own_name[np.unique(table["job"], return_inverse=True)[1].reshape(-1)]
+        name = table.names("shard_key")
+        whole_machine = [m.cores / m.published_cpu for m in metadata.machine_mix if m.cores and m.published_cpu]
+        return cls.from_columns(
+            arrival_s=table["arrival_s"],
+            user=np.where(table["tenant"] < 0, "unknown", table.names("tenant")).astype(str),
+            name=np.where(table["shard_key"] < 0, unnamed, name).astype(str),
+            job=table["job"],
+            task_index=table["task_index"],
+            slo_class=table["slo_class"],
+            cpu_cores=table["cpu_cores"],
+            memory_gb=table["mem_gb"],
+            duration_s=table["duration_s"],
+            censored=table["duration_censored"],
+            span_s=(metadata.span_start_s, metadata.span_end_s),
+            cores_of_largest_machine=max(whole_machine, default=WorkloadConfig().cores_of_largest_machine),
+            data_tag=metadata.data_tag,
+            source=metadata.format,
+            synthetic_columns={c.name: c.filled_by for c in metadata.synthetic_columns},
+        )
+
+
+_TABLE_COLUMNS = (
+    "arrival_s",
+    "tenant",
+    "job",
+    "task_index",
+    "shard_key",
+    "slo_class",
+    "cpu_cores",
+    "mem_gb",
+    "duration_s",
+    "duration_censored",
+)
+
+
+def _hashes(values: NDArray[Any]) -> NDArray[np.uint64]:
+    array = np.asarray(values)
+    if array.dtype == np.uint64:
+        return array
+    if array.dtype.kind in "iu":
+        return array.astype(np.uint64)
+    return stable_hash(array.astype(str))
