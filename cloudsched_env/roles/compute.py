@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from cloudsched_env.roles.layout import Block, Field, Layout
+from cloudsched_env.roles.layout import Block, Field, Layout, clip
 from cloudsched_env.scenario import Scenario
+from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.memory import execution_memory_gb
+from cloudsched_env.sim.telemetry import MEAN_DEBT, MEAN_READ_RATE, MEAN_STREAM_FACTOR, MEAN_WRITE_RATE
 
-__all__ = ["ACTIONS", "FIELDS", "action_levels", "layout"]
+__all__ = ["ACTIONS", "FIELDS", "action_levels", "layout", "mask_compute", "observe_compute"]
 
 ACTIONS = ("cache_level", "admission_level")
 
@@ -46,3 +49,47 @@ def layout(scenario: Scenario) -> Layout:
 def action_levels(scenario: Scenario) -> np.ndarray:
     """Choices of each action in `ACTIONS`, int64 of shape ``[2]``."""
     return np.array([len(scenario.compute.cache_fractions), len(scenario.compute.memory_overcommit)])
+
+
+@compiled
+def observe_compute(parameters, clock, compute, telemetry, b, n, largest_cores, largest_memory_gb, out):
+    """Write what compute node ``n`` observes, in the order of `FIELDS`."""
+    cores, memory = parameters.cores[n], parameters.memory_gb[n]
+    running_memory = compute.running_memory_gb[b, n]
+    size_mb = 1000.0 * compute.cache_fraction[b, n] * memory
+    seen_mb = compute.cacheable_mb_decayed[b, n]
+    summary = telemetry.summary_view[b, n]
+    out[0] = compute.alive[b, n]
+    out[1] = clip(compute.running_cores[b, n] / cores, 0.0, 8.0)
+    out[2] = clip(compute.queued_cores[b, n] / cores, 0.0, 8.0)
+    out[3] = clip(running_memory / memory, 0.0, 8.0)
+    out[4] = clip(compute.queued_memory_gb[b, n] / memory, 0.0, 8.0)
+    out[5] = clip(compute.queue_length[b, n] / 16.0, 0.0, 8.0)
+    out[6] = clip(running_memory / execution_memory_gb(parameters, compute, b, n), 0.0, 8.0)
+    out[7] = compute.cache_fraction[b, n]
+    out[8] = parameters.cache_fractions[compute.cache_level[b, n]]
+    out[9] = clip(parameters.memory_overcommit[compute.admission_level[b, n]], 0.0, 8.0)
+    out[10] = clip(compute.occupied_mb[b, n] / size_mb, 0.0, 1.0) if size_mb > 0.0 else 0.0
+    out[11] = clip(compute.hit_mb_decayed[b, n] / seen_mb, 0.0, 1.0) if seen_mb > 0.0 else 0.0
+    out[12] = clip(compute.read_mb[b, n] / (parameters.step_s * parameters.read_stream_mb_per_s), 0.0, 8.0)
+    out[13] = compute.processor_share[b, n]
+    out[14] = compute.efficiency[b, n]
+    out[15] = clip(compute.io_wait[b, n], 0.0, 1.0)
+    out[16] = cores / largest_cores
+    out[17] = memory / largest_memory_gb
+    out[18] = summary[MEAN_STREAM_FACTOR]
+    out[19] = clip(summary[MEAN_DEBT], 0.0, 8.0)
+    out[20] = clip(summary[MEAN_READ_RATE], 0.0, 4.0)
+    out[21] = clip(summary[MEAN_WRITE_RATE], 0.0, 4.0)
+    out[22] = clip((clock.step[b] - telemetry.summary_stamp[b, n]) * parameters.step_s / 10.0, 0.0, 8.0)
+
+
+@compiled
+def mask_compute(parameters, compute, b, n, out):
+    """Allow every level of a live node, and only the current ones of a node that is down."""
+    if compute.alive[b, n] == 1:
+        out[:] = 1
+        return
+    out[:] = 0
+    out[compute.cache_level[b, n]] = 1
+    out[parameters.cache_fractions.shape[0] + compute.admission_level[b, n]] = 1

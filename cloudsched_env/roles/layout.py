@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Block", "Field", "Layout"]
+from cloudsched_env.sim.compiled import compiled
+
+__all__ = ["Block", "Field", "Layout", "clip"]
+
+
+@compiled
+def clip(value, low, high):
+    """``value`` limited to ``[low, high]``."""
+    return min(high, max(low, value))
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from cloudsched_env.roles.layout import Block, Field, Layout
+from cloudsched_env.roles.layout import Block, Field, Layout, clip
 from cloudsched_env.scenario import Scenario
+from cloudsched_env.sim import telemetry as columns
+from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.reward import tenant_share
 
-__all__ = ["NODE_FIELDS", "PAIR_FIELDS", "QUEUE_FIELDS", "SLOT_FIELDS", "STORAGE_FIELDS", "action_levels", "layout"]
+__all__ = [
+    "NODE_FIELDS",
+    "PAIR_FIELDS",
+    "QUEUE_FIELDS",
+    "SLOT_FIELDS",
+    "STORAGE_FIELDS",
+    "action_levels",
+    "layout",
+    "observe_scheduler",
+]
 
 QUEUE_FIELDS = (
     Field("queue_length", "window", 0, 16, "fresh: queued tasks / window slots"),
@@ -85,3 +97,123 @@ def layout(scenario: Scenario) -> Layout:
 def action_levels(scenario: Scenario) -> np.ndarray:
     """For each slot, the compute node that gets the task, or the number of nodes to defer; int64 ``[slots]``."""
     return np.full(scenario.scheduling.window_slots, scenario.compute_count + 1)
+
+
+_QUEUE, _SLOT, _NODE = len(QUEUE_FIELDS), len(SLOT_FIELDS), len(NODE_FIELDS)
+_STORAGE, _PAIR = len(STORAGE_FIELDS), len(PAIR_FIELDS)
+_ALIVE, _RUNNING_CORES, _QUEUED_CORES = columns.ALIVE, columns.RUNNING_CORES, columns.QUEUED_CORES
+_RUNNING_MEMORY, _QUEUED_MEMORY = columns.RUNNING_MEMORY, columns.QUEUED_MEMORY
+_EFFICIENCY, _IO_WAIT, _EXECUTION_MEMORY = columns.EFFICIENCY, columns.IO_WAIT, columns.EXECUTION_MEMORY
+_DEBT, _STREAM_FACTOR = columns.DEBT, columns.STREAM_FACTOR
+_WRITE_FACTOR, _READ_RATE = columns.WRITE_FACTOR, columns.READ_RATE
+
+
+@compiled
+def _observe_slot(parameters, tasks, data, telemetry, ledger, b, s, i, previous_job, now_s, out):
+    """Write `SLOT_FIELDS` of task ``i``."""
+    age = now_s - tasks.arrival_s[b, i]
+    estimate = tasks.estimated_time_s[b, i]
+    reads = tasks.cacheable_mb[b, i] + tasks.scan_mb[b, i]
+    m = tasks.shard[b, i]
+    replicas = data.replicas.shape[2]
+    congestion = 1.0
+    for j in range(replicas):
+        congestion -= telemetry.storage_view[b, s, data.replicas[b, m, j], _STREAM_FACTOR] / replicas
+    out[0] = 1.0
+    out[1] = clip(tasks.cores[b, i] / 4.0, 0.0, 8.0)
+    out[2] = clip(tasks.memory_gb[b, i] / 8.0, 0.0, 8.0)
+    out[3] = clip(estimate / 10.0, 0.0, 8.0)
+    out[4] = clip(tasks.estimated_read_mb[b, i] / 4000.0, 0.0, 8.0)
+    out[5] = tasks.scan_mb[b, i] / reads if reads > 0.0 else 0.0
+    out[6] = clip(tasks.write_mb[b, i] / 1000.0, 0.0, 8.0)
+    out[7] = clip(age / 10.0, 0.0, 8.0)
+    out[8] = clip((tasks.deadline_s[b, i] - age - estimate) / 10.0, -8.0, 8.0)
+    out[9] = tasks.slo_class[b, i] / 2.0
+    out[10] = tenant_share(ledger, b, tasks.tenant[b, i])
+    out[11] = 1.0 if tasks.job[b, i] == previous_job else 0.0
+    out[12] = clip(congestion, 0.0, 1.0)
+
+
+@compiled
+def observe_scheduler(
+    parameters, clock, tasks, data, schedulers, telemetry, ledger, b, s, largest_cores, largest_memory_gb, out, mask
+):
+    """Write what scheduler ``s`` observes, in the order of `layout`, and its action mask."""
+    nodes, storages = telemetry.compute_stamp.shape[2], telemetry.storage_stamp.shape[2]
+    slots = parameters.window_slots
+    step_s = parameters.step_s
+    now_s = clock.step[b] * step_s
+    age_scale = step_s / 10.0
+    slots_at = _QUEUE
+    nodes_at = slots_at + slots * _SLOT
+    storage_at = nodes_at + nodes * _NODE
+    pairs_at = storage_at + storages * _STORAGE
+
+    mean_running = 0.0
+    mean_queued = 0.0
+    mean_in_flight = 0.0
+    for n in range(nodes):
+        view = telemetry.compute_view[b, s, n]
+        per_core = 1.0 / parameters.cores[n]
+        per_gb = 1.0 / view[_EXECUTION_MEMORY]
+        running = view[_RUNNING_CORES] * per_core
+        queued = view[_QUEUED_CORES] * per_core
+        in_flight = (schedulers.sent_cores[b, s, n] - telemetry.shown_cores[b, s, n]) * per_core
+        in_flight_gb = schedulers.sent_memory_gb[b, s, n] - telemetry.shown_memory_gb[b, s, n]
+        mean_running += running / nodes
+        mean_queued += queued / nodes
+        mean_in_flight += in_flight / nodes
+        o = nodes_at + n * _NODE
+        out[o] = view[_ALIVE]
+        out[o + 1] = clip(running, 0.0, 8.0)
+        out[o + 2] = clip(queued, 0.0, 8.0)
+        out[o + 3] = clip(in_flight, 0.0, 8.0)
+        out[o + 4] = clip(view[_RUNNING_MEMORY] * per_gb, 0.0, 8.0)
+        out[o + 5] = clip(view[_QUEUED_MEMORY] * per_gb, 0.0, 8.0)
+        out[o + 6] = clip(in_flight_gb * per_gb, 0.0, 8.0)
+        out[o + 7] = view[_EFFICIENCY]
+        out[o + 8] = clip(view[_IO_WAIT], 0.0, 1.0)
+        out[o + 9] = parameters.cores[n] / largest_cores
+        out[o + 10] = parameters.memory_gb[n] / largest_memory_gb
+        out[o + 11] = view[_EXECUTION_MEMORY] / largest_memory_gb
+        out[o + 12] = clip((clock.step[b] - telemetry.compute_stamp[b, s, n]) * age_scale, 0.0, 8.0)
+
+    head = schedulers.queue_head[b, s]
+    out[0] = clip(schedulers.queue_length[b, s] / slots, 0.0, 16.0)
+    out[1] = clip((now_s - tasks.arrival_s[b, head]) / 10.0, 0.0, 8.0) if head >= 0 else 0.0
+    out[2] = clip(schedulers.queued_cores[b, s] / parameters.total_cores, 0.0, 4.0)
+    out[3] = clip(schedulers.arrivals_decayed[b, s] / slots, 0.0, 8.0)
+    out[4] = clip(mean_running, 0.0, 8.0)
+    out[5] = clip(mean_queued, 0.0, 8.0)
+    out[6] = clip(mean_in_flight, 0.0, 8.0)
+
+    i = head
+    previous_job = -1
+    for slot in range(slots):
+        o = slots_at + slot * _SLOT
+        p = pairs_at + slot * nodes * _PAIR
+        q = slot * (nodes + 1)
+        mask[q + nodes] = 1
+        if i < 0:
+            out[o : o + _SLOT] = 0.0
+            out[p : p + nodes * _PAIR] = 0.0
+            mask[q : q + nodes] = 0
+            continue
+        _observe_slot(parameters, tasks, data, telemetry, ledger, b, s, i, previous_job, now_s, out[o : o + _SLOT])
+        m = tasks.shard[b, i]
+        for n in range(nodes):
+            out[p + n * _PAIR] = telemetry.warmth_view[b, s, n, m]
+            out[p + n * _PAIR + 1] = data.home[b, n, m]
+            mask[q + n] = 1 if telemetry.compute_view[b, s, n, _ALIVE] > 0.0 else 0
+        previous_job = tasks.job[b, i]
+        i = tasks.next_task[b, i]
+
+    for r in range(storages):
+        view = telemetry.storage_view[b, s, r]
+        o = storage_at + r * _STORAGE
+        out[o] = view[_ALIVE]
+        out[o + 1] = clip(view[_DEBT], 0.0, 8.0)
+        out[o + 2] = view[_STREAM_FACTOR]
+        out[o + 3] = view[_WRITE_FACTOR]
+        out[o + 4] = clip(view[_READ_RATE], 0.0, 4.0)
+        out[o + 5] = clip((clock.step[b] - telemetry.storage_stamp[b, s, r]) * age_scale, 0.0, 8.0)

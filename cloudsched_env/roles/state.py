@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from cloudsched_env.roles import compute, scheduler, storage
-from cloudsched_env.roles.layout import Block, Field, Layout
+from cloudsched_env.roles.layout import Block, Field, Layout, clip
 from cloudsched_env.scenario import Scenario
+from cloudsched_env.sim.compiled import compiled
 
-__all__ = ["CLUSTER_FIELDS", "layout"]
+__all__ = ["CLUSTER_FIELDS", "layout", "observe_cluster"]
 
 CLUSTER_FIELDS = (
     Field("elapsed", "1", 0, 1, "fresh: share of the episode that has passed"),
@@ -31,3 +32,33 @@ def layout(scenario: Scenario) -> Layout:
             Block("cluster", CLUSTER_FIELDS),
         ),
     )
+
+
+_QUEUE = len(scheduler.QUEUE_FIELDS)
+
+
+@compiled
+def observe_cluster(
+    parameters, clock, running, compute, schedulers, ledger, b, compute_rows, storage_rows, scheduler_rows, out
+):
+    """Write the global state from the observations of this step and the totals of the cluster."""
+    o = 0
+    for rows, width in ((compute_rows, compute_rows.shape[1]), (storage_rows, storage_rows.shape[1])):
+        for n in range(rows.shape[0]):
+            out[o : o + width] = rows[n]
+            o += width
+    for s in range(scheduler_rows.shape[0]):
+        out[o : o + _QUEUE] = scheduler_rows[s, :_QUEUE]
+        o += _QUEUE
+    waiting = 0
+    for n in range(compute.alive.shape[1]):
+        waiting += compute.queue_length[b, n]
+    for s in range(scheduler_rows.shape[0]):
+        waiting += schedulers.queue_length[b, s]
+    out[o] = clock.step[b] / parameters.horizon_steps
+    out[o + 1] = clip(ledger.terms[b, 0], 0.0, 1.0)
+    out[o + 2] = clip(ledger.terms[b, 1], 0.0, 2.0)
+    out[o + 3] = ledger.terms[b, 2]
+    out[o + 4] = ledger.terms[b, 3]
+    out[o + 5] = clip(waiting / 100.0, 0.0, 32.0)
+    out[o + 6] = clip(running.count[b] / 100.0, 0.0, 32.0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from cloudsched_env.roles.layout import Block, Field, Layout
+from cloudsched_env.roles.layout import Block, Field, Layout, clip
 from cloudsched_env.scenario import Scenario
+from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.telemetry import MEAN_DEBT, MEAN_READ_RATE, MEAN_STREAM_FACTOR, MEAN_WRITE_RATE
 
-__all__ = ["ACTIONS", "FIELDS", "action_levels", "layout"]
+__all__ = ["ACTIONS", "FIELDS", "action_levels", "layout", "mask_storage", "observe_storage"]
 
 ACTIONS = ("background_level", "serve_level")
 
@@ -38,3 +40,35 @@ def layout(scenario: Scenario) -> Layout:
 def action_levels(scenario: Scenario) -> np.ndarray:
     """Choices of each action in `ACTIONS`, int64 of shape ``[2]``."""
     return np.array([len(scenario.storage.background_shares), len(scenario.storage.serve_weights)])
+
+
+@compiled
+def observe_storage(parameters, clock, storage, telemetry, b, r, observer, out):
+    """Write what storage node ``r`` observes, in the order of `FIELDS`; ``observer`` is its row in the summaries."""
+    summary = telemetry.summary_view[b, observer]
+    out[0] = storage.alive[b, r]
+    out[1] = clip(storage.debt_mb[b, r] / parameters.soft_limit_mb, 0.0, 8.0)
+    out[2] = clip(storage.read_rate[b, r], 0.0, 4.0)
+    out[3] = clip(storage.write_rate_decayed[b, r], 0.0, 4.0)
+    out[4] = storage.stream_factor[b, r]
+    out[5] = storage.write_factor[b, r]
+    out[6] = storage.served_share[b, r]
+    out[7] = clip(storage.lag_mb[b, r] / parameters.bandwidth_mb_per_s, 0.0, 8.0)
+    out[8] = parameters.background_shares[storage.background_level[b, r]]
+    out[9] = clip(parameters.serve_weights[storage.serve_level[b, r]], 0.0, 4.0)
+    out[10] = clip(summary[MEAN_DEBT], 0.0, 8.0)
+    out[11] = clip(summary[MEAN_READ_RATE], 0.0, 4.0)
+    out[12] = clip(summary[MEAN_WRITE_RATE], 0.0, 4.0)
+    out[13] = summary[MEAN_STREAM_FACTOR]
+    out[14] = clip((clock.step[b] - telemetry.summary_stamp[b, observer]) * parameters.step_s / 10.0, 0.0, 8.0)
+
+
+@compiled
+def mask_storage(parameters, storage, b, r, out):
+    """Allow every level of a live node, and only the current ones of a node that is down."""
+    if storage.alive[b, r] == 1:
+        out[:] = 1
+        return
+    out[:] = 0
+    out[storage.background_level[b, r]] = 1
+    out[parameters.background_shares.shape[0] + storage.serve_level[b, r]] = 1

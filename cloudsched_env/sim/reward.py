@@ -1,0 +1,139 @@
+"""Team reward, local rewards and the sums behind every metric (`docs/simulator.md`, "Rewards")."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.memory import execution_memory_gb
+from cloudsched_env.sim.result import TOTALS
+
+__all__ = ["book_step", "jain_index", "local_rewards", "team_reward", "tenant_share"]
+
+_NEGLIGIBLE_CORE_S = 1e-9
+_GOODPUT_CAP = 2.0
+_SCHEDULER_QUEUE_SCALE = 16.0
+_COMPUTE_QUEUE_SCALE = 4.0
+
+(
+    _STEPS, _TEAM, _USEFUL_TERM, _GOODPUT_TERM, _LATENCY_TERM, _FAIRNESS_TERM, _USEFUL, _BUSY, _ALLOCATED,
+    _ALLOCATED_CAPPED, _MEMORY, _SERVED, _CACHEABLE, _HIT, _SPILL, _DEVIATION, _WAITING, _LOST, _REQUEUED, _BOUNCED,
+    _INVALID,
+) = range(len(TOTALS))  # fmt: skip
+
+
+@compiled
+def tenant_share(ledger, b, g):
+    """Served over arrived work of tenant ``g``, both decayed, at most 1; 1 for a tenant that asked for nothing."""
+    arrived = ledger.arrived_decayed[b, g]
+    if arrived < _NEGLIGIBLE_CORE_S:
+        return 1.0
+    return min(1.0, ledger.served_decayed[b, g] / arrived)
+
+
+@compiled
+def jain_index(ledger, b):
+    """Jain's fairness index (sum x)^2 / (n sum x^2) over the tenants that asked for something; 1 without any."""
+    total = 0.0
+    squares = 0.0
+    count = 0
+    for g in range(ledger.arrived_decayed.shape[1]):
+        if ledger.arrived_decayed[b, g] >= _NEGLIGIBLE_CORE_S:
+            x = tenant_share(ledger, b, g)
+            total += x
+            squares += x * x
+            count += 1
+    return total * total / (count * squares) if squares > 0.0 else 1.0
+
+
+@compiled
+def team_reward(parameters, clock, tasks, running, compute, schedulers, ledger, b):
+    """The team reward of the step; its four terms are left in ``ledger.terms``."""
+    capacity = parameters.total_cores * parameters.step_s
+    useful = 0.0
+    waiting = 0
+    for n in range(compute.alive.shape[1]):
+        useful += compute.useful_core_s[b, n]
+        waiting += compute.queue_length[b, n]
+    on_time = 0.0
+    for s in range(schedulers.queue_length.shape[1]):
+        waiting += schedulers.queue_length[b, s]
+        on_time += ledger.on_time_core_s[b, s]
+    rate = tasks.count[b] / (parameters.horizon_steps * parameters.step_s)
+    terms = ledger.terms[b]
+    terms[0] = useful / capacity
+    terms[1] = min(_GOODPUT_CAP, on_time / capacity)
+    terms[2] = 1.0 / (1.0 + waiting / (rate * parameters.latency_scale_s)) if rate > 0.0 else 1.0
+    terms[3] = jain_index(ledger, b)
+    return (
+        parameters.useful_weight * terms[0]
+        + parameters.goodput_weight * terms[1]
+        + parameters.latency_weight * terms[2]
+        + parameters.fairness_weight * terms[3]
+    )
+
+
+@compiled
+def local_rewards(parameters, compute, storage, schedulers, ledger, b, of_compute, of_storage, of_schedulers):
+    """Write every agent's local reward into float32 arrays ``[nodes]``, ``[nodes]``, ``[schedulers]``."""
+    capacity = parameters.total_cores * parameters.step_s
+    for n in range(compute.alive.shape[1]):
+        reward = 0.0
+        if compute.alive[b, n] == 1:
+            in_use = min(1.0, compute.in_use_cores[b, n] / parameters.cores[n])
+            reward = in_use - 0.5 * min(1.0, compute.queue_length[b, n] / _COMPUTE_QUEUE_SCALE)
+        of_compute[n] = reward
+    for r in range(storage.alive.shape[1]):
+        reward = 0.0
+        if storage.alive[b, r] == 1:
+            debt = min(1.0, storage.debt_mb[b, r] / parameters.soft_limit_mb)
+            reward = 0.5 * min(storage.stream_factor[b, r], storage.served_share[b, r]) + 0.5 * (1.0 - debt)
+        of_storage[r] = reward
+    count = schedulers.queue_length.shape[1]
+    for s in range(count):
+        goodput = min(_GOODPUT_CAP, ledger.on_time_core_s[b, s] * count / capacity)
+        waiting = min(1.0, schedulers.queue_length[b, s] / _SCHEDULER_QUEUE_SCALE)
+        of_schedulers[s] = parameters.scheduler_goodput_weight * goodput - waiting
+
+
+@compiled
+def book_step(
+    parameters, running, compute, schedulers, ledger, scratch, b, reward, moved_mb, invalid, bounced, requeued, lost
+):
+    """Add a counted step to the sums behind the metrics."""
+    step_s = parameters.step_s
+    totals = ledger.totals[b]
+    nodes = compute.alive.shape[1]
+    waiting = 0
+    for s in range(schedulers.queue_length.shape[1]):
+        waiting += schedulers.queue_length[b, s]
+    mean = 0.0
+    square = 0.0
+    for n in range(nodes):
+        waiting += compute.queue_length[b, n]
+        usage = compute.useful_core_s[b, n] / (parameters.cores[n] * step_s)
+        mean += usage / nodes
+        square += usage * usage / nodes
+        allocated = compute.running_cores[b, n]
+        memory = compute.running_memory_gb[b, n]
+        totals[_USEFUL] += compute.useful_core_s[b, n]
+        totals[_BUSY] += compute.in_use_cores[b, n] * step_s
+        totals[_ALLOCATED] += allocated * step_s
+        totals[_ALLOCATED_CAPPED] += min(allocated, parameters.cores[n]) * step_s
+        totals[_MEMORY] += min(memory, parameters.memory_gb[n]) * step_s
+        totals[_SPILL] += max(0.0, memory - execution_memory_gb(parameters, compute, b, n)) * step_s
+        totals[_HIT] += scratch.hit_mb[n]
+        totals[_CACHEABLE] += scratch.seen_mb[n]
+    totals[_DEVIATION] += sqrt(max(0.0, square - mean * mean))
+    totals[_STEPS] += 1.0
+    totals[_TEAM] += reward
+    for j in range(4):
+        totals[_USEFUL_TERM + j] += ledger.terms[b, j]
+    totals[_SERVED] += moved_mb
+    totals[_WAITING] += waiting
+    totals[_LOST] += lost
+    totals[_REQUEUED] += requeued
+    totals[_BOUNCED] += bounced
+    totals[_INVALID] += invalid
+    for g in range(ledger.tenant_served.shape[1]):
+        ledger.tenant_served[b, g] += scratch.tenant_work[g]

@@ -1,0 +1,124 @@
+"""Queues and placement: FIFO per scheduler, FIFO per node, decisions that travel (`docs/simulator.md`, step 2)."""
+
+from __future__ import annotations
+
+from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.state import IN_FIFO, IN_NODE_QUEUE
+
+__all__ = ["enter_fifo", "enter_node_queue", "leave_node_queue", "place"]
+
+
+@compiled
+def enter_fifo(tasks, schedulers, b, s, i):
+    """Append task ``i`` to the FIFO of scheduler ``s``."""
+    tail = schedulers.queue_tail[b, s]
+    if tail < 0:
+        schedulers.queue_head[b, s] = i
+    else:
+        tasks.next_task[b, tail] = i
+    tasks.next_task[b, i] = -1
+    tasks.place[b, i] = IN_FIFO
+    schedulers.queue_tail[b, s] = i
+    schedulers.queue_length[b, s] += 1
+    schedulers.queued_cores[b, s] += tasks.cores[b, i]
+
+
+@compiled
+def leave_fifo(tasks, schedulers, b, s, previous, i):
+    """Take task ``i``, which follows ``previous`` (-1: is the head), out of the FIFO; returns the task behind it."""
+    behind = tasks.next_task[b, i]
+    if previous < 0:
+        schedulers.queue_head[b, s] = behind
+    else:
+        tasks.next_task[b, previous] = behind
+    if behind < 0:
+        schedulers.queue_tail[b, s] = previous
+    schedulers.queue_length[b, s] -= 1
+    if schedulers.queue_length[b, s] == 0:
+        schedulers.queued_cores[b, s] = 0.0  # drops what rounding left
+    else:
+        schedulers.queued_cores[b, s] -= tasks.cores[b, i]
+    return behind
+
+
+@compiled
+def enter_node_queue(tasks, compute, b, n, i, ready_s):
+    """Append task ``i`` to the queue of compute node ``n``; it may start from ``ready_s`` on."""
+    tail = compute.queue_tail[b, n]
+    if tail < 0:
+        compute.queue_head[b, n] = i
+    else:
+        tasks.next_task[b, tail] = i
+    tasks.next_task[b, i] = -1
+    tasks.place[b, i] = IN_NODE_QUEUE
+    tasks.ready_s[b, i] = ready_s
+    compute.queue_tail[b, n] = i
+    compute.queue_length[b, n] += 1
+    compute.queued_cores[b, n] += tasks.cores[b, i]
+    compute.queued_memory_gb[b, n] += tasks.memory_gb[b, i]
+
+
+@compiled
+def leave_node_queue(tasks, compute, b, n):
+    """Take the head out of the queue of compute node ``n`` and return it."""
+    i = compute.queue_head[b, n]
+    behind = tasks.next_task[b, i]
+    compute.queue_head[b, n] = behind
+    compute.queue_length[b, n] -= 1
+    if behind < 0:
+        compute.queue_tail[b, n] = -1
+        compute.queued_cores[b, n] = 0.0  # drops what rounding left
+        compute.queued_memory_gb[b, n] = 0.0
+    else:
+        compute.queued_cores[b, n] -= tasks.cores[b, i]
+        compute.queued_memory_gb[b, n] -= tasks.memory_gb[b, i]
+    return i
+
+
+@compiled
+def place(parameters, tasks, compute, schedulers, b, now_s, actions, masks):
+    """Carry out the placements of all schedulers.
+
+    ``actions`` is int64 ``[schedulers, slots]``, a compute node or their number to defer; ``masks`` is int8
+    ``[schedulers, slots x (compute nodes + 1)]`` as shown with the last observation. Returns the number of masked
+    actions, which were treated as deferred, and of tasks refused by a node that is down.
+    """
+    nodes = parameters.cores.shape[0]
+    ready_s = now_s + parameters.dispatch_delay_s
+    invalid = 0
+    bounced = 0
+    for s in range(actions.shape[0]):
+        previous = -1
+        i = schedulers.queue_head[b, s]
+        refused = -1
+        refused_tail = -1
+        for slot in range(parameters.window_slots):
+            n = actions[s, slot]
+            if masks[s, slot * (nodes + 1) + n] == 0:
+                invalid += 1
+                n = nodes
+            if i < 0:
+                continue
+            if n == nodes:
+                previous = i
+                i = tasks.next_task[b, i]
+                continue
+            behind = leave_fifo(tasks, schedulers, b, s, previous, i)
+            if compute.alive[b, n] == 1:
+                enter_node_queue(tasks, compute, b, n, i, ready_s)
+                schedulers.sent_cores[b, s, n] += tasks.cores[b, i]
+                schedulers.sent_memory_gb[b, s, n] += tasks.memory_gb[b, i]
+            else:
+                bounced += 1
+                if refused < 0:
+                    refused = i
+                else:
+                    tasks.next_task[b, refused_tail] = i
+                tasks.next_task[b, i] = -1
+                refused_tail = i
+            i = behind
+        while refused >= 0:
+            behind = tasks.next_task[b, refused]
+            enter_fifo(tasks, schedulers, b, s, refused)
+            refused = behind
+    return invalid, bounced

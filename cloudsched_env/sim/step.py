@@ -1,0 +1,92 @@
+"""One control interval of one cluster: the mechanisms in the order of `docs/simulator.md`."""
+
+from __future__ import annotations
+
+from cloudsched_env.sim.arrivals import admit_arrivals
+from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.failure import apply_outages
+from cloudsched_env.sim.memory import admit, split_memory
+from cloudsched_env.sim.processor import share_processors
+from cloudsched_env.sim.progress import advance_tasks
+from cloudsched_env.sim.reward import book_step, team_reward
+from cloudsched_env.sim.scheduling import place
+from cloudsched_env.sim.storage import open_paths, settle_storage, share_bandwidth
+from cloudsched_env.sim.telemetry import circulate
+
+__all__ = ["begin_cluster", "step_cluster"]
+
+
+@compiled
+def _set_levels(nodes_alive, first, second, actions, masks, levels, b):
+    """Take over two levels per node where the mask allows; returns the number of masked sub-actions."""
+    invalid = 0
+    for n in range(nodes_alive.shape[1]):
+        if masks[n, actions[n, 0]] == 1:
+            first[b, n] = actions[n, 0]
+        else:
+            invalid += 1
+        if masks[n, levels + actions[n, 1]] == 1:
+            second[b, n] = actions[n, 1]
+        else:
+            invalid += 1
+    return invalid
+
+
+@compiled
+def step_cluster(
+    parameters, state, b, compute_actions, storage_actions, scheduler_actions, compute_masks, storage_masks, masks
+):
+    """Advance cluster ``b`` by one control interval; returns the team reward.
+
+    Actions are int64 ``[compute nodes, 2]``, ``[storage nodes, 2]`` and ``[schedulers, slots]``; masks are those shown
+    with the last observation (``masks`` are the schedulers').
+    """
+    clock, tasks, data, running = state.clock, state.tasks, state.data, state.running
+    compute, storage, schedulers = state.compute, state.storage, state.schedulers
+    ledger, scratch = state.ledger, state.scratch
+    now_s = clock.step[b] * parameters.step_s
+    counted = clock.step[b] >= parameters.warmup_steps
+
+    invalid = _set_levels(
+        storage.alive, storage.background_level, storage.serve_level, storage_actions, storage_masks,
+        parameters.background_shares.shape[0], b,
+    )  # fmt: skip
+    invalid += _set_levels(
+        compute.alive, compute.cache_level, compute.admission_level, compute_actions, compute_masks,
+        parameters.cache_fractions.shape[0], b,
+    )  # fmt: skip
+    masked, bounced = place(parameters, tasks, compute, schedulers, b, now_s, scheduler_actions, masks)
+    invalid += masked
+    split_memory(parameters, compute, b)
+    admit(parameters, tasks, running, compute, b, now_s)
+    open_paths(parameters, data, storage, scratch, b)
+    share_processors(parameters, data, running, compute, scratch, b, now_s)
+    share_bandwidth(parameters, data, running, storage, scratch, b)
+    advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b, now_s)
+    moved_mb = settle_storage(parameters, data, storage, scratch, b)
+
+    clock.step[b] += 1
+    now_s = clock.step[b] * parameters.step_s
+    decay = parameters.fairness_decay
+    for g in range(ledger.served_decayed.shape[1]):
+        ledger.served_decayed[b, g] = decay * ledger.served_decayed[b, g] + scratch.tenant_work[g]
+    requeued, lost = apply_outages(clock, tasks, data, running, compute, storage, schedulers, b)
+    admit_arrivals(clock, tasks, data, schedulers, ledger, b, now_s, decay, counted)
+    circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
+    reward = team_reward(parameters, clock, tasks, running, compute, schedulers, ledger, b)
+    if counted:
+        book_step(
+            parameters, running, compute, schedulers, ledger, scratch, b,
+            reward, moved_mb, invalid, bounced, requeued, lost,
+        )  # fmt: skip
+    return reward
+
+
+@compiled
+def begin_cluster(parameters, state, b):
+    """Bring a freshly loaded cluster to its first observation: first arrivals, first snapshot, reward terms."""
+    clock, tasks, data, compute = state.clock, state.tasks, state.data, state.compute
+    storage, schedulers, ledger = state.storage, state.schedulers, state.ledger
+    admit_arrivals(clock, tasks, data, schedulers, ledger, b, 0.0, 1.0, False)
+    circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
+    team_reward(parameters, clock, tasks, state.running, compute, schedulers, ledger, b)
