@@ -21,9 +21,9 @@ class SummaryChannel:
     """Publishes role summaries every few steps and delivers them late, or not at all.
 
     The rules are those of telemetry (`docs/simulator.md`, item 14): a summary is published when the step is a multiple
-    of ``publish_every_steps``, delivered ``delay_steps`` later, and each delivery (receiving agent, sending role) is
-    lost with ``loss_probability``, in bursts of mean length ``loss_burst_length``; what is lost leaves the older summary in
-    place. The first summary reaches everyone at once. A role's own summary is subject to the same rules.
+    of ``publish_every_steps`` and delivered ``delay_steps`` later; each delivery (receiving agent, sending role) is
+    lost with ``loss_probability``, in bursts of mean length ``loss_burst_length``, and what is lost leaves the older
+    summary in place. The first summary reaches everyone at once. A role's own summary is subject to the same rules.
 
     Args:
         scenario: its ``telemetry`` group and role counts.
