@@ -55,24 +55,24 @@ def hand_made_episode(scenario: Scenario, tasks: Sequence[Mapping[str, Any]], ho
 
 def simple_episode(scenario: Scenario, rng: np.random.Generator, tasks: int = 60) -> Episode:
     """Random tasks of every kind: with and without reads and writes, small and large, some there from the start."""
-    base_time = np.clip(rng.lognormal(0.0, 0.8, tasks), 0.2, 8.0)
+    base_time = np.clip(rng.lognormal(-0.6, 0.8, tasks), 0.1, 6.0)
     smallest_memory = min(kind.memory_gb for kind in scenario.cluster.compute_nodes)
     shard = rng.integers(scenario.shards, size=tasks).astype(np.int32)
 
     def some_mb(median: float, present: float) -> np.ndarray:
         return median * rng.lognormal(0.0, 0.9, tasks) * (rng.random(tasks) < present)
 
-    cacheable, scan = some_mb(400.0, 0.8), some_mb(150.0, 0.5)
+    cacheable, scan = some_mb(300.0, 0.8), some_mb(100.0, 0.5)
     arrival = np.sort(rng.uniform(-0.1, 0.8, tasks).clip(0.0) * scenario.duration_s)
     storage_nodes, compute_nodes = range(scenario.cluster.storage_nodes), range(scenario.compute_count)
     return Episode(
         arrival_s=arrival,
         cores=rng.uniform(0.25, 4.0, tasks),
         base_time_s=base_time,
-        memory_gb=rng.uniform(0.05, 0.45, tasks) * smallest_memory,
+        memory_gb=(0.005 + 0.445 * rng.random(tasks) ** 3) * smallest_memory,
         cacheable_read_mb=cacheable,
         scan_read_mb=scan,
-        write_mb=some_mb(200.0, 0.5),
+        write_mb=some_mb(150.0, 0.5),
         deadline_s=rng.uniform(1.2, 4.0, tasks) * base_time + 0.5,
         estimated_time_s=base_time * rng.lognormal(0.0, 0.5, tasks),
         estimated_read_mb=(cacheable + scan) * rng.lognormal(0.0, 0.5, tasks),
