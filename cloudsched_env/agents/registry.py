@@ -98,7 +98,7 @@ def load_agent(spec: str) -> Agent:
               and with ``+static`` or ``+reactive`` to replace the knobs;
             * the name of a plug-in of the entry-point group ``cloudsched.agents``;
             * ``package.module:Class`` or ``path/to/file.py:Class``, with arguments as above;
-            * the folder of a trained policy.
+            * the folder of a trained policy, with ``(deterministic=True)`` or ``(name="hrac seed 3")`` if wanted.
 
     Raises:
         AgentError: saying what was expected, with the known names.
@@ -112,8 +112,9 @@ def load_agent(spec: str) -> Agent:
         for point in entry_points(group=ENTRY_POINT_GROUP):
             if point.name == name and not rest:
                 return _instantiate(point.load(), arguments, spec)
-    if Path(spec).is_dir():
-        return _trained_policy(Path(spec))
+    folder, brackets, rest_of_spec = spec.partition("(")
+    if Path(folder).is_dir():
+        return _trained_policy(Path(folder), brackets + rest_of_spec, spec)
     location, colon, target = spec.rpartition(":")
     if colon and (match := _NAMED.match(target)):
         module = _load_file(Path(location)) if location.endswith(".py") else _load_module(location, spec)
@@ -231,7 +232,7 @@ def _instantiate(factory: Any, arguments: str | None, spec: str) -> Agent:
     return agent
 
 
-def _trained_policy(folder: Path) -> Agent:
+def _trained_policy(folder: Path, arguments: str, spec: str) -> Agent:
     """Load a trained policy; the module needs torch, which only the ``rllib`` extra brings."""
     try:
         module = importlib.import_module(POLICY_MODULE)
@@ -240,6 +241,9 @@ def _trained_policy(folder: Path) -> Agent:
             f"{str(folder)!r}: a trained policy needs {error.name}, which is not installed: "
             'pip install "cloudsched-env[rllib]"'
         ) from error
-    agent = module.load_policy(folder)
-    check_agent(agent, str(folder))
+    try:
+        agent = module.TrainedAgent(folder, **_keywords(arguments, spec))
+    except (OSError, TypeError, ValueError) as error:
+        raise AgentError(f"{spec!r}: not the folder of a trained policy: {error}") from error
+    check_agent(agent, repr(spec))
     return agent

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+# Keeps an agent's draws apart from those of the cluster, which may have the same seed.
+_AGENT_STREAM = 1
+
 __all__ = ["cluster_generators", "nearest_allowed", "split_mask", "uniform_choice"]
 
 
 def cluster_generators(seed: int, batch_size: int) -> list[np.random.Generator]:
     """One generator per cluster: cluster i of seed s draws what cluster 0 of seed s + i draws."""
-    return [np.random.default_rng(seed + index) for index in range(batch_size)]
+    return [np.random.default_rng((_AGENT_STREAM, seed + index)) for index in range(batch_size)]
 
 
 def uniform_choice(allowed: NDArray[np.bool_], generators: Sequence[np.random.Generator]) -> NDArray[np.int64]:

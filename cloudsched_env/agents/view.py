@@ -45,8 +45,9 @@ class NodeView:
 
 @dataclass(frozen=True)
 class TaskView:
-    """The one task that each scheduler is placing now; arrays are ``[batch, schedulers, 1]`` so that they broadcast
-    over nodes.
+    """The one task that each scheduler is placing now.
+
+    Arrays are ``[batch, schedulers, 1]``, so that they broadcast over nodes, unless stated otherwise.
 
     Attributes:
         cores: requested cores.

@@ -15,6 +15,7 @@ _HELP = "Benchmark for multi-agent reinforcement learning on cloud-native databa
 # and no callback becomes that command itself. Order is the order of the help page.
 COMMANDS = {
     "evaluate": "cloudsched_env.cli.evaluate",
+    "agents": "cloudsched_env.cli.agents",
     "train": "cloudsched_env.cli.train",
     "traces": "cloudsched_env.cli.traces",
 }
