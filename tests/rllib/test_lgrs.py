@@ -89,11 +89,13 @@ def test_no_gradient_reaches_the_potential():
 
 
 def solve(rewards, transitions):
-    """Optimal action values by value iteration; rewards and transitions are ``[states, actions, next states]``."""
-    values = torch.zeros(rewards.shape[0], dtype=torch.float64)
-    for _ in range(2000):
-        q = (transitions * (rewards + GAMMA * values)).sum(-1)
-        values = q.amax(-1)
+    """Optimal action values by policy iteration; rewards and transitions are ``[states, actions, next states]``."""
+    policy = None
+    better = torch.zeros(len(rewards), dtype=torch.long)
+    while policy is None or not torch.equal(policy, better):
+        policy = better
+        q = (transitions * (rewards + GAMMA * evaluate(policy, rewards, transitions))).sum(-1)
+        better = q.argmax(-1)
     return q
 
 

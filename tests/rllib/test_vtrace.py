@@ -27,7 +27,7 @@ def rollout(seed, steps=12, batch=3, off_policy=True, ends=True):
 
 
 def literal(log_ratio, rewards, values, next_values, terminated, truncated, lambda_, rho_bar, c_bar):
-    """v_s = V(x_s) + sum over t of gamma^(t-s) (c_s ... c_(t-1)) rho_t (r_t + gamma V(x_(t+1)) - V(x_t)), one by one."""
+    """v_s = V(x_s) + sum over t of gamma^(t-s) (c_s ... c_(t-1)) rho_t (r_t + gamma V(x_(t+1)) - V(x_t)), in full."""
     steps, batch = rewards.shape
     out = values.clone()
     for b in range(batch):

@@ -70,7 +70,7 @@ class SummaryChannel:
         while self._pending and self._pending[0][0] + self.telemetry.delay_steps <= self._step:
             self._deliver(self._pending.popleft()[1])
         self._step += 1
-        return self._held
+        return dict(self._held)
 
     def _deliver(self, summaries: Mapping[str, Tensor]) -> None:
         for receiver in self.role_counts:
