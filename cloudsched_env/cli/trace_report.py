@@ -71,7 +71,7 @@ def _print_numbers(console: Console, table: TaskTable) -> None:
         f"cpu ({_UNITS['cpu_cores']})": table["cpu_cores"],
         f"memory ({_UNITS['mem_gb']})": table["mem_gb"],
         f"duration ({_UNITS['duration_s']})": ended,
-        f"  censored ({_UNITS['duration_s']})": bounds,
+        f"censored ({_UNITS['duration_s']})": bounds,
     }
     grid = _grid("requests", right=("tasks", "null", *(f"p{round(100 * level)}" for level in LEVELS), "max", "mean"))
     histograms = _grid("on a log scale", right=("smallest",))

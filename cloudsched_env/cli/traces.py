@@ -136,7 +136,8 @@ class _ProgressBars:
         class RateColumn(ProgressColumn):
             def render(self, task: Any) -> Text:
                 # Stages are reported in few, uneven steps: the mean rate is steadier than rich's moving window.
-                speed = task.completed / task.elapsed if task.elapsed else 0.0
+                seconds = task.finished_time or task.elapsed
+                speed = task.completed / seconds if seconds else 0.0
                 if task.fields["unit"] == "bytes":
                     return Text(f"{speed / 1e6:,.1f} MB/s")
                 return Text(f"{speed:,.0f} {task.fields['unit']}/s")

@@ -26,12 +26,14 @@ __all__ = [
     "check_file",
     "find_bad_rows",
     "find_parts",
+    "read_good_lines",
+    "scan_sql",
     "valid_rows_sql",
 ]
 
 INT64_MAX = 2**63 - 1
-_INTEGER = re.compile(r"[+-]?\d+(\.0*)?")
-_FLOAT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_INTEGER = re.compile(r"-?[0-9]+")
+_FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _CHUNK_BYTES = 1 << 20
 
 
@@ -77,11 +79,11 @@ class PublishedColumn:
             return None
         if not (_INTEGER if self.kind == "integer" else _FLOAT).fullmatch(field):
             return f"not {'an integer' if self.kind == 'integer' else 'a number'}"
-        value = int(field.partition(".")[0]) if self.kind == "integer" else float(field)
+        value = int(field) if self.kind == "integer" else float(field)
         return None if self.low <= value <= self.high and value != float("inf") else "out of range"
 
     def valid_sql(self) -> str:
-        """The same condition in SQL, for a field that DuckDB could convert."""
+        """The same condition in SQL, for a field that was converted."""
         if self.kind == "string":
             return "true" if self.nullable else f'"{self.name}" IS NOT NULL'
         # `< 'infinity'` is false for infinity and for NaN, which DuckDB sorts above it.
@@ -207,8 +209,26 @@ def check_file(path: Path, name: str) -> SourceFile:
 
 
 def valid_rows_sql(table: PublishedTable) -> str:
-    """Condition that a row's numbers are present where they must be, and in range."""
-    return " AND ".join(column.valid_sql() for column in table.columns)
+    """Condition that the fields of a row from `scan_sql` are well-formed, present where they must be, and in range."""
+    return "well_formed AND " + " AND ".join(column.valid_sql() for column in table.columns)
+
+
+def scan_sql(table: PublishedTable, paths: list[Path]) -> str:
+    """A query that reads files of a table into typed columns of the published names, plus ``well_formed``.
+
+    Integers are read as text first: a cast would take 1.3E+11, an id that lost its digits in a spreadsheet.
+    """
+    integers = [f'"{column.name}"' for column in table.columns if column.kind == "integer"]
+    typed = ", ".join(f"CAST({name} AS BIGINT) AS {name}" for name in integers)
+    digits = " AND ".join(f"({name} IS NULL OR regexp_full_match({name}, '[0-9]+'))" for name in integers)
+    quoted = ", ".join("'{}'".format(str(path).replace("'", "''")) for path in paths)
+    read = ", ".join(
+        f"'{column.name}': '{'DOUBLE' if column.kind == 'float' else 'VARCHAR'}'" for column in table.columns
+    )
+    return (
+        f"SELECT * REPLACE ({typed}), {digits} AS well_formed FROM read_csv([{quoted}], header = false, "
+        f"auto_detect = false, delim = ',', quote = '', escape = '', columns = {{{read}}})"
+    )
 
 
 def find_bad_rows(path: Path, table: PublishedTable, others: tuple[PublishedTable, ...] = ()) -> Iterator[BadRow]:

@@ -21,6 +21,7 @@ from cloudsched_env.traces.published import (
     check_file,
     find_bad_rows,
     read_good_lines,
+    scan_sql,
     valid_rows_sql,
 )
 
@@ -44,6 +45,10 @@ class EngineConfig:
 
     memory_limit: str = "1GB"
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads: expected None (all cores) or at least 1, got {self.threads}")
 
     @property
     def thread_count(self) -> int:
@@ -89,8 +94,7 @@ def open_engine(folder: Path, config: EngineConfig) -> Iterator[Any]:
             connection.execute(f"SET threads = {int(config.thread_count)}")
         except duckdb.Error as error:
             raise ValueError(
-                f"expected a memory limit such as 1GB and at least one thread, got {config.memory_limit!r} and "
-                f"{config.threads}: {str(error).splitlines()[0]}"
+                f"expected a memory limit such as 1GB, got {config.memory_limit!r}: {str(error).splitlines()[0]}"
             ) from error
         connection.execute("SET temp_directory = '{}'".format(str(scratch / "spill").replace("'", "''")))
         connection.execute("SET preserve_insertion_order = false")
@@ -162,7 +166,8 @@ def stage(
         TraceFormatError: a row is malformed (with ``"fail"``), or no row is left.
     """
     duckdb = require("duckdb")
-    connection.execute(f"CREATE TABLE {table.name} AS SELECT {keep} FROM ({_scan(table, None)}) LIMIT 0")
+    columns = ", ".join(f'NULL::{column.sql_type} AS "{column.name}"' for column in table.columns)
+    connection.execute(f"CREATE TABLE {table.name} AS SELECT {keep} FROM (SELECT {columns}) LIMIT 0")
     total = sum(source.bytes for source in sources.values())
     done = 0
     paths = list(sources)
@@ -194,23 +199,10 @@ def stage(
         )
 
 
-def _scan(table: PublishedTable, paths: list[Path] | None) -> str:
-    """A scan of the files in SQL; without files, a relation with the right column types."""
-    if paths is None:
-        columns = ", ".join(f'NULL::{column.sql_type} AS "{column.name}"' for column in table.columns)
-        return f"SELECT {columns}"
-    quoted = ", ".join("'{}'".format(str(path).replace("'", "''")) for path in paths)
-    columns = ", ".join(f"'{column.name}': '{column.sql_type}'" for column in table.columns)
-    return (
-        f"SELECT * FROM read_csv([{quoted}], header = false, auto_detect = false, delim = ',', quote = '', "
-        f"escape = '', columns = {{{columns}}})"
-    )
-
-
 def _insert(connection: Any, table: PublishedTable, paths: list[Path], keep: str) -> int:
     """Insert the valid rows of some files; returns how many there were."""
     return connection.execute(
-        f"INSERT INTO {table.name} SELECT {keep} FROM ({_scan(table, paths)}) WHERE {valid_rows_sql(table)}"
+        f"INSERT INTO {table.name} SELECT {keep} FROM ({scan_sql(table, paths)}) WHERE {valid_rows_sql(table)}"
     ).fetchone()[0]
 
 

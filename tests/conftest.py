@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def trace_dir() -> Path:
+    """Folder of the published Google 2011 files; tests that need it are marked `real_trace`."""
+    value = os.environ.get("CLOUDSCHED_TRACE_DIR")
+    if not value:
+        pytest.skip("set CLOUDSCHED_TRACE_DIR to the folder of clusterdata-2011-2 (docs/traces.md)")
+    folder = Path(value)
+    if not folder.is_dir():
+        pytest.fail(f"CLOUDSCHED_TRACE_DIR: no such folder: {folder}")
+    return folder
