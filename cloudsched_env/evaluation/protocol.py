@@ -24,7 +24,7 @@ from cloudsched_env.workload.bound import upper_bound
 from cloudsched_env.workload.episode import Episode, Split
 from cloudsched_env.workload.source import EvaluationSource, make_source
 
-__all__ = ["RANDOM", "AgentResult", "Evaluation", "Progress", "evaluate", "play"]
+__all__ = ["BOUNDED_METRICS", "RANDOM", "AgentResult", "Evaluation", "Progress", "evaluate", "play"]
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -32,6 +32,7 @@ Progress = Callable[[str, int, int], None]
 
 RANDOM = "random"
 BATCH_SIZE = 30
+BOUNDED_METRICS = ("team_reward", "useful_utilisation", "goodput", "latency_term", "fairness_term")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Evaluation:
         batch_size: clusters stepped at once; decision times depend on it, results do not.
         agents: one result per agent, in the order given.
         random: the random agent on the same episodes.
-        bound: ``{metric: [episodes]}``, upper bounds of ``team_reward``, ``useful_utilisation`` and ``goodput``.
+        bound: ``{metric: [episodes]}``, upper bounds of the metrics in `BOUNDED_METRICS`.
     """
 
     scenario: Scenario
@@ -165,10 +166,7 @@ def evaluate(
         batch_size=min(batch_size, len(fixed)),
         agents=tuple(results[name] for name in names),
         random=results[RANDOM],
-        bound={
-            name: np.array([getattr(bound, name) for bound in bounds])
-            for name in ("team_reward", "useful_utilisation", "goodput")
-        },
+        bound={name: np.array([getattr(bound, name) for bound in bounds]) for name in BOUNDED_METRICS},
     )
 
 

@@ -23,7 +23,8 @@ Floats = NDArray[np.float64]
 
 # Scores this close are a tie, which is broken at random as kube-scheduler's selectHost does: with the lowest index
 # instead, schedulers with equal (stale) views would all herd onto the same node.
-TIE_TOLERANCE = 1e-9
+# Relative, and wider than the rounding of float32 observations.
+TIE_TOLERANCE = 1e-6
 
 
 def limit(default: float, low: float, high: float, doc: str) -> Any:
@@ -138,7 +139,8 @@ def place(placement: ScoredPlacement, view: SchedulerView, memory: PlacementMemo
         score = np.where(feasible, placement.score(view, task, feasible, memory), -np.inf)
         best = score.max(axis=-1)
         placed = np.isfinite(best)
-        tied = score >= np.where(placed, best, 0.0)[..., None] - TIE_TOLERANCE
+        best = np.where(placed, best, 0.0)
+        tied = score >= (best - TIE_TOLERANCE * np.maximum(np.abs(best), 1.0))[..., None]
         node = np.where(tied, draws[turn], -1.0).argmax(axis=-1)
         choice[rows, columns, slot] = np.where(placed, node, view.nodes)
         memory.last_node = np.where(placed, node, memory.last_node)

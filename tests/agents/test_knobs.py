@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cloudsched_env.agents import load_agent
+from tests.agents.observations import blank, equal_nodes
+
+INFO = equal_nodes(nodes=2)
+SCENARIO = INFO.scenario
+
+
+def seen(compute=None, storage=None):
+    """Nodes at the scenario's initial settings, healthy, with the given fields changed."""
+    observations, masks = blank(INFO)
+    defaults = {
+        "compute": {
+            "cache_target": 0.45,
+            "memory_overcommit": 1.0,
+            "efficiency": 1.0,
+            "hit_ratio": 1.0,
+            "running_cores_load": 0.8,
+            "execution_memory_pressure": 0.8,
+        },
+        "storage": {
+            "debt": 0.1,
+            "background_share": 0.10,
+            "serve_weight": 1.0,
+            "stream_factor": 1.0,
+            "mean_stream_factor": 1.0,
+        },
+    }
+    for role, changes in (("compute", compute or {}), ("storage", storage or {})):
+        block = INFO.layouts[role].block("node")
+        for name, value in (defaults[role] | changes).items():
+            observations[role][..., block.index(name)] = value
+    return observations, masks
+
+
+def act(spec, observed, steps=1):
+    agent = load_agent(spec)
+    agent.reset(INFO, 1, 0)
+    for _ in range(steps):
+        actions = agent.act(*observed)
+    return actions["compute"][0, 0].tolist() + actions["storage"][0, 0].tolist()
+
+
+def test_static_knobs_hold_the_initial_levels_of_the_scenario_unless_told_otherwise():
+    assert act("least_allocated", seen()) == [2, 1, 2, 1]
+    assert act("least_allocated+static(background_level=3,admission_level=0)", seen()) == [2, 0, 3, 1]
+
+
+def test_static_refuses_a_level_that_the_scenario_does_not_have():
+    agent = load_agent("least_allocated+static(serve_level=3)")
+    with pytest.raises(ValueError, match=r"serve_level=3\): expected 0 to 2"):
+        agent.reset(INFO, 1, 0)
+
+
+def test_a_failed_node_keeps_its_only_allowed_level():
+    observations, masks = seen()
+    masks["compute"][:] = 0
+    masks["compute"][..., [4, 5 + 0]] = 1
+    masks["storage"][:] = 0
+    masks["storage"][..., [1, 5 + 2]] = 1
+    for knobs in ("static", "reactive", "random"):
+        assert act(f"least_allocated+{knobs}", (observations, masks)) == [4, 0, 1, 2]
+
+
+def test_random_knobs_use_every_level():
+    observations, masks = seen()
+    agent = load_agent("random")
+    agent.reset(INFO, 1, 0)
+    drawn = np.concatenate([agent.act(observations, masks)["compute"][0] for _ in range(150)])
+    for column, levels in enumerate(INFO.action_levels["compute"]):
+        frequency = np.bincount(drawn[:, column], minlength=levels) / len(drawn)
+        assert frequency == pytest.approx(1 / levels, abs=0.08)
+
+
+def reactive(**changes):
+    """Levels with the compute and storage fields changed; fields of both roles have different names here."""
+    storage_names = {field.name for field in INFO.layouts["storage"].block("node").fields} - {"alive"}
+    storage = {name: value for name, value in changes.items() if name in storage_names}
+    compute = {name: value for name, value in changes.items() if name not in storage_names}
+    return act("least_allocated+reactive", seen(compute, storage))
+
+
+def test_reactive_leaves_a_healthy_cluster_alone():
+    assert reactive() == [2, 1, 1, 1]
+
+
+def test_admission_follows_the_efficiency_gradient():
+    assert reactive(efficiency=0.6)[1] == 0
+    assert reactive(efficiency=1.0, queue_length=0.5)[1] == 2
+    assert reactive(efficiency=0.9, queue_length=0.5)[1] == 1
+    assert reactive(efficiency=0.6, running_cores_load=0.0)[1] == 1, "an idle node's efficiency says nothing"
+
+
+def test_the_cache_shrinks_under_memory_pressure_and_grows_when_it_is_full_and_cold():
+    assert reactive(execution_memory_pressure=1.3)[0] == 1
+    assert reactive(execution_memory_pressure=0.3, hit_ratio=0.4, cache_fill=1.0)[0] == 3
+    assert reactive(execution_memory_pressure=0.3, hit_ratio=0.4, cache_fill=0.5)[0] == 2
+    assert reactive(execution_memory_pressure=0.9, hit_ratio=0.4, cache_fill=1.0)[0] == 2
+
+
+def test_compute_knobs_move_only_once_a_period():
+    agent = load_agent("least_allocated+reactive(period_steps=3)")
+    agent.reset(INFO, 1, 0)
+    observed = seen({"efficiency": 0.6})
+    levels = [int(agent.act(*observed)["compute"][0, 0, 1]) for _ in range(4)]
+    assert levels == [0, 1, 1, 0]  # the observation still shows level 1
+
+
+@pytest.mark.parametrize(
+    ("debt", "share", "level"),
+    [
+        (0.1, 0.10, 1),  # low stays low
+        (0.5, 0.10, 2),  # above the first threshold
+        (0.9, 0.10, 4),  # above the second
+        (0.75, 0.50, 4),  # within the hysteresis of the second: kept
+        (0.65, 0.50, 2),  # below it: one band down
+        (0.35, 0.20, 2),  # within the hysteresis of the first: kept
+        (0.25, 0.50, 1),  # below all
+    ],
+)
+def test_compaction_follows_debt_with_hysteresis(debt, share, level):
+    assert reactive(debt=debt, background_share=share)[2] == level
+
+
+def test_a_slow_storage_node_sheds_reads_and_a_fast_one_attracts_them():
+    assert reactive(stream_factor=0.5, mean_stream_factor=0.9)[3] == 0
+    assert reactive(stream_factor=0.9, mean_stream_factor=0.5)[3] == 2
+    assert reactive(stream_factor=0.85, mean_stream_factor=0.9)[3] == 1
+
+
+def test_reactive_refuses_thresholds_in_the_wrong_order():
+    agent = load_agent("least_allocated+reactive(debt_low=2.0)")
+    with pytest.raises(ValueError, match=r"debt_low 2.0 must not exceed debt_high 0.8"):
+        agent.reset(INFO, 1, 0)
