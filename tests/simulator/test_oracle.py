@@ -225,6 +225,25 @@ def test_storage_down_below_quorum_blocks_writes_but_not_reads() -> None:
     assert cluster.tasks[0].remaining < writer
 
 
+def test_task_that_reads_stands_still_while_no_replica_is_up() -> None:
+    outages = [("storage", 0, 1, 4), ("storage", 1, 1, 4)]
+    tasks = [{"scan_read_mb": 100.0}, {}]
+    cluster = cluster_of(tiny(), tasks, outages=outages)
+    cluster.step(placing(cluster.scenario, [0, 0]))
+    reader = cluster.tasks[0].remaining
+    run_out(cluster, default_actions(cluster.scenario), 3)
+    assert cluster.tasks[0].remaining == reader
+    assert 1 - cluster.tasks[1].remaining == pytest.approx(0.38, abs=1e-12)
+    cluster.step(default_actions(cluster.scenario))
+    assert cluster.tasks[0].remaining < reader
+
+
+def test_without_a_cache_every_cacheable_read_misses() -> None:
+    cluster = cluster_of(tiny(cache__enabled=False, cache__initial_warmth=1.0), [{"cacheable_read_mb": 400.0}])
+    cluster.step(placing(cluster.scenario, [0]))
+    assert cluster.tasks[0].duration == pytest.approx(1.1, rel=1e-12)
+
+
 def test_replica_that_is_down_owes_the_acknowledged_writes_as_lag() -> None:
     scenario = load_scenario("paper-v0")
     cluster = cluster_of(scenario, [{"write_mb": 150.0, "base_time_s": 5.0}], outages=[("storage", 0, 1, 3)])
