@@ -26,10 +26,11 @@ from cloudsched_env.workload.window import window_length_s
 
 SESSION_LIMIT_S = 30.0  # a user's jobs closer than this are one session: their starts are then nearly Poisson
 MODULATION_BINS_S = (300.0, 3600.0)
+GENERATED_WINDOWS = 200
 DISPERSION_SCALES_S = (1.0, 10.0, 60.0, 300.0, 3600.0)
 STRATA = tuple((slo, several) for slo in range(3) for several in (False, True))
 QUANTILES = np.concatenate(([0.001, 0.005], np.linspace(0.01, 0.99, 50), [0.995, 0.999]))
-MOST_VALUES = 60  # popular values of a request that are kept apart
+MOST_VALUES = 120  # popular values of a request that are kept apart
 
 
 def job_table(tasks: RawTasks, span_s: tuple[float, float]) -> dict[str, np.ndarray]:
@@ -81,6 +82,14 @@ def normal_scores(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return stats.norm.ppf((rank + 0.5) / len(values))
 
 
+def common_share(score: np.ndarray, group: np.ndarray) -> float:
+    """Part of the variance of scores that members of a group have in common (one-way analysis of variance)."""
+    count = np.bincount(group)
+    within = score - (np.bincount(group, score) / np.maximum(count, 1))[group]
+    free = max(1, len(score) - np.count_nonzero(count))
+    return float(np.clip(1 - (within @ within) / free / score.var(), 0.0, 0.95))
+
+
 def fit_stratum(jobs: dict[str, np.ndarray], rows: np.ndarray, slo: int, several: bool) -> dict:
     """Marginals, copula and the share of variance between users, of one stratum."""
     rng = np.random.default_rng(0)
@@ -95,11 +104,7 @@ def fit_stratum(jobs: dict[str, np.ndarray], rows: np.ndarray, slo: int, several
     shares = []
     user = jobs["user"][rows]
     for column in columns:
-        score = normal_scores(jobs[column][rows], rng)
-        count = np.bincount(user)
-        within = score - (np.bincount(user, score) / np.maximum(count, 1))[user]
-        free = max(1, len(rows) - np.count_nonzero(count))
-        shares.append(1 - (within @ within) / free / score.var())
+        shares.append(common_share(normal_scores(jobs[column][rows], rng), user))
     return {
         "slo_class": slo,
         "several_tasks": several,
@@ -109,7 +114,7 @@ def fit_stratum(jobs: dict[str, np.ndarray], rows: np.ndarray, slo: int, several
         "duration_s": continuous_marginal(jobs["duration_s"][rows], a.MINIMUM_DURATION_S),
         "tasks": discrete_marginal(jobs["tasks"][rows]) if several else _one_task(),
         "correlation": np.round(correlation, 4).tolist(),
-        "user_share": round(float(np.clip(np.mean(shares), 0.0, 0.95)), 3),
+        "user_share": round(float(np.mean(shares)), 3),
     }
 
 
@@ -130,12 +135,16 @@ def fit_sessions(jobs: dict[str, np.ndarray]) -> dict:
     # Size = 1 + Poisson(further x gamma): Var = further + further^2 / shape, summed over sessions.
     further = mean[owner] - 1
     excess = ((size - mean[owner]) ** 2).sum() - further.sum()
+    inside = ~new[1:]
+    gaps = np.maximum(gap[inside], 1e-3)
+    session = (np.cumsum(new) - 1)[1:][inside]
     return {
         "count": len(size),
+        "gap_share": common_share(normal_scores(gaps, np.random.default_rng(0)), session),
         "user_sessions": sessions,
         "user_session_jobs": mean,
         "shape": float((further**2).sum() / max(excess, 1e-9)),
-        "gaps": np.maximum(gap[~new[1:]], 1e-3),
+        "gaps": gaps,
     }
 
 
@@ -230,6 +239,7 @@ def fit(tasks: RawTasks, splits: TraceSplits) -> dict:
             "rate_per_s": round(sessions["count"] / length, 6),
             "capped_tasks": round(float(capped) / sessions["count"], 4),
             "gap_s": continuous_marginal(sessions["gaps"], 1e-3),
+            "gap_share": round(sessions["gap_share"], 3),
             "size_shape": round(sessions["shape"], 4),
             "modulation": [{"bin_s": s, "squared_cv": 0.0} for s in MODULATION_BINS_S],
         },
@@ -294,7 +304,7 @@ def report(tasks: RawTasks, splits: TraceSplits, profile: Profile) -> dict:
         for part, (first, last) in borders.items()
     }
     windows["generated"] = [
-        generate_window(profile, length, 0.0, PROFILE_FAN_OUT_CAP, np.random.default_rng(seed)) for seed in range(60)
+        generate_window(profile, length, 0.0, PROFILE_FAN_OUT_CAP, np.random.default_rng(seed)) for seed in range(GENERATED_WINDOWS)
     ]
     columns = {part: pooled(w) for part, w in windows.items()}
     result: dict = {"windows": {part: len(w) for part, w in windows.items()}, "ks": {}, "dispersion": {}}

@@ -73,7 +73,9 @@ def draw_job_arrivals(
     shape = profile.session_shape
     jobs = 1 + rng.poisson(further * rng.gamma(shape, 1.0 / shape, size=len(further)))
     session = np.repeat(np.arange(len(jobs)), jobs)
-    gap = profile.session_gap_s.at(rng.standard_normal(len(session)))
+    share = profile.session_gap_share
+    common, own = rng.standard_normal(len(jobs)), rng.standard_normal(len(session))
+    gap = profile.session_gap_s.at(np.sqrt(share) * common[session] + np.sqrt(1.0 - share) * own)
     first = np.cumsum(jobs) - jobs
     elapsed = np.cumsum(gap)
     arrival = session_start[session] + elapsed - np.repeat(elapsed[first], jobs)

@@ -79,6 +79,7 @@ class Profile:
         capped_tasks_per_session: mean tasks of a session when each job counts at most 16.
         modulation: ``(bin length in s, squared coefficient of variation)`` of each gamma factor of the session rate.
         session_gap_s: time between jobs of a session.
+        session_gap_share: part of the gap scores' variance that a session has in common.
         session_shape: shape of the gamma mixture in the session size (small: heavy tail).
         user_share: part of all sessions that is a user's, ``[users]``.
         user_session_jobs: mean jobs of a user's sessions, ``[users]``.
@@ -95,6 +96,7 @@ class Profile:
     capped_tasks_per_session: float
     modulation: tuple[tuple[float, float], ...]
     session_gap_s: Marginal
+    session_gap_share: float
     session_shape: float
     user_share: NDArray[np.float64]
     user_session_jobs: NDArray[np.float64]
@@ -120,6 +122,7 @@ class Profile:
             capped_tasks_per_session=data["sessions"]["capped_tasks"],
             modulation=tuple((m["bin_s"], m["squared_cv"]) for m in data["sessions"]["modulation"]),
             session_gap_s=Marginal.from_dict(data["sessions"]["gap_s"]),
+            session_gap_share=data["sessions"]["gap_share"],
             session_shape=data["sessions"]["size_shape"],
             user_share=shares / shares.sum(),
             user_session_jobs=np.array(data["users"]["session_jobs"]),

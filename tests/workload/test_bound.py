@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_flow
+
+from cloudsched_env.scenario import load_scenario
+from cloudsched_env.vector import CloudSchedVectorEnv
+from cloudsched_env.workload import GeneratedSource
+from cloudsched_env.workload.bound import fluid_work, least_waiting, upper_bound
+
+
+def served_by_maximum_flow(release, rate, work, capacity, start, end) -> int:
+    """Brute force for integers: a network source -> tasks -> unit slots -> sink."""
+    tasks, slots = len(release), end - start
+    nodes = 2 + tasks + slots
+    graph = np.zeros((nodes, nodes), dtype=np.int32)
+    for i in range(tasks):
+        graph[0, 2 + i] = work[i]
+        for t in range(slots):
+            if start + t >= release[i]:
+                graph[2 + i, 2 + tasks + t] = rate[i]
+    graph[2 + tasks :, 1] = capacity
+    return maximum_flow(csr_matrix(graph), 0, 1).flow_value
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    tasks=st.lists(st.tuples(st.integers(0, 12), st.integers(1, 4), st.integers(1, 20)), min_size=1, max_size=7),
+    capacity=st.integers(1, 8),
+    start=st.integers(0, 6),
+    length=st.integers(1, 8),
+)
+def test_fluid_work_is_the_maximum_flow(tasks, capacity, start, length):
+    release, rate, work = (np.array(column, dtype=float) for column in zip(*tasks, strict=True))
+    # Continuous time can do no better than unit slots if work x 1 is cut into units: a rate-limited flow in
+    # continuous time averages over each slot to a feasible slotted flow, and the other way round.
+    expected = served_by_maximum_flow(
+        release.astype(int), rate.astype(int), work.astype(int), capacity, start, start + length
+    )
+    assert fluid_work(release, rate, work, float(capacity), start, start + length) == pytest.approx(expected)
+
+
+def test_fluid_work_by_hand():
+    # One task of 4 core-seconds at 2 cores from t = 1 on: done at t = 3, on 8 cores.
+    one = (np.array([1.0]), np.array([2.0]), np.array([4.0]))
+    assert fluid_work(*one, 8.0, 0.0, 10.0) == pytest.approx(4.0)
+    assert fluid_work(*one, 8.0, 0.0, 2.0) == pytest.approx(2.0)
+    assert fluid_work(*one, 1.0, 0.0, 4.0) == pytest.approx(3.0)
+    assert fluid_work(*one, 8.0, 2.5, 10.0) == pytest.approx(4.0)  # idle before: all work is still there
+    empty = np.empty(0)
+    assert fluid_work(empty, empty, empty, 8.0, 0.0, 10.0) == 0.0
+
+
+def simple_waiting(scenario, episode) -> list[int]:
+    steps, step_s, slots = scenario.time.horizon_steps, scenario.time.step_s, scenario.scheduling.window_slots
+    queues = [0] * scenario.cluster.schedulers
+    owners = [int(episode.tenant_scheduler[g]) for g in episode.tenant]
+    waiting, following = [], 0
+    for k in range(steps + 1):
+        if k > 0:
+            queues = [max(0, q - slots) for q in queues]
+        while following < episode.tasks and episode.arrival_s[following] <= k * step_s:
+            queues[owners[following]] += 1
+            following += 1
+        waiting.append(sum(queues))
+    return waiting[1:]
+
+
+@pytest.mark.parametrize(("name", "slots"), [("tiny-v0", 1), ("tiny-v0", 4), ("paper-v0", 2)])
+def test_least_waiting_is_lindleys_recursion(name, slots):
+    scenario = load_scenario(name).override({"scheduling.window_slots": slots})
+    episode = GeneratedSource(scenario, "test").evaluation_episodes(1)[0]
+    assert least_waiting(scenario, episode).tolist() == simple_waiting(scenario, episode)
+
+
+def greedy_actions(env: CloudSchedVectorEnv, rng: np.random.Generator):
+    """Spread tasks at random over nodes at once, with generous admission: fast, if not wise."""
+    actions = {}
+    for role in env.roles:
+        levels = np.asarray(env.action_levels[role])
+        shape = (env.num_envs, env.role_counts[role], len(levels))
+        actions[role] = (rng.random(shape) * levels).astype(np.int64)
+    nodes = env.role_counts["compute"]
+    scheduler = actions["scheduler"]
+    scheduler[...] = rng.integers(nodes, size=scheduler.shape)
+    return actions
+
+
+@pytest.mark.parametrize("failures", [0.0, 400.0])
+def test_no_simulated_episode_exceeds_the_bound(failures):
+    scenario = load_scenario("tiny-v0").override(
+        {
+            "workload.task_rate_per_s": 12.0,
+            "workload.maximum_base_time_s": 3.0,
+            "workload.read_load": 0.05,
+            "workload.write_load": 0.05,
+            "failure.compute_failures_per_hour": failures,
+        }
+    )
+    episodes = GeneratedSource(scenario, "train").evaluation_episodes(8)
+    env = CloudSchedVectorEnv(scenario, 8)
+    env.reset(list(range(8)), episodes=episodes)
+    rng = np.random.default_rng(1)
+    while not env.step(greedy_actions(env, rng)):
+        pass
+    capacity = 12.0 * (scenario.time.horizon_steps - scenario.time.warmup_steps) * scenario.time.step_s
+    closest = 0.0
+    for result in env.results():
+        bound = upper_bound(scenario, result.episode)
+        totals = {name: value / result.totals["steps"] for name, value in result.totals.items()}
+        assert totals["useful_term"] <= bound.useful_term + 1e-9
+        assert totals["goodput_term"] <= bound.goodput + 1e-9
+        assert totals["latency_term"] <= bound.latency_term + 1e-9
+        assert totals["team_reward"] <= bound.team_reward + 1e-9
+        useful = (result.totals["useful_core_s"] - result.totals["lost_core_s"]) / capacity
+        assert useful <= bound.useful_utilisation + 1e-9
+        closest = max(closest, totals["useful_term"] / bound.useful_term)
+    assert closest > 0.4, "the bound is too far from what a random policy reaches to be worth anything"
+
+
+def test_latency_bound_is_attained_when_tasks_start_at_once():
+    # One task every second step, never more than the slots: at the end of each step in which one arrives, one waits.
+    scenario = load_scenario("tiny-v0")
+    episode = GeneratedSource(scenario, "test").evaluation_episodes(1)[0]
+    count = 20
+    some = {
+        f.name: getattr(episode, f.name)[:count]
+        for f in dataclasses.fields(episode)
+        if isinstance(getattr(episode, f.name), np.ndarray) and len(getattr(episode, f.name)) == episode.tasks
+    }
+    some["arrival_s"] = 1.05 + 0.2 * np.arange(count)
+    spaced = dataclasses.replace(episode, **some)
+    scale = count / scenario.duration_s * scenario.reward.latency_scale_s
+    counted = scenario.time.horizon_steps - scenario.time.warmup_steps
+    expected = (count / (1 + 1 / scale) + counted - count) / counted
+    assert upper_bound(scenario, spaced).latency_term == pytest.approx(expected)
+
+
+def test_tasks_that_cannot_finish_on_time_add_nothing_to_goodput():
+    scenario = load_scenario("tiny-v0")
+    episode = GeneratedSource(scenario, "test").evaluation_episodes(1)[0]
+    hopeless = dataclasses.replace(episode, deadline_s=0.9 * episode.base_time_s)
+    assert upper_bound(scenario, hopeless).goodput == 0.0
+    assert upper_bound(scenario, hopeless).useful_utilisation == upper_bound(scenario, episode).useful_utilisation
