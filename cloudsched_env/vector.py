@@ -40,7 +40,6 @@ from cloudsched_env.workload.source import make_source
 __all__ = ["ROLES", "CloudSchedVectorEnv"]
 
 ROLES = ("compute", "storage", "scheduler")
-_VALID, _OUT_OF_RANGE = -1, 0
 
 
 @compiled
@@ -48,10 +47,8 @@ def _observe(parameters, state, b, o_compute, o_storage, o_scheduler, m_compute,
     """Write the observations, masks and global state of cluster ``b``."""
     clock, compute, storage, telemetry = state.clock, state.compute, state.storage, state.telemetry
     nodes = parameters.cores.shape[0]
-    largest_cores = parameters.cores.max()
-    largest_memory_gb = parameters.memory_gb.max()
     for n in range(nodes):
-        observe_compute(parameters, clock, compute, telemetry, b, n, largest_cores, largest_memory_gb, o_compute[b, n])
+        observe_compute(parameters, clock, compute, telemetry, b, n, o_compute[b, n])
         mask_compute(parameters, compute, b, n, m_compute[b, n])
     for r in range(storage.alive.shape[1]):
         observe_storage(parameters, clock, storage, telemetry, b, r, nodes + r, o_storage[b, r])
@@ -59,7 +56,7 @@ def _observe(parameters, state, b, o_compute, o_storage, o_scheduler, m_compute,
     for s in range(state.schedulers.queue_length.shape[1]):
         observe_scheduler(
             parameters, clock, state.tasks, state.data, state.schedulers, telemetry, state.ledger, b, s,
-            largest_cores, largest_memory_gb, o_scheduler[b, s], m_scheduler[b, s],
+            o_scheduler[b, s], m_scheduler[b, s],
         )  # fmt: skip
     observe_cluster(
         parameters, clock, state.running, compute, state.schedulers, state.ledger, b,
@@ -78,42 +75,34 @@ def _find_out_of_range(actions, levels):  # type: ignore[no-untyped-def]  # noqa
     return -1
 
 
-def _make_batch_functions(fingerprint: int) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Entry points of the compiled code; capturing the fingerprint makes it part of the key of their disk cache."""
+def _make_advance_batch(fingerprint: int) -> Callable[..., None]:
+    """The entry point of the compiled code; capturing the fingerprint makes it part of the key of its disk cache."""
 
     @entry_point
-    def begin_batch(parameters, state, observations, masks, o_state):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def advance_batch(parameters, state, begin, actions, observations, masks, o_state, local, team):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         if fingerprint == 0:
             return
         for b in range(o_state.shape[0]):
-            begin_cluster(parameters, state, b)
+            if begin:
+                begin_cluster(parameters, state, b)
+            else:
+                team[b] = step_cluster(
+                    parameters, state, b, actions[0][b], actions[1][b], actions[2][b],
+                    masks[0][b], masks[1][b], masks[2][b],
+                )  # fmt: skip
+                local_rewards(
+                    parameters, state.compute, state.storage, state.schedulers, state.ledger, b,
+                    local[0][b], local[1][b], local[2][b],
+                )  # fmt: skip
             _observe(
                 parameters, state, b, observations[0], observations[1], observations[2],
                 masks[0], masks[1], masks[2], o_state,
             )  # fmt: skip
 
-    @entry_point
-    def step_batch(parameters, state, actions, observations, masks, o_state, local, team):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        if fingerprint == 0:
-            return
-        for b in range(o_state.shape[0]):
-            team[b] = step_cluster(
-                parameters, state, b, actions[0][b], actions[1][b], actions[2][b],
-                masks[0][b], masks[1][b], masks[2][b],
-            )  # fmt: skip
-            local_rewards(
-                parameters, state.compute, state.storage, state.schedulers, state.ledger, b,
-                local[0][b], local[1][b], local[2][b],
-            )  # fmt: skip
-            _observe(
-                parameters, state, b, observations[0], observations[1], observations[2],
-                masks[0], masks[1], masks[2], o_state,
-            )  # fmt: skip
-
-    return begin_batch, step_batch
+    return advance_batch
 
 
-_begin_batch, _step_batch = _make_batch_functions(source_fingerprint())
+_advance_batch = _make_advance_batch(source_fingerprint())
 _compilation_announced = threading.Event()
 
 
@@ -216,6 +205,9 @@ class CloudSchedVectorEnv:
         self._observations = tuple(self.observations[role] for role in ROLES)
         self._masks = tuple(self.masks[role] for role in ROLES)
         self._local_rewards = tuple(self.local_rewards[role] for role in ROLES)
+        self._no_actions = tuple(
+            np.zeros((num_envs, self.role_counts[role], len(self.action_levels[role])), np.int64) for role in ROLES
+        )
 
     def reset(
         self,
@@ -260,9 +252,7 @@ class CloudSchedVectorEnv:
         for array in (*self._local_rewards, self.team_reward):
             array[:] = 0.0
         with _announce_compilation():
-            _begin_batch(self._parameters, state, self._observations, self._masks, self.state)
-            if not _compilation_announced.is_set():
-                self._compile_step(state)
+            self._advance(state, True, self._no_actions)
         self._steps_left = self.scenario.time.horizon_steps
 
     def step(self, actions: Mapping[str, NDArray[np.integer[Any]]]) -> bool:
@@ -282,10 +272,7 @@ class CloudSchedVectorEnv:
         if self._steps_left == 0 or self._state is None:
             raise RuntimeError("the episodes are over or have not begun: call reset() before step()")
         checked = tuple(self._check_actions(role, actions) for role in ROLES)
-        _step_batch(
-            self._parameters, self._state, checked, self._observations, self._masks, self.state,
-            self._local_rewards, self.team_reward,
-        )  # fmt: skip
+        self._advance(self._state, False, checked)
         self._steps_left -= 1
         return self._steps_left == 0
 
@@ -326,16 +313,10 @@ class CloudSchedVectorEnv:
             self._state = state = allocate(self.scenario, self.num_envs, capacity, max(1, outages))
         return state
 
-    def _compile_step(self, state: State) -> None:
-        """Load or compile the step as well, so that the first `reset` is the only slow call.
-
-        Zero clusters are stepped: the arrays' types decide what is compiled, not their lengths.
-        """
-        empty = lambda arrays: tuple(array[:0] for array in arrays)  # noqa: E731
-        actions = tuple(np.zeros((0, self.role_counts[r], len(self.action_levels[r])), np.int64) for r in ROLES)
-        _step_batch(
-            self._parameters, state, actions, empty(self._observations), empty(self._masks), self.state[:0],
-            empty(self._local_rewards), self.team_reward[:0],
+    def _advance(self, state: State, begin: bool, actions: tuple[NDArray[np.int64], ...]) -> None:
+        _advance_batch(
+            self._parameters, state, begin, actions, self._observations, self._masks, self.state,
+            self._local_rewards, self.team_reward,
         )  # fmt: skip
 
     def _check_actions(self, role: str, actions: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:

@@ -52,7 +52,7 @@ def action_levels(scenario: Scenario) -> np.ndarray:
 
 
 @compiled
-def observe_compute(parameters, clock, compute, telemetry, b, n, largest_cores, largest_memory_gb, out):
+def observe_compute(parameters, clock, compute, telemetry, b, n, out):
     """Write what compute node ``n`` observes, in the order of `FIELDS`."""
     cores, memory = parameters.cores[n], parameters.memory_gb[n]
     running_memory = compute.running_memory_gb[b, n]
@@ -75,8 +75,8 @@ def observe_compute(parameters, clock, compute, telemetry, b, n, largest_cores, 
     out[13] = compute.processor_share[b, n]
     out[14] = compute.efficiency[b, n]
     out[15] = clip(compute.io_wait[b, n], 0.0, 1.0)
-    out[16] = cores / largest_cores
-    out[17] = memory / largest_memory_gb
+    out[16] = cores / parameters.largest_cores
+    out[17] = memory / parameters.largest_memory_gb
     out[18] = summary[MEAN_STREAM_FACTOR]
     out[19] = clip(summary[MEAN_DEBT], 0.0, 8.0)
     out[20] = clip(summary[MEAN_READ_RATE], 0.0, 4.0)

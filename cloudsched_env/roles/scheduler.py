@@ -136,7 +136,7 @@ def _observe_slot(parameters, tasks, data, telemetry, ledger, b, s, i, previous_
 
 @compiled
 def observe_scheduler(
-    parameters, clock, tasks, data, schedulers, telemetry, ledger, b, s, largest_cores, largest_memory_gb, out, mask
+    parameters, clock, tasks, data, schedulers, telemetry, ledger, b, s, out, mask
 ):
     """Write what scheduler ``s`` observes, in the order of `layout`, and its action mask."""
     nodes, storages = telemetry.compute_stamp.shape[2], telemetry.storage_stamp.shape[2]
@@ -153,29 +153,28 @@ def observe_scheduler(
     mean_queued = 0.0
     mean_in_flight = 0.0
     for n in range(nodes):
-        view = telemetry.compute_view[b, s, n]
         per_core = 1.0 / parameters.cores[n]
-        per_gb = 1.0 / view[_EXECUTION_MEMORY]
-        running = view[_RUNNING_CORES] * per_core
-        queued = view[_QUEUED_CORES] * per_core
+        per_gb = 1.0 / telemetry.compute_view[b, s, n, _EXECUTION_MEMORY]
+        running = telemetry.compute_view[b, s, n, _RUNNING_CORES] * per_core
+        queued = telemetry.compute_view[b, s, n, _QUEUED_CORES] * per_core
         in_flight = (schedulers.sent_cores[b, s, n] - telemetry.shown_cores[b, s, n]) * per_core
         in_flight_gb = schedulers.sent_memory_gb[b, s, n] - telemetry.shown_memory_gb[b, s, n]
         mean_running += running / nodes
         mean_queued += queued / nodes
         mean_in_flight += in_flight / nodes
         o = nodes_at + n * _NODE
-        out[o] = view[_ALIVE]
+        out[o] = telemetry.compute_view[b, s, n, _ALIVE]
         out[o + 1] = clip(running, 0.0, 8.0)
         out[o + 2] = clip(queued, 0.0, 8.0)
         out[o + 3] = clip(in_flight, 0.0, 8.0)
-        out[o + 4] = clip(view[_RUNNING_MEMORY] * per_gb, 0.0, 8.0)
-        out[o + 5] = clip(view[_QUEUED_MEMORY] * per_gb, 0.0, 8.0)
+        out[o + 4] = clip(telemetry.compute_view[b, s, n, _RUNNING_MEMORY] * per_gb, 0.0, 8.0)
+        out[o + 5] = clip(telemetry.compute_view[b, s, n, _QUEUED_MEMORY] * per_gb, 0.0, 8.0)
         out[o + 6] = clip(in_flight_gb * per_gb, 0.0, 8.0)
-        out[o + 7] = view[_EFFICIENCY]
-        out[o + 8] = clip(view[_IO_WAIT], 0.0, 1.0)
-        out[o + 9] = parameters.cores[n] / largest_cores
-        out[o + 10] = parameters.memory_gb[n] / largest_memory_gb
-        out[o + 11] = view[_EXECUTION_MEMORY] / largest_memory_gb
+        out[o + 7] = telemetry.compute_view[b, s, n, _EFFICIENCY]
+        out[o + 8] = clip(telemetry.compute_view[b, s, n, _IO_WAIT], 0.0, 1.0)
+        out[o + 9] = parameters.cores[n] / parameters.largest_cores
+        out[o + 10] = parameters.memory_gb[n] / parameters.largest_memory_gb
+        out[o + 11] = telemetry.compute_view[b, s, n, _EXECUTION_MEMORY] / parameters.largest_memory_gb
         out[o + 12] = clip((clock.step[b] - telemetry.compute_stamp[b, s, n]) * age_scale, 0.0, 8.0)
 
     head = schedulers.queue_head[b, s]
@@ -195,9 +194,12 @@ def observe_scheduler(
         q = slot * (nodes + 1)
         mask[q + nodes] = 1
         if i < 0:
-            out[o : o + _SLOT] = 0.0
-            out[p : p + nodes * _PAIR] = 0.0
-            mask[q : q + nodes] = 0
+            for j in range(_SLOT):
+                out[o + j] = 0.0
+            for j in range(nodes * _PAIR):
+                out[p + j] = 0.0
+            for n in range(nodes):
+                mask[q + n] = 0
             continue
         _observe_slot(parameters, tasks, data, telemetry, ledger, b, s, i, previous_job, now_s, out[o : o + _SLOT])
         m = tasks.shard[b, i]
@@ -209,11 +211,10 @@ def observe_scheduler(
         i = tasks.next_task[b, i]
 
     for r in range(storages):
-        view = telemetry.storage_view[b, s, r]
         o = storage_at + r * _STORAGE
-        out[o] = view[_ALIVE]
-        out[o + 1] = clip(view[_DEBT], 0.0, 8.0)
-        out[o + 2] = view[_STREAM_FACTOR]
-        out[o + 3] = view[_WRITE_FACTOR]
-        out[o + 4] = clip(view[_READ_RATE], 0.0, 4.0)
+        out[o] = telemetry.storage_view[b, s, r, _ALIVE]
+        out[o + 1] = clip(telemetry.storage_view[b, s, r, _DEBT], 0.0, 8.0)
+        out[o + 2] = telemetry.storage_view[b, s, r, _STREAM_FACTOR]
+        out[o + 3] = telemetry.storage_view[b, s, r, _WRITE_FACTOR]
+        out[o + 4] = clip(telemetry.storage_view[b, s, r, _READ_RATE], 0.0, 4.0)
         out[o + 5] = clip((clock.step[b] - telemetry.storage_stamp[b, s, r]) * age_scale, 0.0, 8.0)

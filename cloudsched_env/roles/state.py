@@ -34,7 +34,7 @@ def layout(scenario: Scenario) -> Layout:
     )
 
 
-_QUEUE = len(scheduler.QUEUE_FIELDS)
+_COMPUTE, _STORAGE, _QUEUE = len(compute.FIELDS), len(storage.FIELDS), len(scheduler.QUEUE_FIELDS)
 
 
 @compiled
@@ -43,13 +43,11 @@ def observe_cluster(
 ):
     """Write the global state from the observations of this step and the totals of the cluster."""
     o = 0
-    for rows, width in ((compute_rows, compute_rows.shape[1]), (storage_rows, storage_rows.shape[1])):
+    for rows, width in ((compute_rows, _COMPUTE), (storage_rows, _STORAGE), (scheduler_rows, _QUEUE)):
         for n in range(rows.shape[0]):
-            out[o : o + width] = rows[n]
+            for j in range(width):
+                out[o + j] = rows[n, j]
             o += width
-    for s in range(scheduler_rows.shape[0]):
-        out[o : o + _QUEUE] = scheduler_rows[s, :_QUEUE]
-        o += _QUEUE
     waiting = 0
     for n in range(compute.alive.shape[1]):
         waiting += compute.queue_length[b, n]

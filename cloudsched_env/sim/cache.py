@@ -47,9 +47,9 @@ def insert(compute, b, n, m, hot_set_mb, bytes_mb):
 
 
 @compiled
-def invalidate_elsewhere(compute, b, writer, m, hot_set_mb, bytes_mb):
+def invalidate_elsewhere(compute, b, writer, m, written_share):
     """Invalidate what ``writer`` wrote of shard ``m`` in all other caches; the frames stay occupied until replaced."""
-    factor = max(0.0, 1.0 - bytes_mb / hot_set_mb)
+    factor = max(0.0, 1.0 - written_share)
     if factor < _EXPLICIT_BELOW:  # too small to divide the writer's own share by
         for n in range(compute.valid_mb.shape[1]):
             if n != writer:

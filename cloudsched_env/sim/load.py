@@ -57,6 +57,7 @@ def load_episode(
 
     data = state.data
     data.hot_set_mb[b] = episode.shard_hot_set_mb
+    data.per_hot_set[b] = 1.0 / episode.shard_hot_set_mb
     data.replicas[b] = episode.shard_replicas
     data.tenant_scheduler[b] = episode.tenant_scheduler
     shards = np.arange(scenario.shards)[:, None]

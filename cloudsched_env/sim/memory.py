@@ -55,6 +55,7 @@ def admit(parameters, tasks, running, compute, b, now_s):
             running.task[b, k] = i
             running.node[b, k] = n
             running.shard[b, k] = tasks.shard[b, i]
+            running.tenant[b, k] = tasks.tenant[b, i]
             running.cores[b, k] = tasks.cores[b, i]
             running.base_time_s[b, k] = tasks.base_time_s[b, i]
             running.memory_gb[b, k] = tasks.memory_gb[b, i]

@@ -21,6 +21,8 @@ class Parameters(NamedTuple):
     cores: NDArray[np.float64]
     memory_gb: NDArray[np.float64]
     total_cores: float
+    largest_cores: float
+    largest_memory_gb: float
     window_slots: int
     dispatch_delay_s: float
     cache_fractions: NDArray[np.float64]
@@ -75,6 +77,8 @@ def make_parameters(scenario: Scenario) -> Parameters:
         cores=cores.astype(np.float64),
         memory_gb=memory.astype(np.float64),
         total_cores=float(cores.sum()),
+        largest_cores=float(cores.max()),
+        largest_memory_gb=float(memory.max()),
         window_slots=s.scheduling.window_slots,
         dispatch_delay_s=s.scheduling.dispatch_delay_s,
         cache_fractions=np.array(s.compute.cache_fractions),

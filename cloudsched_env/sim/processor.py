@@ -27,15 +27,16 @@ def share_processors(parameters, data, running, compute, scratch, b, now_s):
         m = running.shard[b, k]
         warmth = 0.0
         if parameters.cache_enabled:
-            warmth = min(1.0, valid_bytes_mb(compute, b, n, m) / data.hot_set_mb[b, m])
+            warmth = min(1.0, valid_bytes_mb(compute, b, n, m) * data.per_hot_set[b, m])
         base_time = running.base_time_s[b, k]
         miss = running.cacheable_mb[b, k] * (1.0 - warmth) + running.scan_mb[b, k]
         duration = base_time + miss * scratch.read_time[m] + running.write_mb[b, k] * scratch.write_time[m]
+        per_duration = 1.0 / duration
         available = min(step_s, end_s - running.start_s[b, k])
-        share = running.cores[b, k] * base_time / duration
+        share = running.cores[b, k] * base_time * per_duration
         scratch.warmth[k] = warmth
         scratch.miss_mb[k] = miss
-        scratch.duration_s[k] = duration
+        scratch.per_duration[k] = per_duration
         scratch.available_s[k] = available
         wanted[n] += share
         in_use[n] += share * available
@@ -43,6 +44,8 @@ def share_processors(parameters, data, running, compute, scratch, b, now_s):
         cores = parameters.cores[n]
         running_cores = compute.running_cores[b, n]
         share = min(1.0, cores / wanted[n]) if wanted[n] > 0.0 else 1.0
+        scratch.allocated_cores[n] = running_cores
+        scratch.allocated_memory_gb[n] = compute.running_memory_gb[b, n]
         pressure = compute.running_memory_gb[b, n] / execution_memory_gb(parameters, compute, b, n)
         spill = 1.0 + parameters.spill_slope * max(0.0, pressure - 1.0)
         excess = max(0.0, running_cores / cores - parameters.contention_onset)

@@ -21,6 +21,7 @@ def vacate(running, b, k):
     running.task[b, k] = running.task[b, last]
     running.node[b, k] = running.node[b, last]
     running.shard[b, k] = running.shard[b, last]
+    running.tenant[b, k] = running.tenant[b, last]
     running.cores[b, k] = running.cores[b, last]
     running.base_time_s[b, k] = running.base_time_s[b, last]
     running.memory_gb[b, k] = running.memory_gb[b, last]
@@ -71,7 +72,7 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
         work = running.cores[b, k] * running.base_time_s[b, k] * advance
         compute.useful_core_s[b, n] += work
         compute.read_mb[b, n] += advance * miss
-        scratch.tenant_work[tasks.tenant[b, running.task[b, k]]] += work
+        scratch.tenant_work[running.tenant[b, k]] += work
         scratch.read_demand_mb[m] += advance * miss
         scratch.write_demand_mb[m] += advance * write
         cacheable = advance * running.cacheable_mb[b, k]
@@ -82,7 +83,7 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
             if parameters.cache_enabled:
                 insert(compute, b, n, m, data.hot_set_mb[b, m], cacheable * (1.0 - warmth))
         if write > 0.0 and parameters.cache_enabled and parameters.invalidation_enabled and advance > 0.0:
-            invalidate_elsewhere(compute, b, n, m, data.hot_set_mb[b, m], advance * write)
+            invalidate_elsewhere(compute, b, n, m, advance * write * data.per_hot_set[b, m])
 
     k = 0
     while k < running.count[b]:

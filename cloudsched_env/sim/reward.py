@@ -91,7 +91,7 @@ def local_rewards(parameters, compute, storage, schedulers, ledger, b, of_comput
         of_storage[r] = reward
     count = schedulers.queue_length.shape[1]
     for s in range(count):
-        goodput = min(_GOODPUT_CAP, ledger.on_time_core_s[b, s] * count / capacity)
+        goodput = min(_GOODPUT_CAP, ledger.on_time_core_s[b, s] / capacity) * count
         waiting = min(1.0, schedulers.queue_length[b, s] / _SCHEDULER_QUEUE_SCALE)
         of_schedulers[s] = parameters.scheduler_goodput_weight * goodput - waiting
 
@@ -114,8 +114,8 @@ def book_step(
         usage = compute.useful_core_s[b, n] / (parameters.cores[n] * step_s)
         mean += usage / nodes
         square += usage * usage / nodes
-        allocated = compute.running_cores[b, n]
-        memory = compute.running_memory_gb[b, n]
+        allocated = scratch.allocated_cores[n]
+        memory = scratch.allocated_memory_gb[n]
         totals[_USEFUL] += compute.useful_core_s[b, n]
         totals[_BUSY] += compute.in_use_cores[b, n] * step_s
         totals[_ALLOCATED] += allocated * step_s

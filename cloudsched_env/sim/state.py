@@ -74,6 +74,7 @@ class Data(NamedTuple):
     """Where data and tenants live; fixed during an episode."""
 
     hot_set_mb: F  # [B, shards]
+    per_hot_set: F  # [B, shards]: 1 / hot_set_mb
     replicas: I  # [B, shards, replicas]
     home: NDArray[np.int8]  # [B, nodes, shards]
     tenant_scheduler: I  # [B, tenants]
@@ -90,6 +91,7 @@ class Running(NamedTuple):
     task: I
     node: I
     shard: I
+    tenant: I
     cores: F
     base_time_s: F
     memory_gb: F
@@ -207,10 +209,15 @@ class Scratch(NamedTuple):
     wanted_cores: F  # [compute nodes]
     in_use: F
     speed: F
+    allocated_cores: F
+    allocated_memory_gb: F
     hit_mb: F
     seen_mb: F
+    path_time: F  # [storage nodes] s per MB of a read stream
+    path_weight: F  # [storage nodes] serve weight, 0 while down
+    live_value: F  # [storage nodes] what `quorum_value` ranks, 0 while down
     miss_mb: F  # [capacity]
-    duration_s: F
+    per_duration: F  # [capacity] 1 / duration at full processor share
     available_s: F
     warmth: F
     wanted: F
@@ -255,7 +262,8 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int) -> Sta
     shards, tenants, replicas = scenario.shards, scenario.workload.tenants, scenario.workload.replicas
     ring = scenario.telemetry.delay_steps // scenario.telemetry.publish_every_steps + 1
     shapes: dict[str, tuple[int, ...]] = {
-        "hot_set_mb": (shards,), "replicas": (shards, replicas), "home": (n, shards), "tenant_scheduler": (tenants,),
+        "hot_set_mb": (shards,), "per_hot_set": (shards,),
+        "replicas": (shards, replicas), "home": (n, shards), "tenant_scheduler": (tenants,),
         "outage_step": (outages,), "outage_node": (outages,), "outage_up": (outages,),
         "valid_mb": (n, shards), "shard_validity": (shards,),
         "sent_cores": (s, n), "sent_memory_gb": (s, n),
@@ -271,6 +279,8 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int) -> Sta
         "read_gate": (shards,), "write_gate": (shards,), "read_split": (shards, replicas),
         "demand_mb": (m,), "capacity_mb": (m,), "reads_mb": (m,), "writes_mb": (m,), "read_amplification": (m,),
         "wanted_cores": (n,), "in_use": (n,), "speed": (n,), "hit_mb": (n,), "seen_mb": (n,),
+        "allocated_cores": (n,), "allocated_memory_gb": (n,),
+        "path_time": (m,), "path_weight": (m,), "live_value": (m,),
         "tenant_work": (tenants,),
         "count": (), "outages": (), "step": (), "next_arrival": (), "next_outage": (), "loss_key": (),
     }  # fmt: skip

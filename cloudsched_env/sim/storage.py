@@ -15,48 +15,51 @@ _WRITE_RATE_DECAY = 0.8
 
 
 @compiled
-def quorum_value(values, replicas, b, m, alive, quorum):
-    """The quorum-th largest of ``values`` over the replicas of shard ``m``; a replica that is down counts as 0.
+def quorum_value(replicas, b, m, live_value, quorum):
+    """The quorum-th largest of ``live_value`` over the replicas of shard ``m``.
 
     A write is acknowledged when ``quorum`` replicas have it, so it is as fast as the quorum-th fastest of them.
     """
     count = replicas.shape[2]
-    best = 0.0
     for j in range(count):
-        r = replicas[b, m, j]
-        value = values[r] if alive[b, r] == 1 else 0.0
+        value = live_value[replicas[b, m, j]]
         above = 0
+        ties_before = 0
         for j2 in range(count):
-            r2 = replicas[b, m, j2]
-            other = values[r2] if alive[b, r2] == 1 else 0.0
-            if other > value or (other == value and j2 < j):
-                above += 1
-        if above == quorum - 1:
-            best = value
-    return best
+            other = live_value[replicas[b, m, j2]]
+            above += other > value
+            ties_before += j2 < j and other == value
+        if above + ties_before == quorum - 1:
+            return value
+    return 0.0
 
 
 @compiled
 def open_paths(parameters, data, storage, scratch, b):
     """Read split, read time and write time per MB of every shard."""
+    for r in range(storage.alive.shape[1]):
+        live = storage.alive[b, r] == 1
+        scratch.path_weight[r] = parameters.serve_weights[storage.serve_level[b, r]] if live else 0.0
+        scratch.path_time[r] = 1.0 / (parameters.read_stream_mb_per_s * storage.stream_factor[b, r])
+        scratch.live_value[r] = storage.write_factor[b, r] if live else 0.0
     replicas = data.replicas.shape[2]
     for m in range(data.replicas.shape[1]):
         total = 0.0
         for j in range(replicas):
-            r = data.replicas[b, m, j]
-            weight = parameters.serve_weights[storage.serve_level[b, r]] if storage.alive[b, r] == 1 else 0.0
-            scratch.read_split[m, j] = weight
-            total += weight
-        read_time = 0.0
+            total += scratch.path_weight[data.replicas[b, m, j]]
+        read_time = _NO_REPLICA_S_PER_MB
         if total > 0.0:
+            per_total = 1.0 / total
+            read_time = 0.0
             for j in range(replicas):
                 r = data.replicas[b, m, j]
-                scratch.read_split[m, j] /= total
-                read_time += scratch.read_split[m, j] / storage.stream_factor[b, r]
-            read_time /= parameters.read_stream_mb_per_s
+                split = scratch.path_weight[r] * per_total
+                scratch.read_split[m, j] = split
+                read_time += split * scratch.path_time[r]
         else:
-            read_time = _NO_REPLICA_S_PER_MB
-        factor = quorum_value(storage.write_factor[b], data.replicas, b, m, storage.alive, parameters.quorum)
+            for j in range(replicas):
+                scratch.read_split[m, j] = 0.0
+        factor = quorum_value(data.replicas, b, m, scratch.live_value, parameters.quorum)
         scratch.read_time[m] = read_time
         scratch.write_time[m] = 1.0 / (parameters.write_stream_mb_per_s * max(factor, _LEAST_WRITE_FACTOR))
         scratch.read_demand_mb[m] = 0.0
@@ -83,7 +86,7 @@ def _spread(data, scratch, b):
 def share_bandwidth(parameters, data, running, storage, scratch, b):
     """Turn what tasks want to move into the share that each storage node can serve, and gates per shard."""
     for k in range(running.count[b]):
-        wanted = scratch.available_s[k] * scratch.speed[running.node[b, k]] / scratch.duration_s[k]
+        wanted = scratch.available_s[k] * scratch.speed[running.node[b, k]] * scratch.per_duration[k]
         m = running.shard[b, k]
         scratch.wanted[k] = wanted
         scratch.read_demand_mb[m] += wanted * scratch.miss_mb[k]
@@ -105,6 +108,7 @@ def share_bandwidth(parameters, data, running, storage, scratch, b):
         scratch.demand_mb[r] = demand
         scratch.capacity_mb[r] = capacity
         storage.served_share[b, r] = served
+        scratch.live_value[r] = served if storage.alive[b, r] == 1 else 0.0
     for m in range(data.replicas.shape[1]):
         if not overload:
             scratch.read_gate[m] = 1.0
@@ -117,9 +121,7 @@ def share_bandwidth(parameters, data, running, storage, scratch, b):
                 live = True
                 gate = min(gate, storage.served_share[b, data.replicas[b, m, j]])
         scratch.read_gate[m] = gate if live else 0.0
-        scratch.write_gate[m] = quorum_value(
-            storage.served_share[b], data.replicas, b, m, storage.alive, parameters.quorum
-        )
+        scratch.write_gate[m] = quorum_value(data.replicas, b, m, scratch.live_value, parameters.quorum)
 
 
 @compiled

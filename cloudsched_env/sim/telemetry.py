@@ -83,36 +83,39 @@ def is_lost(parameters, clock, telemetry, b, link, stamp):
 def _publish(parameters, data, compute, storage, schedulers, telemetry, b, slot):
     """Write a snapshot of every node into ring slot ``slot``."""
     nodes, shards = data.home.shape[1], data.home.shape[2]
+    ring = telemetry.ring_compute
     for n in range(nodes):
-        row = telemetry.ring_compute[b, slot, n]
-        row[ALIVE] = compute.alive[b, n]
-        row[RUNNING_CORES] = compute.running_cores[b, n]
-        row[QUEUED_CORES] = compute.queued_cores[b, n]
-        row[RUNNING_MEMORY] = compute.running_memory_gb[b, n]
-        row[QUEUED_MEMORY] = compute.queued_memory_gb[b, n]
-        row[EFFICIENCY] = compute.efficiency[b, n]
-        row[IO_WAIT] = compute.io_wait[b, n]
-        row[EXECUTION_MEMORY] = execution_memory_gb(parameters, compute, b, n)
+        ring[b, slot, n, ALIVE] = compute.alive[b, n]
+        ring[b, slot, n, RUNNING_CORES] = compute.running_cores[b, n]
+        ring[b, slot, n, QUEUED_CORES] = compute.queued_cores[b, n]
+        ring[b, slot, n, RUNNING_MEMORY] = compute.running_memory_gb[b, n]
+        ring[b, slot, n, QUEUED_MEMORY] = compute.queued_memory_gb[b, n]
+        ring[b, slot, n, EFFICIENCY] = compute.efficiency[b, n]
+        ring[b, slot, n, IO_WAIT] = compute.io_wait[b, n]
+        ring[b, slot, n, EXECUTION_MEMORY] = execution_memory_gb(parameters, compute, b, n)
         for m in range(shards):
-            warmth = 0.0
-            if parameters.cache_enabled and compute.valid_mb[b, n, m] > 0.0:
-                warmth = min(1.0, valid_bytes_mb(compute, b, n, m) / data.hot_set_mb[b, m])
+            warmth = min(1.0, valid_bytes_mb(compute, b, n, m) * data.per_hot_set[b, m])
             telemetry.ring_warmth[b, slot, n, m] = warmth
     count = storage.alive.shape[1]
-    summary = telemetry.ring_summary[b, slot]
-    summary[:] = 0.0
+    mean_stream_factor = 0.0
+    mean_debt = 0.0
+    mean_read_rate = 0.0
+    mean_write_rate = 0.0
     for r in range(count):
         debt = storage.debt_mb[b, r] / parameters.soft_limit_mb
-        row = telemetry.ring_storage[b, slot, r]
-        row[ALIVE] = storage.alive[b, r]
-        row[DEBT] = debt
-        row[STREAM_FACTOR] = storage.stream_factor[b, r]
-        row[WRITE_FACTOR] = storage.write_factor[b, r]
-        row[READ_RATE] = storage.read_rate[b, r]
-        summary[MEAN_STREAM_FACTOR] += storage.stream_factor[b, r] / count
-        summary[MEAN_DEBT] += debt / count
-        summary[MEAN_READ_RATE] += storage.read_rate[b, r] / count
-        summary[MEAN_WRITE_RATE] += storage.write_rate_decayed[b, r] / count
+        telemetry.ring_storage[b, slot, r, ALIVE] = storage.alive[b, r]
+        telemetry.ring_storage[b, slot, r, DEBT] = debt
+        telemetry.ring_storage[b, slot, r, STREAM_FACTOR] = storage.stream_factor[b, r]
+        telemetry.ring_storage[b, slot, r, WRITE_FACTOR] = storage.write_factor[b, r]
+        telemetry.ring_storage[b, slot, r, READ_RATE] = storage.read_rate[b, r]
+        mean_stream_factor += storage.stream_factor[b, r] / count
+        mean_debt += debt / count
+        mean_read_rate += storage.read_rate[b, r] / count
+        mean_write_rate += storage.write_rate_decayed[b, r] / count
+    telemetry.ring_summary[b, slot, MEAN_STREAM_FACTOR] = mean_stream_factor
+    telemetry.ring_summary[b, slot, MEAN_DEBT] = mean_debt
+    telemetry.ring_summary[b, slot, MEAN_READ_RATE] = mean_read_rate
+    telemetry.ring_summary[b, slot, MEAN_WRITE_RATE] = mean_write_rate
     for s in range(schedulers.sent_cores.shape[1]):
         for n in range(nodes):
             telemetry.ring_sent_cores[b, slot, s, n] = schedulers.sent_cores[b, s, n]
@@ -127,19 +130,23 @@ def _deliver(parameters, clock, telemetry, b, slot, stamp, lossless):
     for s in range(schedulers):
         for n in range(nodes):
             if lossless or not is_lost(parameters, clock, telemetry, b, s * (nodes + storages) + n, stamp):
-                telemetry.compute_view[b, s, n, :] = telemetry.ring_compute[b, slot, n, :]
-                telemetry.warmth_view[b, s, n, :] = telemetry.ring_warmth[b, slot, n, :]
+                for j in range(telemetry.compute_view.shape[3]):
+                    telemetry.compute_view[b, s, n, j] = telemetry.ring_compute[b, slot, n, j]
+                for m in range(telemetry.warmth_view.shape[3]):
+                    telemetry.warmth_view[b, s, n, m] = telemetry.ring_warmth[b, slot, n, m]
                 telemetry.shown_cores[b, s, n] = telemetry.ring_sent_cores[b, slot, s, n]
                 telemetry.shown_memory_gb[b, s, n] = telemetry.ring_sent_memory_gb[b, slot, s, n]
                 telemetry.compute_stamp[b, s, n] = stamp
         for r in range(storages):
             if lossless or not is_lost(parameters, clock, telemetry, b, s * (nodes + storages) + nodes + r, stamp):
-                telemetry.storage_view[b, s, r, :] = telemetry.ring_storage[b, slot, r, :]
+                for j in range(telemetry.storage_view.shape[3]):
+                    telemetry.storage_view[b, s, r, j] = telemetry.ring_storage[b, slot, r, j]
                 telemetry.storage_stamp[b, s, r] = stamp
     for j in range(nodes + storages):
         link = schedulers * (nodes + storages) + j
         if lossless or not is_lost(parameters, clock, telemetry, b, link, stamp):
-            telemetry.summary_view[b, j, :] = telemetry.ring_summary[b, slot, :]
+            for column in range(telemetry.summary_view.shape[2]):
+                telemetry.summary_view[b, j, column] = telemetry.ring_summary[b, slot, column]
             telemetry.summary_stamp[b, j] = stamp
 
 
