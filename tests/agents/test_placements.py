@@ -192,11 +192,16 @@ def test_an_episode_does_not_depend_on_the_batch_around_it(spec):
     rng = np.random.default_rng(5)
     batch = scheduling(info, [{}] * 4, loads(0.3, 0.3, 0.5, 0.7), batch=3)
     batch[0]["compute"][:] = rng.random(batch[0]["compute"].shape)
+    # Nothing waits in this cluster at first, while others place tasks.
+    slots = info.layouts["scheduler"].view(batch[0]["scheduler"], "slots")
+    present = info.layouts["scheduler"].block("slots").index("present")
+    slots[1, ..., present] = 0.0
     alone = tuple({role: array[1:2] for role, array in part.items()} for part in batch)
     together, single = load_agent(spec), load_agent(spec)
     together.reset(info, 3, seed=10)
     single.reset(info, 1, seed=11)
-    for _ in range(3):
+    for step in range(3):
+        slots[1, ..., present] = step > 0
         first, second = together.act(*batch), single.act(*alone)
         for role in first:
             np.testing.assert_array_equal(first[role][1:2], second[role])

@@ -121,8 +121,6 @@ def place(placement: ScoredPlacement, view: SchedulerView, memory: PlacementMemo
     """
     batch, schedulers, slots = view.shape
     choice = np.full(view.shape, view.nodes, dtype=np.int64)
-    if not view.present.any():
-        return choice
     order = placement.order(view, memory)
     rows, columns = np.arange(batch)[:, None], np.arange(schedulers)[None, :]
     # One block of draws per cluster from its own generator: an episode's outcome does not depend on the batch around
