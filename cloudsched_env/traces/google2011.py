@@ -13,7 +13,7 @@ from typing import Any
 
 import cloudsched_env
 from cloudsched_env.scenario import WorkloadConfig
-from cloudsched_env.traces.errors import TraceFormatError
+from cloudsched_env.traces.errors import TraceFormatError, require
 from cloudsched_env.traces.metadata import MachineType, SyntheticColumn, TraceMetadata
 from cloudsched_env.traces.published import INT64_MAX, PublishedColumn, PublishedTable, find_parts
 from cloudsched_env.traces.staging import EngineConfig, OnError, OnProgress, SkipLog, check_files, open_engine, stage
@@ -224,6 +224,7 @@ def import_google2011(
     if on_error not in ("fail", "skip"):
         raise ValueError(f"on_error: expected 'fail' or 'skip', got {on_error!r}")
     engine = engine or EngineConfig()
+    require("pyarrow.parquet")  # not after minutes of work
     folder, target = Path(folder), Path(target)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target.parent}: no such folder to write {target.name} into; create it first")
