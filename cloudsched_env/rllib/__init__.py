@@ -1,0 +1,41 @@
+"""Training through RLlib: HRAC with LGRS on the array face, RLlib's own algorithms on the PettingZoo face.
+
+Importing a name from here imports ray and torch; the pure torch parts in `cloudsched_env.rllib.networks` do not.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cloudsched_env.rllib.environments import register_environments
+    from cloudsched_env.rllib.hrac import HRAC, HRACConfig
+    from cloudsched_env.rllib.settings import HRACSettings
+    from cloudsched_env.rllib.training import TrainingOptions, train
+
+__all__ = ["HRAC", "HRACConfig", "HRACSettings", "TrainingOptions", "register_environments", "train"]
+
+_HOMES = {
+    "HRAC": "hrac",
+    "HRACConfig": "hrac",
+    "HRACSettings": "settings",
+    "TrainingOptions": "training",
+    "register_environments": "environments",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on demand, so that a trained policy (cloudsched_env.rllib.networks) loads without Ray.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("ray", "torch"):
+            raise ModuleNotFoundError(
+                f"cloudsched_env.rllib needs {error.name}: pip install 'cloudsched-env[rllib]'", name=error.name
+            ) from error
+        raise
+    return getattr(module, name)

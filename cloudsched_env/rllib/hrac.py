@@ -15,6 +15,9 @@ from cloudsched_env.rllib.learner import HRACLearner
 from cloudsched_env.rllib.modules import ROLES, module_specs
 from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
 from cloudsched_env.rllib.settings import HRACSettings, nearest_names
+from cloudsched_env.scenario import load_scenario
+from cloudsched_env.vector import CloudSchedVectorEnv
+from cloudsched_env.workload.source import make_source
 
 __all__ = ["HRAC", "VECTOR_ENV", "HRACConfig", "make_vector_env", "register_vector_env"]
 
@@ -27,17 +30,10 @@ def make_vector_env(env_config: Mapping[str, Any]) -> Any:
     Args:
         env_config: ``settings`` (an `HRACSettings`), ``num_envs`` and ``split``.
     """
-    from cloudsched_env.scenario import load_scenario
-    from cloudsched_env.vector import CloudSchedVectorEnv
-
     settings: HRACSettings = env_config["settings"]
     scenario = load_scenario(settings.scenario, settings.overrides)
-    source = None
-    if settings.trace is not None:
-        from cloudsched_env.rllib.sources import trace_source
-
-        source = trace_source(scenario, settings.trace, env_config["split"])
-    return CloudSchedVectorEnv(scenario, env_config["num_envs"], source=source, split=env_config["split"])
+    source = make_source(scenario, env_config["split"], settings.trace)
+    return CloudSchedVectorEnv(scenario, env_config["num_envs"], source=source)
 
 
 def register_vector_env() -> None:
@@ -161,3 +157,7 @@ class HRAC(PPO):
     def get_default_config(cls) -> HRACConfig:
         """The defaults."""
         return HRACConfig()
+
+
+# Restoring a checkpoint imports this module for its class, and then needs the environment's name.
+register_vector_env()

@@ -245,12 +245,10 @@ class HRACMultiModule(MultiRLModule):
         return embeddings, attention.contexts(embeddings, views).contexts
 
     @torch.no_grad()
-    def summaries(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """What each role would publish now, [*, roles, s]."""
+    def summaries(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What each role would publish now, ``{role: [*, s]}``."""
         attention = self[ATTENTION].unwrapped().network
-        embeddings = {role: self.policy(role).encode(observations[role]) for role in self.roles()}
-        published = attention.summaries(embeddings)
-        return torch.stack([published[role] for role in self.roles()], dim=-2)
+        return attention.summaries({role: self.policy(role).encode(observations[role]) for role in self.roles()})
 
     @torch.no_grad()
     def act(

@@ -30,8 +30,8 @@ from ray.rllib.utils.metrics import (
 )
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from cloudsched_env.rllib.communication import SummaryDelivery
 from cloudsched_env.rllib.modules import HRACMultiModule, execution_mode, spaces
+from cloudsched_env.rllib.networks import NetworkConfig, SummaryChannel
 from cloudsched_env.rllib.rollout import RoleRollout, SampledSteps
 from cloudsched_env.rllib.settings import HRACSettings
 
@@ -66,6 +66,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         self.module: Any = None
         self._weights_seq_no = 0
         self._started = False
+        self._fixed: list[Any] = []  # validation episodes, drawn once
         if (
             not self.worker_index
             and self.config.num_env_runners > 0
@@ -93,6 +94,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         }
         self.envs = [creator(dict(env_config)) for _ in range(groups)]
         self.env = self.envs[0]
+        self.envs[0].reset(0)  # compiles the simulator if need be, so that it does not count as sampling time
         self._clusters = [slice(i * (clusters // groups), (i + 1) * (clusters // groups)) for i in range(groups)]
         self._started = False
 
@@ -177,25 +179,28 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         # Group g's first episode ends after (g + 1)/G of the horizon: from then on groups are horizon/G apart.
         self._cut = [-(-horizon * (g + 1) // len(self.envs)) for g in range(len(self.envs))]
         self._counted_return = [np.zeros(env.num_envs) for env in self.envs]
-        self._deliveries = [
-            SummaryDelivery(env.scenario, self.module.roles(), env.role_counts, env.num_envs) for env in self.envs
-        ]
+        self._channels = [SummaryChannel(env.scenario) for env in self.envs]
         for group in range(len(self.envs)):
             self._reset(group)
         self._started = True
 
-    def _reset(self, group: int) -> None:
+    def _reset(self, group: int, episodes: list[Any] | None = None) -> None:
         env = self.envs[group]
-        env.reset(self._rng.integers(0, 2**31 - 1, size=env.num_envs).tolist())
+        seeds = self._rng.integers(0, 2**31 - 1, size=env.num_envs).tolist()
+        if episodes is None:
+            env.reset(seeds)
+        else:
+            env.reset(seeds, episodes=episodes)
         self._elapsed[group] = 0
         self._counted_return[group][:] = 0
-        self._deliveries[group].reset(int(self._rng.integers(2**62)))
+        losses = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
+        self._channels[group].reset(env.num_envs, losses)
 
     def _roll_out(self, steps: int, explore: bool) -> RoleRollout:
         """T steps of all groups, recorded."""
         arrays = _Recorder(self.envs, steps)
         if self.execution == "role_summary":
-            arrays.add_summaries(self.module.roles(), self._deliveries[0].size(self.module, arrays.observations(0)))
+            arrays.add_summaries(self.module.roles(), self._summary_size())
         cut_states: list[NDArray[np.float32]] = []
         cut_index: list[tuple[int, int]] = []
         for t in range(steps):
@@ -238,11 +243,15 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         summaries = None
         if self.execution == "role_summary":
             published = self.module.summaries(observations)
-            views = [
-                d.deliver(published[part], elapsed)
-                for d, part, elapsed in zip(self._deliveries, self._clusters, self._elapsed, strict=True)
+            held = [
+                channel.exchange({role: values[part] for role, values in published.items()})
+                for channel, part in zip(self._channels, self._clusters, strict=True)
             ]
-            summaries = {role: torch.cat([view[role] for view in views]) for role in self.module.roles()}
+            roles = self.module.roles()
+            summaries = {
+                role: torch.cat([torch.stack([view[role][sender] for sender in roles], dim=-2) for view in held])
+                for role in roles
+            }
         chosen = self.module.act(
             observations, masks, deterministic=not explore, generator=self._generator, summaries=summaries
         )
@@ -263,7 +272,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         if counted:
             self._counted_return[group] += env.team_reward
         if done:
-            self._log_episodes(group)
+            self._finish_episodes(group)
             self._cut[group] = env.scenario.time.horizon_steps
             return True
         if self._elapsed[group] >= self._cut[group]:
@@ -272,57 +281,84 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         return False
 
     def _run_episodes(self, episodes: int, explore: bool) -> SampledSteps:
-        """Whole episodes, from the start, without a record; the same ones at every validation."""
+        """Whole episodes from the start, without a record; a validation runs the same ones every time.
+
+        If the clusters' source has a fixed list of episodes (as the generator and traces do), these are run.
+        """
         self._start()
         self._cut = [env.scenario.time.horizon_steps for env in self.envs]
-        clusters, steps = self.num_envs, 0
-        for _ in range(-(-episodes // clusters)):
+        self._validated: list[tuple[float, dict[str, float]]] = []
+        rounds = -(-episodes // self.num_envs)
+        fixed = self._fixed_episodes(rounds * self.num_envs) if self.validating else None
+        steps = 0
+        for k in range(rounds):
+            for group, part in enumerate(self._clusters):
+                first = k * self.num_envs
+                self._reset(group, fixed[first + part.start : first + part.stop] if fixed else None)
             running = True
             while running:
-                observations = {
-                    role: torch.from_numpy(np.concatenate([env.observations[role] for env in self.envs]))
-                    for role in self.module.roles()
-                }
-                masks = {
-                    role: torch.from_numpy(np.concatenate([env.masks[role] for env in self.envs]))
-                    for role in self.module.roles()
-                }
-                actions = self._act(observations, masks, explore)
+                actions = self._act(self._current("observations"), self._current("masks"), explore)
                 for group, env in enumerate(self.envs):
                     done = env.step({role: chosen[self._clusters[group]] for role, chosen in actions.items()})
-                    if self._advance(group, done):
-                        running = False
-                steps += clusters
-            for group in range(len(self.envs)):
-                self._reset(group)
+                    running &= not self._advance(group, done)
+                steps += self.num_envs
         self._started = False
+        if self._validated:
+            returns, means = zip(*self._validated, strict=True)
+            merged = {name: float(np.mean([m[name] for m in means if name in m])) for name in means[0]}
+            self._log_episode_means(float(np.mean(returns)), merged, window=1)
         counts = self.envs[0].role_counts
         self._log_steps(steps, {role: steps * count for role, count in counts.items()})
         return SampledSteps(steps, steps * sum(counts.values()))
 
+    def _fixed_episodes(self, count: int) -> list[Any] | None:
+        source: Any = getattr(self.envs[0], "source", None)
+        if not hasattr(source, "evaluation_episodes"):
+            return None
+        if len(self._fixed) < count:
+            self._fixed = list(source.evaluation_episodes(count))
+        return self._fixed
+
+    def _current(self, name: str) -> dict[str, torch.Tensor]:
+        """What the clusters show now, joined over groups."""
+        return {
+            role: torch.from_numpy(np.concatenate([getattr(env, name)[role] for env in self.envs]))
+            for role in self.module.roles()
+        }
+
+    def _summary_size(self) -> int:
+        return NetworkConfig.from_dict(self.settings.networks).summary_size
+
     # ---- metrics
 
-    def _log_episodes(self, group: int) -> None:
+    def _finish_episodes(self, group: int) -> None:
+        """Metrics of the episodes that a group has just finished: means over its clusters."""
         env = self.envs[group]
         horizon, warmup = env.scenario.time.horizon_steps, env.scenario.time.warmup_steps
         returns = self._counted_return[group]
-        summaries: list[Mapping[str, float]] = []
+        values: dict[str, list[float]] = {"team_reward": (returns / (horizon - warmup)).tolist()}
         results = env.results()
         if results:
             from cloudsched_env.evaluation.metrics import summarise
 
-            summaries = [summarise(result) for result in results]
-        window = None if self.validating else self.config.metrics_num_episodes_for_smoothing
-        options: dict[str, Any] = {"window": window} if window else {"reduce": "mean", "window": 1_000_000}
-        for b in range(env.num_envs):
-            self.metrics.log_value(EPISODE_RETURN_MEAN, float(returns[b]), **options)
-            self.metrics.log_value((EPISODE, "team_reward"), float(returns[b]) / (horizon - warmup), **options)
-            for name, value in (summaries[b] if summaries else {}).items():
-                if name != "team_reward" and np.isfinite(value):
-                    self.metrics.log_value((EPISODE, name), float(value), **options)
-        self.metrics.log_value(EPISODE_LEN_MEAN, float(horizon), **options)
+            for summary in map(summarise, results):
+                for name, value in summary.items():
+                    if name != "team_reward" and np.isfinite(value):
+                        values.setdefault(name, []).append(float(value))
+        means = {name: float(np.mean(v)) for name, v in values.items()}
         self.metrics.log_value(NUM_EPISODES, env.num_envs, reduce="sum")
         self.metrics.log_value(NUM_EPISODES_LIFETIME, env.num_envs, reduce="lifetime_sum")
+        self.metrics.log_value(EPISODE_LEN_MEAN, float(horizon), window=1)
+        if self.validating:
+            self._validated.append((float(returns.mean()), means))
+        else:
+            # The window holds one episode of each group.
+            self._log_episode_means(float(returns.mean()), means, window=len(self.envs))
+
+    def _log_episode_means(self, episode_return: float, means: Mapping[str, float], window: int) -> None:
+        self.metrics.log_value(EPISODE_RETURN_MEAN, episode_return, window=window)
+        for name, value in means.items():
+            self.metrics.log_value((EPISODE, name), value, window=window)
 
     def _log_steps(self, env_steps: int, agent_steps: Mapping[str, int]) -> None:
         self.num_env_steps_sampled_lifetime += env_steps

@@ -44,7 +44,7 @@ class ToyVectorEnv:
         self.team_reward = np.zeros(B, np.float32)
         self.resets = []
 
-    def reset(self, seeds=None):
+    def reset(self, seeds=None, *, episodes=None):
         seeds = range(self.num_envs) if seeds is None else seeds
         self.resets.append(list(seeds))
         self._rng = np.random.default_rng(list(seeds))

@@ -1,0 +1,155 @@
+"""The folder of a training run: logs, checkpoints that are whole or absent, the policy that came out.
+
+progress.csv                  one line an epoch
+events.out.tfevents.*         the same for TensorBoard
+run.json                      settings, resources, versions
+checkpoints/epoch_000010/     algorithm/ (RLlib's), policy/ (loads without Ray), state.json
+latest.json                   names of the last and the best checkpoint
+policy/                       the best policy so far on validation (the last one without validation)
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RunFolder", "RunState"]
+
+
+@dataclass
+class RunState:
+    """Where a run stands; saved with each checkpoint.
+
+    Attributes:
+        epoch: epochs done.
+        env_steps: env steps sampled.
+        elapsed_s: wall time of training, validation included.
+        best_score: highest validation score so far; None before the first.
+        best_epoch: its epoch.
+    """
+
+    epoch: int = 0
+    env_steps: int = 0
+    elapsed_s: float = 0.0
+    best_score: float | None = None
+    best_epoch: int | None = None
+
+
+class RunFolder:
+    """Reads and writes the folder of one run.
+
+    Args:
+        path: the folder; created if absent.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._rows: list[dict[str, float]] = []
+        self._writer: Any = None
+
+    # ---- logs
+
+    def continue_logs(self, epoch: int) -> None:
+        """Keep what was logged up to an epoch; later lines belong to a part of the run that was lost."""
+        path = self.path / "progress.csv"
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = [{k: float(v) for k, v in row.items() if v not in ("", None)} for row in csv.DictReader(file)]
+            self._rows = [row for row in rows if row["epoch"] <= epoch]
+
+    def log(self, row: Mapping[str, float]) -> None:
+        """Add one epoch to the CSV and TensorBoard logs; ``row`` has at least ``epoch``."""
+        self._rows.append({k: float(v) for k, v in row.items() if math.isfinite(v)})
+        names = list(dict.fromkeys(name for entry in self._rows for name in entry))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        # Written whole: columns may appear later in a run (validation), and a reader never sees half a line.
+        _write_text(self.path / "progress.csv", text.getvalue())
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.path), purge_step=int(row["epoch"]))
+        for name, value in self._rows[-1].items():
+            if name != "epoch":
+                self._writer.add_scalar(name, value, int(row["epoch"]))
+        self._writer.flush()
+
+    def write_description(self, description: Mapping[str, Any]) -> None:
+        """Write ``run.json``."""
+        _write_text(self.path / "run.json", json.dumps(description, indent=2, default=str) + "\n")
+
+    def close(self) -> None:
+        """Close the logs."""
+        if self._writer is not None:
+            self._writer.close()
+
+    # ---- checkpoints
+
+    def checkpoint(self, state: RunState, save: Callable[[Path], None], export: Callable[[Path], None] | None) -> Path:
+        """Write a checkpoint aside, rename it, then point to it; older ones but the best are removed.
+
+        Args:
+            state: where the run stands.
+            save: writes the algorithm into a folder.
+            export: writes the policy into a folder; None if the algorithm has none to export.
+        """
+        root = self.path / "checkpoints"
+        name = f"epoch_{state.epoch:06d}"
+        temporary, final = root / f".{name}.tmp{os.getpid()}", root / name
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            save(temporary / "algorithm")
+            if export is not None:
+                export(temporary / "policy")
+            (temporary / "state.json").write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
+            if final.exists():
+                shutil.rmtree(final)
+            temporary.rename(final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        pointer = self._pointer()
+        is_best = state.best_epoch == state.epoch
+        pointer = {"last": name, "best": name if is_best else pointer.get("best")}
+        _write_text(self.path / "latest.json", json.dumps(pointer) + "\n")
+        if export is not None and (is_best or pointer["best"] is None):
+            export(self.path / "policy")
+        for other in root.iterdir():
+            if other.name not in pointer.values():
+                shutil.rmtree(other, ignore_errors=True)
+        return final
+
+    def last_checkpoint(self) -> tuple[Path, RunState]:
+        """The checkpoint to go on from.
+
+        Raises:
+            FileNotFoundError: if the run has none.
+        """
+        name = self._pointer().get("last")
+        folder = self.path / "checkpoints" / str(name)
+        if name is None or not (folder / "state.json").is_file():
+            raise FileNotFoundError(
+                f"{self.path} has no checkpoint to resume from: expected latest.json and checkpoints/"
+            )
+        return folder, RunState(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
+
+    def _pointer(self) -> dict[str, str | None]:
+        path = self.path / "latest.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
