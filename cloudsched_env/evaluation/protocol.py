@@ -22,7 +22,7 @@ from cloudsched_env.sim.result import EpisodeResult
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload.bound import upper_bound
 from cloudsched_env.workload.episode import Episode, Split
-from cloudsched_env.workload.source import EvaluationSource, make_source
+from cloudsched_env.workload.source import GeneratedSource, TraceSource, make_source
 
 __all__ = ["BOUNDED_METRICS", "RANDOM", "AgentResult", "Evaluation", "Progress", "evaluate", "play"]
 
@@ -125,7 +125,7 @@ def evaluate(
     if len(set(names)) < len(names):
         raise ValueError(f"agents have the same name: {names}; expected different names")
     cluster = load_scenario(scenario, overrides)
-    source = cast(EvaluationSource, make_source(cluster, split, trace))
+    source = cast("GeneratedSource | TraceSource", make_source(cluster, split, trace))
     fixed = source.evaluation_episodes(episodes, seed)
 
     runs = loaded if RANDOM in names else [*loaded, load_agent(RANDOM)]
