@@ -1,6 +1,6 @@
 """Fit the generator's profile to the train hours of an imported Google 2011 trace, and compare with held-out hours.
 
-Run: python benchmarks/fit_google2011_profile.py TABLE.parquet [--output PROFILE.json] [--report REPORT.json]
+Run: python benchmarks/fit_google2011_profile.py TABLE.parquet [--report REPORT.json] [--figure FIT.png]
 
 TABLE.parquet comes from `cloudsched traces import google2011`. Only tasks of the train split enter the fit; the
 report compares generated windows with windows of the train hours and of the held-out hours.
@@ -15,15 +15,14 @@ from pathlib import Path
 import numpy as np
 from scipy import optimize, stats
 
-from cloudsched_env.scenario import load_scenario
 from cloudsched_env.workload import assumptions as a
 from cloudsched_env.workload.generator import PROFILE_FAN_OUT_CAP, draw_job_arrivals, generate_window
 from cloudsched_env.workload.index import TraceIndex
 from cloudsched_env.workload.profile import Profile
 from cloudsched_env.workload.splits import TraceSplits
 from cloudsched_env.workload.tasks import RawTasks
-from cloudsched_env.workload.window import window_length_s
 
+WINDOW_S = 3900.0  # an episode of 65 s at 60 trace seconds per second
 SESSION_LIMIT_S = 30.0  # a user's jobs closer than this are one session: their starts are then nearly Poisson
 MODULATION_BINS_S = (300.0, 3600.0)
 GENERATED_WINDOWS = 200
@@ -248,7 +247,7 @@ def fit(tasks: RawTasks, splits: TraceSplits) -> dict:
             "session_jobs": np.round(sessions["user_session_jobs"][order], 3).tolist(),
             "strata": np.round(mix / mix.sum(axis=1, keepdims=True), 4).tolist(),
         },
-        "names": fit_names(jobs, window_length_s(load_scenario("paper-v0")), length),
+        "names": fit_names(jobs, WINDOW_S, length),
         "within_job_sigma": continuous_marginal(jobs["spread"][several], 1e-4),
         "strata": strata,
     }
@@ -294,18 +293,65 @@ def pooled(windows: list) -> dict[str, np.ndarray]:
     return columns
 
 
+def parts(splits: TraceSplits) -> dict[str, tuple[float, float]]:
+    """The hours that were fitted, and those that were not."""
+    return {"train": splits.bounds("train"), "held-out": (splits.bounds("validation")[0], splits.bounds("test")[1])}
+
+
+def cut_windows(tasks: RawTasks, splits: TraceSplits) -> dict[str, list]:
+    """Windows of the trace that do not overlap, by part."""
+    index = TraceIndex(tasks, PROFILE_FAN_OUT_CAP)
+    return {
+        part: [index.cut(s, WINDOW_S) for s in np.arange(first, last - WINDOW_S, WINDOW_S)]
+        for part, (first, last) in parts(splits).items()
+    }
+
+
+def generate_windows(profile: Profile) -> list:
+    """As many generated windows as `GENERATED_WINDOWS`."""
+    return [
+        generate_window(profile, WINDOW_S, 0.0, PROFILE_FAN_OUT_CAP, np.random.default_rng(seed))
+        for seed in range(GENERATED_WINDOWS)
+    ]
+
+
+def plot(path: Path, tasks: RawTasks, splits: TraceSplits, profile: Profile, dispersions: dict) -> None:
+    """Distributions and burstiness of generated, fitted and held-out windows, side by side."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    columns = {part: pooled(w) for part, w in cut_windows(tasks, splits).items()}
+    columns["generated"] = pooled(generate_windows(profile))
+    style = {"train": ("C0", "-"), "held-out": ("C1", "--"), "generated": ("k", ":")}
+    titles = {
+        "cpu_request": "CPU request (of the largest machine)",
+        "memory_gb": "memory request (GB)",
+        "duration_s": "run time (trace s)",
+        "tasks of a job (at most 16)": "tasks of a job (at most 16)",
+    }
+    figure, axes = plt.subplots(2, 3, figsize=(11, 6), constrained_layout=True)
+    for axis, (key, title) in zip(axes.flat, titles.items(), strict=False):
+        for part, (colour, line) in style.items():
+            values = np.sort(columns[part][key])
+            axis.step(values, np.arange(1, len(values) + 1) / len(values), color=colour, linestyle=line, label=part)
+        axis.set(xscale="log", xlabel=title, ylabel="share of jobs" if title == key else "share of tasks")
+        axis.set_xlim(left=max(np.quantile(columns["train"][key], 0.01), 1e-4))
+    for part, (colour, line) in style.items():
+        found = dispersions[part]
+        scales = [float(scale.split()[0]) for scale in found]
+        axes[1, 1].plot(scales, list(found.values()), color=colour, linestyle=line, marker=".")
+    axes[1, 1].set(xscale="log", yscale="log", xlabel="bin (trace s)", ylabel="variance / mean of job counts")
+    axes[1, 2].axis("off")
+    axes[1, 2].legend(*axes[0, 0].get_legend_handles_labels(), loc="center")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
 def report(tasks: RawTasks, splits: TraceSplits, profile: Profile) -> dict:
     """Generated windows beside windows of the train hours and of the held-out hours."""
-    length = window_length_s(load_scenario("paper-v0"))
-    index = TraceIndex(tasks, PROFILE_FAN_OUT_CAP)
-    borders = {"train": splits.bounds("train"), "held-out": (splits.bounds("validation")[0], splits.bounds("test")[1])}
-    windows = {
-        part: [index.cut(s, length) for s in np.arange(first, last - length, length)]
-        for part, (first, last) in borders.items()
-    }
-    windows["generated"] = [
-        generate_window(profile, length, 0.0, PROFILE_FAN_OUT_CAP, np.random.default_rng(seed)) for seed in range(GENERATED_WINDOWS)
-    ]
+    windows = {**cut_windows(tasks, splits), "generated": generate_windows(profile)}
     columns = {part: pooled(w) for part, w in windows.items()}
     result: dict = {"windows": {part: len(w) for part, w in windows.items()}, "ks": {}, "dispersion": {}}
     for key in columns["train"]:
@@ -313,12 +359,12 @@ def report(tasks: RawTasks, splits: TraceSplits, profile: Profile) -> dict:
             f"{one} vs {two}": round(float(stats.ks_2samp(columns[one][key], columns[two][key]).statistic), 4)
             for one, two in (("generated", "train"), ("generated", "held-out"), ("train", "held-out"))
         }
-    for part, (first, last) in borders.items():
+    for part, (first, last) in parts(splits).items():
         arrival = job_table(tasks, (first, last))["arrival_s"]
         result["dispersion"][part] = {
             f"{s:g} s": round(dispersion(arrival, last - first, s), 2) for s in DISPERSION_SCALES_S
         }
-    first, last = borders["train"]
+    first, last = splits.bounds("train")
     made = generated_dispersion(profile, last - first, repeats=20)
     result["dispersion"]["generated"] = {f"{s:g} s": round(v, 2) for s, v in made.items()}
     result["statistics"] = {part: window_statistics(w) for part, w in windows.items()}
@@ -332,6 +378,7 @@ def main() -> None:
     default = Path(__file__).parents[1] / "cloudsched_env" / "workload" / "profiles" / "google2011.json"
     parser.add_argument("--output", type=Path, default=default, help="profile to write")
     parser.add_argument("--report", type=Path, default=None, help="where to write the comparison (JSON)")
+    parser.add_argument("--figure", type=Path, default=None, help="where to draw the comparison (PNG)")
     arguments = parser.parse_args()
     tasks = RawTasks.from_file(arguments.table)
     splits = TraceSplits.by_share(tasks.span_s)
@@ -339,8 +386,12 @@ def main() -> None:
     arguments.output.write_text(
         json.dumps(data, separators=(",", ":")).replace('},"', '},\n"') + "\n", encoding="utf-8"
     )
-    comparison = json.dumps(report(tasks, splits, Profile.from_dict(data)), indent=1)
+    profile = Profile.from_dict(data)
+    found = report(tasks, splits, profile)
+    comparison = json.dumps(found, indent=1)
     print(comparison)
+    if arguments.figure:
+        plot(arguments.figure, tasks, splits, profile, found["dispersion"])
     if arguments.report:
         arguments.report.write_text(comparison + "\n", encoding="utf-8")
 
