@@ -12,7 +12,22 @@ from cloudsched_env.traces.metadata import TraceMetadata
 from cloudsched_env.traces.summary import LEVELS, arrivals_per_hour, log_histogram, quantiles, rebin, shares, skew
 from cloudsched_env.traces.table import TASK_COLUMNS, TaskTable
 
-__all__ = ["print_report"]
+__all__ = ["REPORT_COLUMNS", "print_report"]
+
+REPORT_COLUMNS = (
+    "arrival_s",
+    "tenant",
+    "job",
+    "shard_key",
+    "priority",
+    "slo_class",
+    "cpu_cores",
+    "mem_gb",
+    "duration_s",
+    "duration_censored",
+    "outcome",
+)
+"""Columns that the report looks at; a large table need not be loaded whole."""
 
 _SPARK_WIDTH = 64
 _HISTOGRAM_WIDTH = 40
@@ -22,7 +37,7 @@ _UNITS = {column.name: column.unit for column in TASK_COLUMNS}
 
 
 def print_report(console: Console, table: TaskTable, title: str, *, list_files: bool = False) -> None:
-    """Print a task table that was loaded with all its columns.
+    """Print a task table that was loaded with `REPORT_COLUMNS`.
 
     Args:
         console: where to.
@@ -81,8 +96,8 @@ def _print_numbers(console: Console, table: TaskTable) -> None:
         found = quantiles(values)
         numbers = [_number(value) for value in (*found.levels, found.maximum, found.mean)]
         # What is missing from a row of durations is in another row or was never scheduled, so it is no null.
-        nulls = "" if "(s)" in name else f"{found.nulls:,}"
-        grid.add_row(name, f"{found.count:,}", nulls, *numbers)
+        nulls = "" if "(s)" in name else _count(found.nulls)
+        grid.add_row(name, _count(found.count), nulls, *numbers)
         bins = log_histogram(values, bins=_HISTOGRAM_WIDTH)
         histograms.add_row(name, _number(bins.edges[0]), sparkline(bins.counts.tolist()), _number(bins.edges[-1]))
     console.print(grid)
@@ -186,8 +201,8 @@ def _print_files(console: Console, metadata: TraceMetadata, list_files: bool) ->
 
 
 def _grid(first: str, right: tuple[str, ...]) -> Table:
-    grid = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    grid.add_column(first)
+    grid = Table(box=None, padding=(0, 1), collapse_padding=True, pad_edge=False, header_style="bold")
+    grid.add_column(first, no_wrap=True)
     for name in right:
         grid.add_column(name, justify="right")
     return grid
@@ -195,3 +210,8 @@ def _grid(first: str, right: tuple[str, ...]) -> Table:
 
 def _number(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _count(value: int) -> str:
+    """A count that stays narrow: the grid of quantiles must fit into 80 columns."""
+    return f"{value:,}" if value < 1_000_000 else f"{value / 1e6:.2f}M"

@@ -81,14 +81,14 @@ def describe(
     files: Annotated[bool, typer.Option("--files", help="List every source file with its checksum.")] = False,
 ) -> None:
     """Show what a task table holds: arrivals, requests, durations, tenants, and what is synthetic."""
+    from cloudsched_env.cli.trace_report import REPORT_COLUMNS, print_report
     from cloudsched_env.traces.table import load_tasks
 
     with _reported(Console(stderr=True, highlight=False)):
         if as_json:
             typer.echo(load_tasks(file, columns=["job"]).metadata.to_json())
             return
-        table = load_tasks(file)
-    from cloudsched_env.cli.trace_report import print_report
+        table = load_tasks(file, columns=REPORT_COLUMNS)
 
     print_report(Console(highlight=False), table, file.name, list_files=files)
 
@@ -140,6 +140,8 @@ class _ProgressBars:
                 speed = task.completed / seconds if seconds else 0.0
                 if task.fields["unit"] == "bytes":
                     return Text(f"{speed / 1e6:,.1f} MB/s")
+                if task.fields["unit"] == "queries":
+                    return Text(f"{task.completed:.0f} of {task.total:.0f} queries")
                 return Text(f"{speed:,.0f} {task.fields['unit']}/s")
 
         self._progress = Progress(

@@ -212,26 +212,25 @@ def load_tasks(path: str | os.PathLike[str], columns: Iterable[str] | None = Non
         TraceFormatError: the file is missing, is not a task table, or has another version.
         ModuleNotFoundError: pyarrow is not installed (``pip install "cloudsched-env[traces]"``).
     """
-    pq = require("pyarrow.parquet")
     wanted = {column.name: column for column in TASK_COLUMNS}
     names = list(wanted) if columns is None else list(columns)
     if not names or not set(names) <= set(wanted):
         unknown = ", ".join(sorted(set(names) - set(wanted))) or "none"
         raise ValueError(f"columns: expected some of {', '.join(wanted)}; got unknown ones: {unknown}")
-    with _open_parquet(Path(path)) as file:
-        metadata = _check(file, Path(path))
-        strings = [name for name in names if wanted[name].kind == "string"]
-        table = pq.read_table(path, columns=names, read_dictionary=strings, partitioning=None).unify_dictionaries()
     arrays: dict[str, NDArray[Any]] = {}
     categories: dict[str, tuple[str, ...]] = {}
-    for name in names:
-        values = table.column(name).combine_chunks()
-        if wanted[name].kind == "string":
-            arrays[name], categories[name] = _codes(values)
-        else:
-            if values.null_count and wanted[name].kind != "float64":
-                values = values.fill_null(_NULL_INTEGER)
-            arrays[name] = np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
+    strings = [name for name in names if wanted[name].kind == "string"]
+    metadata = _check(Path(path))
+    with require("pyarrow.parquet").ParquetFile(path, read_dictionary=strings) as file:
+        # One column at a time: the whole table would be in memory twice, as Arrow and as NumPy.
+        for name in names:
+            values = file.read(columns=[name]).unify_dictionaries().column(name).combine_chunks()
+            if name in strings:
+                arrays[name], categories[name] = _codes(values)
+            else:
+                if values.null_count and wanted[name].kind != "float64":
+                    values = values.fill_null(_NULL_INTEGER)
+                arrays[name] = np.array(values.to_numpy(zero_copy_only=False))
     return TaskTable(arrays, categories, metadata)
 
 
@@ -244,28 +243,24 @@ def _codes(values: Any) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     return ranks[codes], tuple(str(name) for name in used)
 
 
-def _open_parquet(path: Path) -> Any:
+def _check(path: Path) -> TraceMetadata:
+    """Compare version, columns and types with this module before any row is used."""
     pa = require("pyarrow")
     pq = require("pyarrow.parquet")
-    remedy = "import a trace first: cloudsched traces import google2011 DIR -o FILE"
+    again = "import the trace again: cloudsched traces import google2011 DIR -o FILE"
     if not path.is_file():
+        remedy = "import a trace first: cloudsched traces import google2011 DIR -o FILE"
         raise TraceFormatError("no such file", file=path, expected="a task table (Parquet)", remedy=remedy)
     try:
-        return pq.ParquetFile(path)
+        written = pq.read_schema(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise TraceFormatError(
             f"not a readable Parquet file ({str(error).splitlines()[0]})",
             file=path,
             expected="a task table (Parquet)",
-            remedy=remedy,
+            remedy=again,
         ) from error
-
-
-def _check(file: Any, path: Path) -> TraceMetadata:
-    """Compare version, columns and types with this module before any row is used."""
-    written = file.schema_arrow
     description = written.metadata or {}
-    again = "import the trace again: cloudsched traces import google2011 DIR -o FILE"
     if METADATA_KEY not in description:
         raise TraceFormatError(
             "a Parquet file, but not a task table: it has no cloudsched_env.trace metadata", file=path, remedy=again
