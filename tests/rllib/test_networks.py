@@ -18,6 +18,7 @@ from cloudsched_env.rllib.networks import (
     RoleAttention,
     build_networks,
     build_policy,
+    scales,
 )
 from cloudsched_env.rllib.networks.pointer_score import pointer_score
 from cloudsched_env.rllib.networks.scheduler import PAIR_FEATURES
@@ -501,3 +502,33 @@ def test_every_parameter_of_the_critic_gets_a_gradient():
     for name, parameter in critic.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
+
+
+# -- input scales
+
+
+def test_every_observed_field_has_a_measured_scale():
+    """A new field needs a new run of benchmarks/input_scales.py."""
+    scenario = cluster()
+    layouts = [build_policy(role, scenario, CONFIG).layout for role in ROLES] + [state.layout(scenario)]
+    groups = {f"{x.role}.{b.name}": {field.name for field in b.fields} for x in layouts for b in x.blocks}
+    groups["scheduler.pair_features"] = set(PAIR_FEATURES)
+    assert {group: set(fields) for group, fields in scales._table().items()} == groups
+
+
+def test_standardised_inputs_have_unit_spread_and_bounded_extremes():
+    mean, std = scales._table()["scheduler.slots"]["cores"]
+    layer = scales.Standardise("scheduler.slots", ["cores", "no_such_field"])
+    out = layer(torch.tensor([[mean, 0.5], [mean + 2 * std, 0.5], [1e6, -1e6]]))
+    torch.testing.assert_close(out, torch.tensor([[0.0, 0.5], [2.0, 0.5], [scales.LIMIT, -scales.LIMIT]]))
+    assert not layer.state_dict()
+
+
+def test_inputs_can_be_left_as_observed():
+    values = torch.randn(4, 1) * 100
+    assert torch.equal(scales.Standardise("scheduler.slots", ["cores"], enabled=False)(values), values)
+    observed = build_policy("compute", cluster(), dataclasses.replace(CONFIG, standardise_inputs=False))
+    standardised = build_policy("compute", cluster(), CONFIG)
+    standardised.load_state_dict(observed.state_dict())
+    inputs = torch.rand(2, 3, observed.layout.size)
+    assert (observed.encode(inputs) - standardised.encode(inputs)).abs().max() > 1e-3

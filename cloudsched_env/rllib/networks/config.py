@@ -35,6 +35,7 @@ class NetworkConfig:
         execution: what a policy receives of the other agents while it acts: nothing (attention is in the critic only),
             role summaries as old and as lossy as telemetry, or fresh ones (a reference, not decentralised).
         detach_summaries: no gradient flows from the receiver of a summary to its senders.
+        standardise_inputs: bring inputs to a common scale by the constants of `cloudsched_env.rllib.networks.scales`.
         layer_norm: layer normalisation after every hidden layer of encoders and value heads.
         last_layer_gain: orthogonal gain of the layers that make logits; small, so that a new policy is near uniform.
     """
@@ -50,6 +51,7 @@ class NetworkConfig:
     aggregate: Aggregate = "features"
     execution: Execution = "none"
     detach_summaries: bool = False
+    standardise_inputs: bool = True
     layer_norm: bool = True
     last_layer_gain: float = 0.01
 

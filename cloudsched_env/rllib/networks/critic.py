@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from cloudsched_env.rllib.networks.attention import AttentionOutput, RoleAttention
 from cloudsched_env.rllib.networks.config import NetworkConfig
 from cloudsched_env.rllib.networks.layers import block, linear, mlp
+from cloudsched_env.rllib.networks.scales import standardise_block
 from cloudsched_env.roles.layout import Layout
 
 __all__ = ["TEAM", "CentralCritic"]
@@ -37,6 +38,7 @@ class CentralCritic(nn.Module):
         self.encoders = nn.ModuleDict(
             {
                 role: nn.Sequential(
+                    standardise_block(state_layout.role, state_layout.block(role), config.standardise_inputs),
                     mlp(len(state_layout.block(role).fields), hidden, layer_norm=config.layer_norm),
                     linear(hidden[-1], size),
                     nn.ReLU(),
@@ -45,6 +47,12 @@ class CentralCritic(nn.Module):
             }
         )
         cluster = sum(state_layout.block(name).size for name in self.cluster_blocks)
+        self.cluster_scales = nn.ModuleDict(
+            {
+                name: standardise_block(state_layout.role, state_layout.block(name), config.standardise_inputs)
+                for name in self.cluster_blocks
+            }
+        )
         self.cluster_encoder = nn.Sequential(linear(cluster, size), nn.ReLU())
         self.attention = None if config.similarity == "off" else RoleAttention(self.roles, size, config)
         context = 0 if self.attention is None else config.context_size
@@ -71,7 +79,9 @@ class CentralCritic(nn.Module):
 
     def with_attention(self, state: Tensor) -> tuple[dict[str, Tensor], AttentionOutput | None]:
         """Values as `forward` returns them, and what the roles attended to (one query per role, so n = 1)."""
-        cluster = self.cluster_encoder(torch.cat([block(self.layout, state, name) for name in self.cluster_blocks], -1))
+        cluster = self.cluster_encoder(
+            torch.cat([self.cluster_scales[n](block(self.layout, state, n)) for n in self.cluster_blocks], -1)
+        )
         mean: dict[str, Tensor] = {}
         pooled: dict[str, Tensor] = {}
         counts: dict[str, int] = {}

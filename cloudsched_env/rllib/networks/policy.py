@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cloudsched_env.rllib.networks.base import RolePolicy
 from cloudsched_env.rllib.networks.config import NetworkConfig
 from cloudsched_env.rllib.networks.layers import entropy, linear, masked_log_softmax, mlp, sample
+from cloudsched_env.rllib.networks.scales import standardise_block
 from cloudsched_env.rllib.networks.scheduler import SchedulerPolicy
 from cloudsched_env.roles.layout import Layout
 
@@ -25,7 +26,9 @@ class NodePolicy(RolePolicy):
 
     def __init__(self, layout: Layout, action_levels: Sequence[int], config: NetworkConfig) -> None:
         super().__init__(layout, action_levels, config)
+        (block,) = layout.blocks
         self.encoder = nn.Sequential(
+            standardise_block(layout.role, block, config.standardise_inputs),
             mlp(layout.size, config.hidden_sizes, layer_norm=config.layer_norm),
             linear(config.hidden_sizes[-1], config.embedding_size),
             nn.ReLU(),

@@ -23,6 +23,7 @@ from cloudsched_env.rllib.networks.base import RolePolicy
 from cloudsched_env.rllib.networks.config import NetworkConfig
 from cloudsched_env.rllib.networks.layers import block, entropy, linear, masked_log_softmax, sample
 from cloudsched_env.rllib.networks.pointer_score import pointer_score
+from cloudsched_env.rllib.networks.scales import Standardise, standardise_block
 from cloudsched_env.roles import scheduler
 from cloudsched_env.roles.layout import Layout
 from cloudsched_env.scenario import Scenario
@@ -51,6 +52,10 @@ PAIR_FEATURES = (
     "spill",  # max(0, memory_after - 1)
     "follows_job",  # the slot before is of the same job and went to this node
 )
+
+
+# Mostly zero, so their own spread is far below their size where they matter.
+_SCALED_LIKE = {"assigned_load": "task_load", "assigned_memory": "task_memory"}
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,14 @@ class SchedulerPolicy(RolePolicy):
         self.largest_node_memory_gb = largest_node_memory_gb
         hidden, size = config.pointer_size, config.embedding_size
         slot_fields, node_fields = len(scheduler.SLOT_FIELDS), len(scheduler.NODE_FIELDS)
+        self.scales = nn.ModuleDict(
+            {
+                name: standardise_block(layout.role, layout.block(name), config.standardise_inputs)
+                for name in ("queue", "slots", "nodes", "storage")
+            }
+        )
+        scaled_like = [_SCALED_LIKE.get(name, name) for name in PAIR_FEATURES]
+        self.pair_scale = Standardise("scheduler.pair_features", scaled_like, config.standardise_inputs)
         self.slot_pool = linear(slot_fields, size)
         self.node_pool = linear(node_fields, size)
         self.storage_pool = linear(len(scheduler.STORAGE_FIELDS), size)
@@ -131,9 +144,9 @@ class SchedulerPolicy(RolePolicy):
     def encode(self, observations: Tensor) -> Tensor:
         """See `RolePolicy.encode`; tasks, nodes and storage nodes are pooled, so their number does not matter."""
         queue, slots, nodes, storage = (
-            block(self.layout, observations, name) for name in ("queue", "slots", "nodes", "storage")
+            self.scales[name](block(self.layout, observations, name)) for name in ("queue", "slots", "nodes", "storage")
         )
-        present = slots[..., self._slot_index["present"]].unsqueeze(-1)
+        present = block(self.layout, observations, "slots")[..., self._slot_index["present"]].unsqueeze(-1)
         tasks = self.slot_pool(slots).relu() * present
         candidates = self.node_pool(nodes).relu()
         disks = self.storage_pool(storage).relu()
@@ -165,8 +178,7 @@ class SchedulerPolicy(RolePolicy):
         actions = allowed.to(torch.uint8).argmax(-1)
         log_prob = decision.slots.new_zeros(rows)
         open_slots = self._open(allowed)
-        columns = [self._slot_index["cores"], self._slot_index["memory"]]
-        demand = decision.slots[..., columns] * decision.slots.new_tensor([SLOT_CORES, SLOT_MEMORY_GB])  # [R, S, 2]
+        demand = self._demand(decision)
         assigned = decision.slots.new_zeros(rows, self.node_count + 1, 2)  # last column: deferred, not used
         for slot in range(self.slot_count):
             active = open_slots[:, slot].nonzero().squeeze(-1)
@@ -195,14 +207,7 @@ class SchedulerPolicy(RolePolicy):
         decision, allowed = self._prepare(observations, masks, context, embeddings)
         taken = actions.reshape(-1, self.slot_count).long()
         rows, slots = self._open(allowed).nonzero(as_tuple=True)
-        with torch.no_grad():
-            columns = [self._slot_index["cores"], self._slot_index["memory"]]
-            demand = decision.slots[..., columns] * decision.slots.new_tensor([SLOT_CORES, SLOT_MEMORY_GB])
-            sent = demand.new_zeros(*taken.shape, self.node_count + 1, 2)
-            sent.scatter_(2, taken[..., None, None].expand(-1, -1, 1, 2), demand.unsqueeze(2))
-            # Exclusive running totals: what the earlier slots have sent to each node.
-            assigned = (sent.cumsum(1) - sent)[rows, slots, :-1]
-            before = torch.cat((torch.full_like(taken[:, :1], self.node_count), taken[:, :-1]), 1)[rows, slots]
+        assigned, before = self._history(decision, taken, rows, slots)
         scores = self._scores(decision, rows, slots, assigned, before)
         distribution = masked_log_softmax(scores, allowed[rows, slots], self.role)
         chosen = distribution.gather(-1, taken[rows, slots].unsqueeze(-1)).squeeze(-1)
@@ -227,7 +232,8 @@ class SchedulerPolicy(RolePolicy):
         # relu(W [task, situation]) without materialising the pair: the situation is the same for all slots.
         fields = slots.shape[-1]
         weight = self.defer_hidden.weight
-        defer_hidden = nn.functional.linear(slots, weight[:, :fields], self.defer_hidden.bias)
+        tasks = self.scales["slots"](slots)
+        defer_hidden = nn.functional.linear(tasks, weight[:, :fields], self.defer_hidden.bias)
         defer_hidden = defer_hidden + nn.functional.linear(situation, weight[:, fields:]).unsqueeze(1)
         decision = _Decision(
             slots=slots,
@@ -239,8 +245,8 @@ class SchedulerPolicy(RolePolicy):
             # Floors keep a node of which nothing is known from dividing by zero; the caps on loads do the rest.
             cores=(of_node("cores") * self.largest_node_cores).clamp_min(1e-3),
             execution_memory_gb=(of_node("execution_memory") * self.largest_node_memory_gb).clamp_min(1e-3),
-            node_part=self.node(nodes),
-            task_part=self.task(slots) + self.situation(situation).unsqueeze(1),
+            node_part=self.node(self.scales["nodes"](nodes)),
+            task_part=self.task(tasks) + self.situation(situation).unsqueeze(1),
             defer_score=self.defer(defer_hidden.relu()).squeeze(-1),
         )
         allowed = masks.reshape(-1, self.slot_count, self.node_count + 1) != 0
@@ -251,6 +257,42 @@ class SchedulerPolicy(RolePolicy):
                 "expected at least one 1 (an empty slot allows to defer)"
             )
         return decision, allowed
+
+    @torch.no_grad()
+    def pair_features(self, observations: Tensor, masks: Tensor, actions: Tensor) -> Tensor:
+        """`PAIR_FEATURES` of all tasks that had a choice, on all nodes, in their units: ``[tasks, nodes, features]``.
+
+        For a policy without context.
+        """
+        decision, allowed = self._prepare(observations, masks, None, None)
+        taken = actions.reshape(-1, self.slot_count).long()
+        rows, slots = self._open(allowed).nonzero(as_tuple=True)
+        return self._pair_features(decision, rows, slots, *self._history(decision, taken, rows, slots))
+
+    def _demand(self, decision: _Decision) -> Tensor:
+        """Cores and GB of each slot's task, ``[R, S, 2]``."""
+        columns = [self._slot_index["cores"], self._slot_index["memory"]]
+        return decision.slots[..., columns] * decision.slots.new_tensor([SLOT_CORES, SLOT_MEMORY_GB])
+
+    @torch.no_grad()
+    def _history(self, decision: _Decision, taken: Tensor, rows: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """What (row, slot) pairs find: cores and GB that earlier slots sent to each node, and the choice just before.
+
+        Args:
+            decision: of all rows.
+            taken: choices of all slots, ``[R, S]``.
+            rows: ``[P]``.
+            slots: ``[P]``.
+
+        Returns:
+            ``[P, M, 2]`` and ``[P]``; a first slot follows upon "deferred".
+        """
+        demand = self._demand(decision)
+        sent = demand.new_zeros(*taken.shape, self.node_count + 1, 2)
+        sent.scatter_(2, taken[..., None, None].expand(-1, -1, 1, 2), demand.unsqueeze(2))
+        assigned = (sent.cumsum(1) - sent)[rows, slots, :-1]
+        before = torch.cat((torch.full_like(taken[:, :1], self.node_count), taken[:, :-1]), 1)
+        return assigned, before[rows, slots]
 
     def _open(self, allowed: Tensor) -> Tensor:
         """Which slots leave a choice, bool ``[R, S]``."""
@@ -266,7 +308,7 @@ class SchedulerPolicy(RolePolicy):
             assigned: cores and GB that earlier slots sent to each node, ``[P, M, 2]``.
             previous: the choice in the slot before, ``[P]``.
         """
-        features = self._pair_features(decision, rows, slots, assigned, previous)
+        features = self.pair_scale(self._pair_features(decision, rows, slots, assigned, previous))
         score = pointer_score(
             decision.node_part,
             rows,

@@ -1,0 +1,89 @@
+"""Measure mean and standard deviation of every observed field, for the networks' input scales.
+
+    python benchmarks/input_scales.py
+
+Plays one batch of training episodes of paper-v0 with each of three unlike policies (random placement, locality, the
+tuned linear policy) and writes `cloudsched_env/rllib/networks/input_scales.json`. Takes a few minutes on one core.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import cloudsched_env
+from cloudsched_env.agents import ClusterInfo, load_agent
+from cloudsched_env.rllib.networks import NetworkConfig, SchedulerPolicy
+from cloudsched_env.rllib.networks.scheduler import PAIR_FEATURES
+from cloudsched_env.vector import CloudSchedVectorEnv
+
+SCENARIO, CLUSTERS, SEED = "paper-v0", 8, 1000
+AGENTS = ("random+random", "locality", "linear_feedback")
+TARGET = Path("cloudsched_env/rllib/networks/input_scales.json")
+
+
+def main() -> None:
+    """Play, measure, write the table."""
+    torch.set_num_threads(1)
+    env = CloudSchedVectorEnv(SCENARIO, CLUSTERS, split="train")
+    info = ClusterInfo(env.scenario, env.layouts, env.action_levels, env.role_counts)
+    policy = SchedulerPolicy.for_scenario(env.scenario, NetworkConfig())
+    moments: dict[str, dict[str, np.ndarray]] = defaultdict(lambda: defaultdict(lambda: np.zeros(3)))
+
+    def add(group: str, names: list[str], values: np.ndarray) -> None:
+        rows = values.reshape(-1, len(names)).astype(np.float64)
+        for name, column in zip(names, rows.T, strict=True):
+            moments[group][name] += (len(column), column.sum(), np.square(column).sum())
+
+    def add_layout(layout, values: np.ndarray) -> None:
+        for block in layout.blocks:
+            part = layout.view(values, block.name)
+            if block.name == "slots":
+                part = part[part[..., block.index("present")] > 0]
+            add(f"{layout.role}.{block.name}", [field.name for field in block.fields], part)
+
+    for number, name in enumerate(AGENTS):
+        agent = load_agent(name)
+        env.reset(SEED + CLUSTERS * number)
+        agent.reset(info, CLUSTERS, SEED)
+        done = False
+        while not done:
+            actions = agent.act(env.observations, env.masks)
+            for role in env.roles:
+                add_layout(env.layouts[role], env.observations[role])
+            add_layout(env.state_layout, env.state)
+            seen, masks = (torch.from_numpy(x["scheduler"]) for x in (env.observations, env.masks))
+            features = policy.pair_features(seen, masks, torch.from_numpy(actions["scheduler"]))
+            add("scheduler.pair_features", list(PAIR_FEATURES), features.numpy())
+            done = env.step(actions)
+    groups = {
+        group: {name: [round(float(x), 4) for x in mean_and_std(*values)] for name, values in fields.items()}
+        for group, fields in moments.items()
+    }
+    record = {
+        "measured_by": "benchmarks/input_scales.py",
+        "version": cloudsched_env.__version__,
+        "scenario": SCENARIO,
+        "agents": AGENTS,
+        "episodes": CLUSTERS * len(AGENTS),
+        "meaning": "group -> field -> [mean, standard deviation], in the field's unit",
+        "groups": groups,
+    }
+    # One line per field, so that differences between versions can be read.
+    text = re.sub(r"\[\s+([-\d.e]+),\s+([-\d.e]+)\s+\]", r"[\1, \2]", json.dumps(record, indent=1))
+    TARGET.write_text(text + "\n", encoding="utf-8")
+
+
+def mean_and_std(count: float, total: float, squares: float) -> tuple[float, float]:
+    """From the sums of values and of their squares."""
+    mean = total / count
+    return mean, max(0.0, squares / count - mean * mean) ** 0.5
+
+
+if __name__ == "__main__":
+    main()
