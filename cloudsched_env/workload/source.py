@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from cloudsched_env.scenario import Scenario, load_scenario
 from cloudsched_env.workload.assumptions import SYNTHETIC_COLUMNS
-from cloudsched_env.workload.episode import DataTag, Episode, Split, WorkloadSource
+from cloudsched_env.workload.episode import DataTag, Episode, Split
 from cloudsched_env.workload.generator import generate_window
 from cloudsched_env.workload.index import TraceIndex
 from cloudsched_env.workload.profile import Profile, load_profile
@@ -54,7 +55,7 @@ def _seeded(entry: EvaluationEntry, seed: int, split: Split) -> np.random.Genera
     return np.random.default_rng(np.random.SeedSequence([entry.seed, seed], spawn_key=(SPLIT_STREAM[split],)))
 
 
-class EvaluationSource:
+class EvaluationSource(abc.ABC):
     """What the generator and traces have in common: random episodes, and a fixed list for evaluation.
 
     Args:
@@ -73,12 +74,17 @@ class EvaluationSource:
         self.split: Split = split
         self.data_tag: DataTag = data_tag
 
+    @abc.abstractmethod
+    def episode(self, rng: np.random.Generator) -> Episode:
+        """Draw one episode; all randomness comes from ``rng``."""
+
+    @abc.abstractmethod
     def evaluation_entries(self) -> list[EvaluationEntry]:
         """The fixed list of evaluation episodes of this source, in order."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _build(self, start_s: float | None, rng: np.random.Generator) -> Episode:
-        raise NotImplementedError
+        """The episode of one window."""
 
     def _draw(self, start: Callable[[np.random.Generator], float | None], rng: np.random.Generator) -> Episode:
         """Draw windows until one can carry the scenario's load."""
@@ -244,7 +250,7 @@ def _is_google_excerpt(splits: TraceSplits) -> bool:
 
 def make_source(
     scenario: str | Scenario = "paper-v0", split: Split = "train", trace: str | Path | RawTasks | None = None
-) -> WorkloadSource:
+) -> EvaluationSource:
     """The source of a scenario's episodes.
 
     Args:

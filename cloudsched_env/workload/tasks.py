@@ -179,14 +179,17 @@ class RawTasks:
         """
         table = load_tasks(path, _TABLE_COLUMNS)
         metadata = table.metadata
-        own_name = np.array([f"job {job}" for job in np.unique(table["job"])])
-        unnamed = own_name[np.unique(table["job"], return_inverse=True)[1].reshape(-1)]
-        name = table.names("shard_key")
+        # Users and names are hashed once each, not once a task; a job without a name has one of its own.
+        user = stable_hash([*table.categories["tenant"], "unknown"])[table["tenant"]]
+        jobs, job = np.unique(table["job"], return_inverse=True)
+        own_name = stable_hash(f"job {number}" for number in jobs)[job.reshape(-1)]
+        name = stable_hash([*table.categories["shard_key"], ""])[table["shard_key"]]
+        name = np.where(table["shard_key"] < 0, own_name, name)
         whole_machine = [m.cores / m.published_cpu for m in metadata.machine_mix if m.cores and m.published_cpu]
         return cls.from_columns(
             arrival_s=table["arrival_s"],
-            user=np.where(table["tenant"] < 0, "unknown", table.names("tenant")).astype(str),
-            name=np.where(table["shard_key"] < 0, unnamed, name).astype(str),
+            user=user,
+            name=name,
             job=table["job"],
             task_index=table["task_index"],
             slo_class=table["slo_class"],

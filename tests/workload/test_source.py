@@ -16,6 +16,7 @@ from cloudsched_env.workload import (
     make_source,
 )
 from cloudsched_env.workload.splits import SPLITS, committed_entries, grid_entries, seed_entries
+from cloudsched_env.workload.tasks import stable_hash
 from cloudsched_env.workload.window import window_length_s
 from tests.workload.streams import stream
 from tests.workload.test_window import check_episode, same_bytes
@@ -243,7 +244,7 @@ def test_a_table_written_by_the_importer_becomes_a_source(tmp_path):
     from tests.traces.google_files import random_events, write_trace
 
     folder = tmp_path / "published"
-    write_trace(folder, random_events(np.random.default_rng(0), jobs=60))
+    write_trace(folder, random_events(np.random.default_rng(0), jobs=60), leave_out=frozenset(range(40, 50)))
     target = tmp_path / "tasks.parquet"
     import_google2011(folder, target)
     tasks = RawTasks.from_file(target)
@@ -254,7 +255,14 @@ def test_a_table_written_by_the_importer_becomes_a_source(tmp_path):
     assert tasks.source == "google2011"
     assert tasks.data_tag == "excerpt"
     assert tasks.arrival_s.tolist() == table["arrival_s"].tolist()
-    assert len(np.unique(tasks.user)) == len(set(table.names("tenant")))
+    names = np.array([str(name) for name in table.names("tenant")])
+    assert (tasks.user == stable_hash(names)).all()
+    # A job without a row in job_events has no logical name; it is then a name of its own.
+    unnamed = table["shard_key"] < 0
+    assert unnamed.any()
+    assert len(np.unique(tasks.name[unnamed])) == len(np.unique(table["job"][unnamed]))
+    named = np.array([str(name) for name in table.names("shard_key")])[~unnamed]
+    assert (tasks.name[~unnamed] == stable_hash(named)).all()
 
 
 @pytest.mark.real_trace
