@@ -70,8 +70,9 @@ def evaluate(
         TimeRemainingColumn,
     )
 
+    from cloudsched_env.evaluation.export import write_json
     from cloudsched_env.evaluation.protocol import evaluate as run
-    from cloudsched_env.evaluation.report import print_report, write_json
+    from cloudsched_env.evaluation.report import print_report
 
     console, status = Console(), Console(stderr=True)
     columns = (

@@ -1,16 +1,12 @@
-"""Results for people (tables in the terminal) and for machines (JSON in marl-eval's layout)."""
+"""Results for people: tables in the terminal."""
 
 from __future__ import annotations
 
-import json
-import platform
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-import cloudsched_env
 from cloudsched_env.evaluation.metrics import METRICS, Metric
 from cloudsched_env.evaluation.protocol import AgentResult, Evaluation
 from cloudsched_env.evaluation.statistics import (
@@ -25,17 +21,22 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["marl_eval_results", "metadata", "print_report", "summary_table", "write_json"]
+__all__ = ["print_report", "short_names"]
 
-ENVIRONMENT = "cloudsched"
-AGENTS_PER_TABLE = 3
+# Widths in characters: the summary fits a terminal of 80, the other tables show as many agents as there is room for.
+NAME_WIDTH, METRIC_WIDTH, INTERVAL_WIDTH, BOUND_WIDTH = 18, 36, 24, 8
 # What the one-line-an-agent table shows beside the score.
 SUMMARY_METRICS = (
     ("team_reward", "J"),
-    ("useful_utilisation", "useful CPU"),
-    ("scheduling_latency_mean_ms", "latency ms"),
+    ("useful_utilisation", "CPU"),
+    ("scheduling_latency_mean_ms", "ms"),
     ("slo_attainment", "SLO"),
-    ("minimum_tenant_share", "min share"),
+    ("minimum_tenant_share", "share"),
+)
+NOTES = (
+    "Means over episodes with 95 % bootstrap intervals. Score: interquartile mean of (J - J_random) / (J_bound - "
+    "J_random). CPU: useful utilisation. ms: mean scheduling latency. SLO: attainment. share: minimum tenant share. "
+    "Definitions: docs/metrics.md."
 )
 
 
@@ -47,132 +48,92 @@ def print_report(evaluation: Evaluation, console: Console, *, seed: int = 0) -> 
         console: where to.
         seed: of the bootstrap.
     """
-    console.print(summary_table(evaluation, seed=seed))
+    names = short_names([agent.name for agent in (*evaluation.agents, evaluation.random)])
+    for name, short in names.items():
+        if name != short:
+            console.print(f"{short}: {name}", markup=False, highlight=False, soft_wrap=True)
+    console.print(_summary_table(evaluation, names, seed))
     if len(evaluation.agents) > 1:
-        console.print(_difference_table(evaluation, seed))
-    for first in range(0, len(evaluation.agents), AGENTS_PER_TABLE):
-        console.print(_metrics_table(evaluation, evaluation.agents[first : first + AGENTS_PER_TABLE], seed))
+        console.print(_difference_table(evaluation, names, seed))
+    shown = max(1, (console.width - METRIC_WIDTH - BOUND_WIDTH) // INTERVAL_WIDTH)
+    for first in range(0, len(evaluation.agents), shown):
+        console.print(_metrics_table(evaluation, evaluation.agents[first : first + shown], names, seed))
     console.print(_load_table(evaluation, seed))
-    console.print(
-        f"Mean and 95 % bootstrap interval over {evaluation.episodes} episodes; score: interquartile mean of "
-        "(J - J_random) / (J_bound - J_random); definitions: docs/metrics.md.",
-        style="dim",
-    )
+    console.print(NOTES, style="dim", markup=False)
 
 
-def summary_table(evaluation: Evaluation, *, seed: int = 0) -> Table:
-    """One line an agent, the best score first, between the random agent and the upper bound."""
+def short_names(names: list[str]) -> dict[str, str]:
+    """Names that fit a column: long ones are cut and numbered, which keeps them apart."""
+    shortened: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        if len(name) <= NAME_WIDTH:
+            shortened[name] = name
+        else:
+            mark = f"~{sum(short != full for full, short in shortened.items()) + 1}"
+            shortened[name] = name[: NAME_WIDTH - len(mark)] + mark
+    return shortened
+
+
+def _table(title: str, *headings: str) -> Table:
+    """A table with a text column first and numbers, kept on one line, after it."""
+    from rich import box
     from rich.table import Table
 
-    scenario = evaluation.scenario
-    table = Table(
-        title=f"{scenario.id} · {evaluation.split} · {evaluation.episodes} episodes · data: {evaluation.data_tag}",
-        caption_justify="left",
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(headings[0], no_wrap=True)
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _summary_table(evaluation: Evaluation, names: Mapping[str, str], seed: int) -> Table:
+    """One line an agent, the best score first, between the random agent and the upper bound."""
+    title = (
+        f"{evaluation.scenario.id} · {evaluation.split} · {evaluation.episodes} episodes · data: {evaluation.data_tag}"
     )
-    table.add_column("agent", overflow="fold")
-    for heading in ("score IQM", *(heading for _, heading in SUMMARY_METRICS), "decision µs"):
-        table.add_column(heading, justify="right")
+    table = _table(title, "agent", "score IQM", *(heading for _, heading in SUMMARY_METRICS))
 
     def line(agent: AgentResult) -> list[str]:
-        cells = [agent.name, _cell(_score(evaluation, agent, seed))]
-        for name, _ in SUMMARY_METRICS:
-            cells.append(_number(float(np.nanmean(agent.metrics[name])) if _any(agent.metrics[name]) else np.nan))
-        cells.append(_number(agent.decision_time_us))
-        return cells
+        means = (bootstrap_interval(agent.metrics[name], _rng(seed), resamples=1) for name, _ in SUMMARY_METRICS)
+        return [
+            _escape(names[agent.name]),
+            _cell(_score(evaluation, agent, seed)),
+            *(_number(interval.estimate) for interval in means),
+        ]
 
     for agent in sorted(evaluation.agents, key=lambda agent: -_score(evaluation, agent, seed).estimate):
         table.add_row(*line(agent))
     if all(agent.name != evaluation.random.name for agent in evaluation.agents):
         table.add_row(*line(evaluation.random), style="dim")
-    bound = ["upper bound", "1"]
-    for name, _ in SUMMARY_METRICS:
-        bound.append(_number(float(evaluation.bound[name].mean())) if name in evaluation.bound else "")
-    table.add_row(*bound, style="dim")
+    bounds = (evaluation.bound.get(name) for name, _ in SUMMARY_METRICS)
+    table.add_row(
+        "upper bound",
+        "1",
+        *("" if bound is None else _number(float(bound.mean())) for bound in bounds),
+        style="dim",
+    )
     return table
 
 
-def _difference_table(evaluation: Evaluation, seed: int) -> Table:
+def _difference_table(evaluation: Evaluation, names: Mapping[str, str], seed: int) -> Table:
     """Paired differences of the team reward to the agent that was named first."""
-    from rich.table import Table
-
     first = evaluation.agents[0]
-    table = Table(title=f"team reward J, episode by episode, against {first.name}")
-    table.add_column("agent", overflow="fold")
-    table.add_column("mean difference [95 %]", justify="right")
-    table.add_column("better in", justify="right")
+    table = _table(
+        f"J against {_escape(names[first.name])}, episode by episode", "agent", "mean difference [95 %]", "better in"
+    )
     for agent in evaluation.agents[1:]:
         own, other = agent.metrics["team_reward"], first.metrics["team_reward"]
         better = probability_of_improvement(own, other)
-        table.add_row(agent.name, _cell(paired_difference(own, other, _rng(seed))), f"{100 * better:.0f} %")
+        difference = _cell(paired_difference(own, other, _rng(seed)))
+        table.add_row(_escape(names[agent.name]), difference, f"{100 * better:.0f} %")
     return table
 
 
-def marl_eval_results(evaluation: Evaluation) -> dict[str, Any]:
-    """Raw per-episode results as environment -> task -> algorithm -> run -> step and absolute metrics.
-
-    The layout is that of marl-eval (Gorsane et al., NeurIPS 2022), which reads a file of it directly. There is one
-    evaluation per run here, so ``step_1`` and ``absolute_metrics`` hold the same episodes. A number that does not
-    exist for an episode is null.
-    """
-    task = f"{evaluation.scenario.id}/{evaluation.split}"
-    algorithms: dict[str, Any] = {}
-    for agent in (*evaluation.agents, evaluation.random):
-        values = {name: _plain(series) for name, series in agent.metrics.items()}
-        values["score"] = _plain(evaluation.score(agent))
-        values["decision_time_us"] = [agent.decision_time_us]
-        algorithms[agent.name] = {
-            f"seed_{evaluation.seed}": {"step_1": {"step_count": 0, **values}, "absolute_metrics": values}
-        }
-    return {ENVIRONMENT: {task: algorithms}}
-
-
-def metadata(evaluation: Evaluation, command: str) -> dict[str, Any]:
-    """What is needed to repeat the evaluation: versions, scenario, seeds, data tag, machine, command."""
-    return {
-        "command": command,
-        "versions": {"cloudsched-env": cloudsched_env.__version__, "python": platform.python_version()}
-        | {name: _version(name) for name in ("numpy", "numba", "torch", "ray")},
-        "machine": {"processor": platform.machine(), "system": platform.system()},
-        "scenario": evaluation.scenario.to_dict(),
-        "split": evaluation.split,
-        "seed": evaluation.seed,
-        "episodes": evaluation.episodes,
-        "data_tag": evaluation.data_tag,
-        "batch_size": evaluation.batch_size,
-        "execution": {agent.name: agent.execution for agent in evaluation.agents},
-        "bound": {name: _plain(values) for name, values in evaluation.bound.items()},
-        "metrics": {
-            entry.name: {"unit": entry.unit, "better": entry.better, "definition": entry.definition}
-            for entry in METRICS
-        },
-    }
-
-
-def write_json(evaluation: Evaluation, path: str | Path, command: str) -> tuple[Path, Path]:
-    """Write results to ``path`` and metadata beside them to ``<stem>.metadata.json``.
-
-    Two files, because a reader of marl-eval's layout takes every top-level key for an environment.
-
-    Returns:
-        The two paths.
-    """
-    results = Path(path)
-    beside = results.with_name(f"{results.stem}.metadata.json")
-    for target, content in ((results, marl_eval_results(evaluation)), (beside, metadata(evaluation, command))):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return results, beside
-
-
-def _metrics_table(evaluation: Evaluation, agents: tuple[AgentResult, ...], seed: int) -> Table:
-    from rich.table import Table
-
-    table = Table(title="all metrics")
-    table.add_column("metric")
-    table.add_column("unit")
-    for agent in agents:
-        table.add_column(agent.name, justify="right", overflow="fold")
-    table.add_column("bound", justify="right", style="dim")
+def _metrics_table(
+    evaluation: Evaluation, agents: tuple[AgentResult, ...], names: Mapping[str, str], seed: int
+) -> Table:
+    """Every metric of some agents, and its bound where there is one."""
+    table = _table("all metrics", "metric", *(_escape(names[agent.name]) for agent in agents), "bound")
     group = ""
     for entry in METRICS:
         if entry.group == "offered":
@@ -182,23 +143,18 @@ def _metrics_table(evaluation: Evaluation, agents: tuple[AgentResult, ...], seed
         group = entry.group
         bound = evaluation.bound.get(entry.name)
         table.add_row(
-            f"{entry.name} {_arrow(entry)}",
-            "" if entry.unit == "1" else entry.unit,
+            _heading(entry),
             *(_cell(bootstrap_interval(agent.metrics[entry.name], _rng(seed))) for agent in agents),
             "" if bound is None else _number(float(bound.mean())),
         )
+    table.add_section()
+    table.add_row("decision_time_us per cluster ↓", *(_number(agent.decision_time_us) for agent in agents))
     return table
 
 
 def _load_table(evaluation: Evaluation, seed: int) -> Table:
     """Offered loads; they belong to the episodes, not to an agent."""
-    from rich.table import Table
-
-    table = Table(title="offered load")
-    table.add_column("")
-    table.add_column("mean [95 %]", justify="right")
-    table.add_column("smallest", justify="right")
-    table.add_column("largest", justify="right")
+    table = _table("offered load", "", "mean [95 %]", "smallest", "largest")
     for entry in METRICS:
         if entry.group == "offered":
             values = evaluation.random.metrics[entry.name]
@@ -215,8 +171,17 @@ def _rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def _arrow(entry: Metric) -> str:
-    return {"higher": "↑", "lower": "↓", "": ""}[entry.better]
+def _escape(text: str) -> str:
+    """Names are the user's: brackets in them are not rich's markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _heading(entry: Metric) -> str:
+    """Name, unit where the name does not end in it, and which way is better."""
+    unit = "" if entry.unit in ("1", "s", "ms", "GB", "core-s") else f" ({entry.unit})"
+    return f"{entry.name}{unit} { ({'higher': '↑', 'lower': '↓', '': ''}[entry.better]) }".rstrip()
 
 
 def _cell(interval: Interval) -> str:
@@ -233,19 +198,3 @@ def _number(value: float) -> str:
     if value == round(value) and abs(value) < 1e5:
         return f"{value:.0f}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
-
-
-def _any(values: np.ndarray) -> bool:
-    return bool((~np.isnan(values)).any())
-
-
-def _plain(values: np.ndarray) -> list[float | None]:
-    """As JSON numbers; null where there is none, as JSON has no NaN."""
-    return [None if np.isnan(value) else float(value) for value in values]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

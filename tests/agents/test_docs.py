@@ -51,12 +51,7 @@ def test_the_page_names_every_agent_and_every_parameter_with_its_default():
         for field in dataclasses.fields(rule):
             assert f"`{field.name}`" in PAGE, f"{name}: {field.name}"
             if field.default is not None and not field.name.endswith("_limit"):
-                line = next(
-                    line
-                    for line in PAGE.splitlines()
-                    if f"`{field.name}` = " in line or (f"`{field.name}`" in line and "` = " in line)
-                )
-                shown = re.search(rf"`{field.name}`(?:, `\w+`)* = ([\d.]+)", line)
+                shown = re.search(rf"`{field.name}`(?:, `\w+`)* = ([\d.]+)", " ".join(PAGE.split()))
                 assert shown, field.name
                 assert float(shown[1].rstrip(".")) == field.default, field.name
     for name in LINEAR:

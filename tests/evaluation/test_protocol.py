@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 from cloudsched_env.agents import AgentError, load_agent
 from cloudsched_env.cli import build_app
 from cloudsched_env.evaluation import METRICS
+from cloudsched_env.evaluation.export import marl_eval_results, metadata
 from cloudsched_env.evaluation.protocol import evaluate, play
-from cloudsched_env.evaluation.report import marl_eval_results, metadata
+from cloudsched_env.evaluation.report import short_names
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload.source import make_source
 
@@ -209,3 +210,24 @@ def test_the_command_lists_agents():
     assert result.exit_code == 0
     for name in ("least_allocated", "bounded_load_hash", "linear_feedback", "+reactive"):
         assert name in result.output
+
+
+def test_long_names_are_cut_but_stay_apart():
+    names = ["locality", "least_allocated+static(cache_level=1)", "least_allocated+static(cache_level=2)"]
+    short = short_names(names)
+    assert short["locality"] == "locality"
+    assert len(set(short.values())) == 3
+    assert max(map(len, short.values())) <= 18
+
+
+@pytest.mark.parametrize("width", ["80", "200"])
+def test_the_tables_fit_the_terminal_without_losing_numbers(width, tmp_path):
+    specs = ["least_allocated+static(background_level=3,admission_level=2)", "bounded_load_hash+reactive", "locality"]
+    changes = ["--override", "time.horizon_steps=30", "--override", "time.warmup_steps=5"]
+    arguments = ["evaluate", *specs, "--scenario", "tiny-v0", "--episodes", "2", *changes]
+    result = CliRunner().invoke(build_app(), arguments, env={"COLUMNS": width})
+    assert result.exit_code == 0, result.output
+    assert "…" not in result.output
+    tables = [line for line in result.output.splitlines() if "[" in line and "(" not in line]
+    assert max(map(len, tables)) <= int(width)
+    assert all(spec in result.output for spec in specs)
