@@ -125,7 +125,7 @@ def test_serving_everybody_what_they_asked_for_is_perfectly_fair_however_unequal
 
 
 def test_work_left_from_the_warm_up_does_not_make_its_tenant_look_favoured():
-    values = summarise(record([{}], [NAN], [NAN], served=(2.0, 1.0), arrived=(0.0, 1.0)))
+    values = summarise(record([{}], [NAN], [NAN], served=(3.0, 1.0), arrived=(1.0, 1.0)))
     assert (values["jain_index"], values["minimum_tenant_share"]) == pytest.approx((1.0, 1.0))
 
 
