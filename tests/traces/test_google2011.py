@@ -18,7 +18,9 @@ from tests.traces import google_files as g
 
 def run(folder: Path, target: Path, **options):
     import_google2011(folder, target, engine=EngineConfig("300MB", 2), **options)
-    return load_tasks(target)
+    table = load_tasks(target)
+    assert table.metadata.rows["arrivals"] == len(table)
+    return table
 
 
 def rows_of(table) -> list[dict]:
@@ -120,10 +122,11 @@ def test_the_initial_state_is_not_an_arrival_even_when_submitted_again(tmp_path)
 
 def test_a_task_that_runs_before_the_first_part_is_not_an_arrival(tmp_path):
     evicted = g.life(1, 0, (20000, g.EVICT), (20001, g.SUBMIT), (20002, g.SCHEDULE))
+    scheduled = g.life(1, 1, (20000, g.SCHEDULE), (20006, g.SUBMIT))
     fresh = g.life(2, 0, (20003, g.SUBMIT), (20004, g.SCHEDULE), (20009, g.FINISH))
-    table = imported(tmp_path, evicted + fresh, first_part=4)
+    table = imported(tmp_path, evicted + scheduled + fresh, first_part=4)
     assert table["job"].tolist() == [2]
-    assert table.metadata.rows["tasks_first_seen_without_submit"] == 1
+    assert table.metadata.rows["tasks_first_seen_without_submit"] == 2
 
 
 def test_a_submit_after_the_window_is_not_an_arrival(tmp_path):
