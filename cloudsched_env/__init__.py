@@ -1,3 +1,36 @@
-"""Benchmark for multi-agent reinforcement learning on cloud-native database clusters."""
+"""Benchmark for multi-agent reinforcement learning on cloud-native database clusters.
+
+Importing this package registers every scenario with PettingZoo, so that
+``pettingzoo.make("parallel", "cloudsched/paper-v0")`` works.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pettingzoo import parallel_registry, register
+
+from cloudsched_env.env import CloudSchedEnv
+from cloudsched_env.scenario import Scenario, load_scenario, scenario_ids
+from cloudsched_env.vector import CloudSchedVectorEnv
+
+__all__ = [
+    "CloudSchedEnv",
+    "CloudSchedVectorEnv",
+    "Scenario",
+    "load_scenario",
+    "parallel_env",
+    "scenario_ids",
+]
 
 __version__ = "0.1.0"
+
+
+def parallel_env(scenario: str | Scenario = "paper-v0", **options: Any) -> CloudSchedEnv:
+    """A PettingZoo ``ParallelEnv`` of the named scenario; options as for `CloudSchedEnv`."""
+    return CloudSchedEnv(scenario, **options)
+
+
+for _id in scenario_ids():
+    if f"cloudsched/{_id}" not in parallel_registry:  # reloading the package is no reason for a warning
+        register("parallel", f"cloudsched/{_id}", "cloudsched_env:parallel_env", kwargs={"scenario": _id})

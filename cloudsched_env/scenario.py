@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,9 +86,9 @@ class WorkloadConfig:
     shards_per_tenant: int = _number(8, 1, 1024, "shards", "data shards of a tenant")
     replicas: int = _number(3, 1, 9, "replicas", "storage replicas of a shard (at most the storage nodes)")
     home_nodes: int = _number(2, 1, 64, "nodes", "compute nodes whose cache holds a shard at the start")
-    task_rate_per_s: float = _number(45.0, 0.01, 1e6, "1/s", "target arrival rate, simulated time")
+    task_rate_per_s: float = _number(60.0, 0.01, 1e6, "1/s", "target arrival rate, simulated time")
     fan_out_cap: int = _number(16, 1, 100_000, "tasks", "tasks kept of one job")
-    time_compression: float = _number(60.0, 1e-3, 1e6, "1", "trace seconds per simulated second")
+    time_compression: float = _number(90.0, 1e-3, 1e6, "1", "trace seconds per simulated second")
     cpu_load: float = _number(0.93, 0.01, 5, "1", "offered CPU work / (cores x horizon)")
     memory_load: float = _number(0.14, 0.001, 5, "1", "offered memory x time / (memory x horizon)")
     read_load: float = _number(0.55, 0.0, 10, "1", "reads without any cache / storage bandwidth")
@@ -345,8 +344,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return tuple(_convert(v, item, f"{where}[{i}]") for i, v in enumerate(value))
     accepted: Any = (int, float) if hint is float else hint
     if isinstance(value, bool) is not (hint is bool) or not isinstance(value, accepted):
-        name = hint.__name__ if not isinstance(hint, types.UnionType) else str(hint)
-        raise ValueError(f"scenario field {where!r}: expected {name}, got {value!r}")
+        raise ValueError(f"scenario field {where!r}: expected {hint.__name__}, got {value!r}")
     return hint(value)
 
 

@@ -82,7 +82,8 @@ class OracleCluster:
         self.schedulers = [Scheduler() for _ in range(scenario.cluster.schedulers)]
         for shard, homes in enumerate(self.homes):
             for n in homes:
-                self.compute[n].valid[shard] = scenario.cache.initial_warmth * self.hot_set[shard]
+                if scenario.cache.enabled:
+                    self.compute[n].valid[shard] = scenario.cache.initial_warmth * self.hot_set[shard]
         for node in self.compute:
             node.occupied = sum(node.valid)
             self._shrink_to_cache(node)
@@ -350,9 +351,10 @@ class OracleCluster:
             self.step_served[task.tenant] += task.work * task.advance
             cacheable[n] += task.advance * task.cacheable
             hit[n] += task.advance * task.cacheable * task.warmth
-            entering = min(task.advance * task.cacheable * (1 - task.warmth), self.hot_set[m] - node.valid[m])
-            node.valid[m] += entering
-            node.occupied += entering
+            if self.scenario.cache.enabled:
+                entering = min(task.advance * task.cacheable * (1 - task.warmth), self.hot_set[m] - node.valid[m])
+                node.valid[m] += entering
+                node.occupied += entering
             if self.scenario.cache.invalidation_enabled:
                 left = max(0.0, 1 - task.advance * task.write / self.hot_set[m])
                 for other in self.compute:
@@ -410,6 +412,8 @@ class OracleCluster:
             consumption = reads + node.writes + node.lag
             node.served = min(node.capacity, consumption)
             node.lag = consumption - node.served
+            if node.lag < 1e-9:
+                node.lag = 0.0
             node.read_rate = reads / (B * self.dt)
             node.write_rate = 0.8 * node.write_rate + 0.2 * node.writes / (B * self.dt)
             if compaction.enabled:

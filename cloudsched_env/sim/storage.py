@@ -12,6 +12,7 @@ __all__ = ["open_paths", "quorum_value", "settle_storage", "share_bandwidth"]
 _NO_REPLICA_S_PER_MB = 1e6
 _LEAST_WRITE_FACTOR = 1e-6
 _WRITE_RATE_DECAY = 0.8
+_NEGLIGIBLE_MB = 1e-9
 
 
 @compiled
@@ -92,7 +93,7 @@ def share_bandwidth(parameters, data, running, storage, scratch, b):
         scratch.read_demand_mb[m] += wanted * scratch.miss_mb[k]
         scratch.write_demand_mb[m] += wanted * running.write_mb[b, k]
     _spread(data, scratch, b)
-    overload = False
+    throttled = False
     for r in range(storage.alive.shape[1]):
         amplification = read_amplification(parameters, storage, b, r)
         demand = amplification * scratch.reads_mb[r] + scratch.writes_mb[r] + storage.lag_mb[b, r]
@@ -103,14 +104,14 @@ def share_bandwidth(parameters, data, running, storage, scratch, b):
             if not parameters.sharing_enabled:
                 capacity = max(capacity, demand)
         served = min(1.0, capacity / demand) if demand > 0.0 else 1.0
-        overload = overload or served < 1.0
+        throttled = throttled or served < 1.0 or storage.alive[b, r] == 0
         scratch.read_amplification[r] = amplification
         scratch.demand_mb[r] = demand
         scratch.capacity_mb[r] = capacity
         storage.served_share[b, r] = served
         scratch.live_value[r] = served if storage.alive[b, r] == 1 else 0.0
     for m in range(data.replicas.shape[1]):
-        if not overload:
+        if not throttled:
             scratch.read_gate[m] = 1.0
             scratch.write_gate[m] = 1.0
             continue
@@ -138,7 +139,8 @@ def settle_storage(parameters, data, storage, scratch, b):
         reads = scratch.read_amplification[r] * scratch.reads_mb[r]
         consumption = reads + scratch.writes_mb[r] + storage.lag_mb[b, r]
         served = min(scratch.capacity_mb[r], consumption)
-        storage.lag_mb[b, r] = consumption - served
+        lag = consumption - served
+        storage.lag_mb[b, r] = lag if lag >= _NEGLIGIBLE_MB else 0.0  # what rounding left is no demand
         moved += served
         storage.read_rate[b, r] = reads / per_step_mb
         rate = storage.write_rate_decayed[b, r]
