@@ -134,7 +134,11 @@ METRICS: tuple[Metric, ...] = (
         "Jain's index (sum x)^2 / (n sum x^2) of x = served work / entitlement, over tenants with work",
     ),
     Metric(
-        "minimum_tenant_share", "1", "higher", "fairness", "smallest served work / entitlement over tenants with work"
+        "minimum_tenant_share",
+        "1",
+        "higher",
+        "fairness",
+        "smallest served work / entitlement over tenants with work; 0 if none was served",
     ),
     Metric("lost_core_s", "core-s", "lower", "events", "work lost to crashes"),
     Metric("requeued", "tasks", "lower", "events", "tasks sent back to their scheduler by crashes"),
@@ -264,7 +268,8 @@ def _fairness_metrics(result: EpisodeResult) -> dict[str, float]:
     shares = np.divide(served[active], fair, out=np.full(len(fair), np.nan), where=fair > 0)
     return {
         "jain_index": jain_index(shares),
-        "minimum_tenant_share": float(shares.min()) if len(shares) else math.nan,
+        # Where nothing was served at all there is nothing to divide, but whoever asked was left with nothing.
+        "minimum_tenant_share": float(np.nan_to_num(shares).min()) if len(shares) else math.nan,
     }
 
 

@@ -28,6 +28,18 @@ def equal_nodes(nodes: int = 4, schedulers: int = 1, slots: int = 4) -> ClusterI
         "cluster.schedulers": schedulers,
         "workload.tenants": max(2, schedulers),
         "scheduling.window_slots": slots,
+        "compute.cache_fractions": [0.15, 0.30, 0.45, 0.60, 0.75],
+        "compute.memory_overcommit": [0.8, 1.0, 1.3, 1.7],
+        "compute.core_overcommit": [1.1, 1.5, 2.0, 3.0],
+        "compute.initial_cache_level": 2,
+        "compute.initial_admission_level": 1,
+        "cluster.storage_nodes": 2,
+        "workload.replicas": 2,
+        "workload.home_nodes": 1,
+        "storage.background_shares": [0.03, 0.10, 0.20, 0.35, 0.50],
+        "storage.serve_weights": [0.3, 1.0, 2.5],
+        "storage.initial_background_level": 2,
+        "storage.initial_serve_level": 1,
     }
     return cluster_info(load_scenario("tiny-v0", changes))
 

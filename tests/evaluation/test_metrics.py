@@ -137,6 +137,12 @@ def test_a_starved_tenant_has_share_zero_and_one_without_work_is_left_out():
     assert (absent["jain_index"], absent["minimum_tenant_share"]) == pytest.approx((1.0, 1.0))
 
 
+def test_starving_everybody_is_not_an_even_share():
+    values = summarise(record([{}], [NAN], [NAN], served=(0.0, 0.0), arrived=(5.0, 5.0)))
+    assert values["minimum_tenant_share"] == 0
+    assert math.isnan(values["jain_index"])
+
+
 def test_ratios_without_a_denominator_are_nan_and_nothing_fails():
     values = summarise(record([{}], [NAN], [NAN], served=(0.0, 0.0), arrived=(0.0, 0.0)))
     for name in ("cache_hit_ratio", "slo_attainment", "scheduling_latency_p99_ms", "slowdown_mean", "jain_index"):
