@@ -1,0 +1,44 @@
+# Everything from nothing but Python and make: each target creates what it needs in .venv.
+#   make demo                                       train on the generated workload, print the comparison
+#   TRACE=path/to/google-clusterdata-2011-2 make demo   the same on the real trace
+#   make test                                       the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TRACE ?=
+DEMO_MINUTES ?= 4
+PYTEST_OPTIONS ?=
+
+.PHONY: demo test lint types format wheel clean help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/python benchmarks/demo.py --minutes $(DEMO_MINUTES) $(if $(TRACE),--trace '$(TRACE)')
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed
+	$(BIN)/mypy
+
+format: $(VENV)/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: $(VENV)/installed
+	$(BIN)/python -m build --wheel --outdir dist
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
