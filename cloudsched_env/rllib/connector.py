@@ -63,7 +63,10 @@ class _Stored:
 
         def join(get: Any, axis: int) -> Tensor:
             parts = [get(rollout) for rollout in rollouts]
-            return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis))
+            if len(parts) > 1:
+                return torch.from_numpy(np.concatenate(parts, axis=axis))
+            # What comes from a remote runner lies read-only in Ray's object store, where the buffer must not keep it.
+            return torch.from_numpy(parts[0] if parts[0].flags.writeable else parts[0].copy())
 
         offsets = np.cumsum([0, *(r.shape[1] for r in rollouts[:-1])])
         shifted = [r.cut_index + np.array([0, o]) for r, o in zip(rollouts, offsets, strict=True)]
@@ -117,6 +120,8 @@ class HRACBatchConnector(ConnectorV2):
             metrics: where statistics are logged.
             kwargs: what else RLlib passes.
         """
+        for rollout in episodes:
+            rollout.check_finite()
         newest = _Stored.of([rollout for rollout in episodes if len(rollout)])
         count = min(self.settings.replay.passes, len(self._buffer))
         older = self._rng.choice(max(1, len(self._buffer)), size=count, replace=False)

@@ -16,7 +16,7 @@ from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_
 from torch import Tensor
 from torch.nn import functional
 
-from cloudsched_env.rllib.modules import CRITIC, ROLES, TEAM, CriticModule
+from cloudsched_env.rllib.modules import CRITIC, ROLES, TEAM, CriticModule, execution_mode
 from cloudsched_env.rllib.settings import HRACSettings
 
 __all__ = ["HRACLearner", "TrainingDivergedError"]
@@ -57,6 +57,7 @@ class HRACLearner(TorchLearner):
         super().build()
         if not self._role_ids():
             raise ValueError(f"HRACLearner needs policies named after roles, got modules {sorted(self.module.keys())}")
+        self._needs_all_agents = execution_mode(self.settings) == "full"
         self._shuffle = torch.Generator().manual_seed((self.config.seed or 0) + 7919 * int(self._learner_index))
 
     def _role_ids(self) -> list[str]:
@@ -133,8 +134,7 @@ class HRACLearner(TorchLearner):
         sums: dict[tuple[str, str], Tensor] = {}
         minibatches = 0
         for index in self._minibatch_rows(total, minibatch_size or total, num_epochs, num_total_minibatches):
-            minibatch = {m: {k: v.index_select(0, index) for k, v in columns.items()} for m, columns in rows.items()}
-            _, _, statistics = self._update(minibatch)
+            _, _, statistics = self._update(self._minibatch(rows, index))
             for key, value in statistics.items():
                 sums[key] = sums[key] + value if key in sums else value
             minibatches += 1
@@ -159,6 +159,24 @@ class HRACLearner(TorchLearner):
             parts = max(1, round(fixed_count / epochs)) * (1 + self._replayed())
         for _ in range(epochs):
             yield from torch.randperm(total, generator=self._shuffle).chunk(parts)
+
+    def _minibatch(self, rows: Batch, index: Tensor) -> dict[str, dict[str, Tensor]]:
+        """Rows of a minibatch, with a random subset of the agents of large roles.
+
+        Agents of a role share their policy, and those of one env step are much alike: the subset's gradient is an
+        unbiased estimate of that over all agents, for a fraction of the work. Roles that attend to fresh summaries
+        need all agents' embeddings, so nothing is left out there.
+        """
+        limit = 0 if self._needs_all_agents else self.settings.update.agents_per_role
+        result: dict[str, dict[str, Tensor]] = {}
+        for module, columns in rows.items():
+            agents = columns["active"].shape[1] if "active" in columns else 0
+            if not 0 < limit < agents:
+                result[module] = {name: values.index_select(0, index) for name, values in columns.items()}
+                continue
+            chosen = torch.randperm(agents, generator=self._shuffle)[:limit]
+            result[module] = {name: values[index[:, None], chosen] for name, values in columns.items()}
+        return result
 
     def _replayed(self) -> int:
         replay = self.settings.replay
@@ -271,7 +289,7 @@ class HRACLearner(TorchLearner):
             if values.is_floating_point() and not torch.isfinite(values).all()
         ]
         return (
-            f"training diverged at update {self._weights_seq_no}: loss {float(loss):g}, gradients not finite in "
+            f"training diverged at update {self._weights_seq_no}: loss {float(loss.detach()):g}, gradients not finite in "
             f"{broken or 'no module'}, batch columns not finite: {odd or 'none'}. The minibatch was saved to {path}. "
             "Lower update.learning_rate or update.max_gradient_norm, or look into the columns named here."
         )

@@ -128,6 +128,10 @@ class _NetworkModule(TorchRLModule):
             raise KeyError(f"{settings.network_builder} built no network {name!r}: it built {sorted(networks)}")
         self.network = networks[name]
 
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Load weights and buffers as they are: RLlib would round float64 moments to float32."""
+        self.load_state_dict({name: torch.as_tensor(np.array(value)) for name, value in state.items()})
+
     def _network_name(self) -> str:
         raise NotImplementedError
 

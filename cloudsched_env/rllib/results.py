@@ -26,13 +26,14 @@ VALIDATION_SCORE = "validation/team_reward"
 _OTHER_SCORE = f"validation/{EPISODE_RETURN_MEAN}"  # algorithms that train on the PettingZoo face report returns
 
 
-def epoch_row(result: Mapping[str, Any], epoch: int, elapsed_s: float) -> dict[str, float]:
+def epoch_row(result: Mapping[str, Any], epoch: int, elapsed_s: float, validated: bool = False) -> dict[str, float]:
     """One row of the logs.
 
     Args:
         result: what ``algorithm.train()`` returned.
         epoch: its number, from 1.
         elapsed_s: wall time of training so far.
+        validated: whether a validation was run in this epoch; RLlib repeats the last one's results otherwise.
 
     Returns:
         ``epoch``, ``env_steps``, ``minutes``; metrics of finished training episodes under their own names; those of a
@@ -46,10 +47,10 @@ def epoch_row(result: Mapping[str, Any], epoch: int, elapsed_s: float) -> dict[s
     }
     _take(row, "", sampled.get(EPISODE, {}))
     _take(row, f"{ENV_RUNNER_RESULTS}/", {EPISODE_RETURN_MEAN: sampled.get(EPISODE_RETURN_MEAN)})
-    validated = result.get(EVALUATION_RESULTS, {}).get(ENV_RUNNER_RESULTS, {})
-    if validated.get("num_env_steps_sampled", 0) and _is_number(validated.get(EPISODE_RETURN_MEAN)):
-        _take(row, "validation/", validated.get(EPISODE, {}))
-        _take(row, "validation/", {EPISODE_RETURN_MEAN: validated[EPISODE_RETURN_MEAN]})
+    if validated:
+        validation = result.get(EVALUATION_RESULTS, {}).get(ENV_RUNNER_RESULTS, {})
+        _take(row, "validation/", validation.get(EPISODE, {}))
+        _take(row, "validation/", {EPISODE_RETURN_MEAN: validation.get(EPISODE_RETURN_MEAN)})
     for module, values in result.get(LEARNER_RESULTS, {}).items():
         if module != ALL_MODULES and isinstance(values, Mapping):
             _take(row, f"{module}/", values)

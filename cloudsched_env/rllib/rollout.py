@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,20 @@ class RoleRollout:
     def agent_steps(self) -> int:
         """Agent steps, summed over clusters and agents."""
         return sum(columns["log_probs"].size for columns in self.roles.values())
+
+    def check_finite(self) -> None:
+        """Refuse numbers that would spoil normalisers and weights for good.
+
+        Raises:
+            ValueError: naming the array, the step and the cluster.
+        """
+        arrays: dict[str, NDArray[Any]] = {"states": self.states, "team_rewards": self.team_rewards}
+        for role, columns in self.roles.items():
+            arrays |= {f"{role}.{name}": columns[name] for name in ("observations", "local_rewards", "log_probs")}
+        for name, values in arrays.items():
+            if not np.isfinite(values).all():
+                t, b = np.argwhere(~np.isfinite(values))[0][:2]
+                raise ValueError(f"roll-out: {name} is not finite at step {t} of cluster {b}")
 
     def clusters(self, first: int, last: int) -> RoleRollout:
         """The part of clusters ``first`` to ``last - 1``, as views."""

@@ -66,6 +66,9 @@ class UpdateSettings:
 
     epochs: int = _number(3, 1, 100, "passes over the batch")
     minibatch_steps: int = _number(1250, 1, 10_000_000, "env steps of a minibatch (all agents of a step stay together)")
+    agents_per_role: int = _number(
+        4, 0, 1_000_000, "agents of a role that a minibatch trains its policy on, drawn anew each time; 0: all"
+    )
     clip: float = _number(0.2, 0.001, 10.0, "clip range of the policy ratio")
     value_clip: float = _number(0.2, 0.0, 100.0, "clip range of normalised values; 0 turns value clipping off")
     huber_delta: float = _number(10.0, 0.01, 1e6, "normalised error from which the value loss is linear")

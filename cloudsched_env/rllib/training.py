@@ -140,7 +140,9 @@ def _loop(algorithm: Any, state: RunState, folder: RunFolder, options: TrainingO
             result = algorithm.train()
             state.epoch += 1
             state.elapsed_s = already + time.monotonic() - begun
-            row = epoch_row(result, state.epoch, state.elapsed_s)
+            interval = algorithm.config.evaluation_interval
+            validated = bool(interval) and algorithm.iteration % interval == 0
+            row = epoch_row(result, state.epoch, state.elapsed_s, validated)
             row["env_steps_per_s"] = (row["env_steps"] - state.env_steps) / (time.monotonic() - started)
             state.env_steps = int(row["env_steps"])
             score = validation_score(row)

@@ -45,7 +45,7 @@ class ToyVectorEnv:
         self.resets = []
 
     def reset(self, seeds=None, *, episodes=None):
-        seeds = range(self.num_envs) if seeds is None else seeds
+        seeds = range(seeds or 0, (seeds or 0) + self.num_envs) if seeds is None or isinstance(seeds, int) else seeds
         self.resets.append(list(seeds))
         self._rng = np.random.default_rng(list(seeds))
         self._step = 0
@@ -92,3 +92,27 @@ class ToyVectorEnv:
 
 def make_toy_env(env_config):
     return ToyVectorEnv(env_config["num_envs"], dead_storage=env_config.get("dead_storage", False))
+
+
+def toy_config(changes=None, **env_config):
+    """HRAC on the toy environment, sized for tests."""
+    from ray.tune.registry import register_env
+
+    from cloudsched_env.rllib.hrac import HRACConfig
+
+    register_env("toy-vector", make_toy_env)
+    settings = {
+        "scenario": "tiny-v0",
+        "sampling.clusters": 40,
+        "sampling.phases": 4,
+        "sampling.rollout_steps": 20,
+        "epoch_env_steps": 1600,
+        "update.minibatch_steps": 400,
+        "update.learning_rate": 3e-3,
+        "update.critic_learning_rate": 3e-3,
+        "validation.every_epochs": 0,
+        "validation.episodes": 8,
+    }
+    config = HRACConfig().hrac({**settings, **(changes or {})}).debugging(seed=0)
+    config.environment("toy-vector", env_config=env_config)
+    return config

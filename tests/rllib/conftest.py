@@ -1,0 +1,14 @@
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_local():
+    """One Ray on this machine for all tests that need it."""
+    pytest.importorskip("ray")
+    import torch
+
+    from cloudsched_env.rllib.ray_session import ray_session
+
+    torch.set_num_threads(1)
+    with ray_session(workers=4):
+        yield

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("ray")
+
+import torch
+
+from cloudsched_env.rllib.connector import HRACBatchConnector, _Stored, _with_next, decides
+from cloudsched_env.rllib.modules import CRITIC
+from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
+from tests.rllib.toy_env import toy_config
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def parts(ray_local):
+    def make(changes=None, **env_config):
+        config = toy_config(changes, **env_config)
+        runner = RoleBatchedEnvRunner(config=config, worker_index=0)
+        modules = config.get_multi_rl_module_spec(spaces=runner.get_spaces()).build()
+        for role in ("compute", "storage", "scheduler"):
+            modules[role].load_state_dict(runner.module[role].state_dict())
+        return runner, modules, HRACBatchConnector(settings=config.settings)
+
+    return make
+
+
+def test_the_state_after_a_cut_is_the_final_one_and_not_the_next_episodes_first(parts):
+    runner, _, _ = parts({"sampling.rollout_steps": 12})
+    (rollout,) = runner.sample()
+    stored = _Stored.of([rollout])
+    current, following = _with_next(stored, lambda states: states[..., -7])  # share of the horizon that has passed
+    np.testing.assert_allclose(following, current + 1 / 20, atol=1e-6)  # even where an episode was cut
+    assert rollout.truncated[:-1].any()
+
+
+def test_roll_outs_of_several_runners_are_joined_by_cluster(parts):
+    runner, _, _ = parts({"sampling.rollout_steps": 12})
+    one, two = runner.sample()[0], runner.sample()[0]
+    stored = _Stored.of([one, two])
+    assert stored.team_rewards.shape == (12, 80)
+    for (t, b), state in zip(two.cut_index, two.cut_states, strict=True):
+        match = (stored.cut_index == torch.tensor([t, b + 40])).all(1)
+        np.testing.assert_array_equal(stored.cut_states[match][0], state)
+
+
+def test_agents_without_a_choice_have_no_advantage(parts):
+    runner, modules, connector = parts(dead_storage=True)
+    batch = connector(rl_module=modules, batch={}, episodes=runner.sample())
+    active = batch["storage"]["active"]
+    assert not active[:, 0].any()
+    assert active[:, 1].all()
+    assert (batch["storage"]["advantages"][:, 0] == 0).all()
+    chosen = batch["storage"]["advantages"][active]
+    assert float(chosen.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(chosen.std()) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_mask_with_one_level_for_each_sub_action_is_no_choice():
+    masks = torch.tensor([[1, 0, 0, 1], [1, 1, 0, 1], [0, 1, 1, 1]], dtype=torch.int8)
+    assert decides(masks, 2).tolist() == [False, True, True]
+
+
+def test_without_replay_and_shaping_targets_are_those_of_gae(parts):
+    runner, modules, connector = parts(
+        {"replay.rollouts": 0, "replay.passes": 0, "lgrs.mode": "off", "sampling.rollout_steps": 12}
+    )
+    settings = connector.settings
+    (rollout,) = runner.sample()
+    critic = modules[CRITIC]
+    batch = connector(rl_module=modules, batch={}, episodes=[rollout])
+    stored = _Stored.of([rollout])
+    with torch.no_grad():
+        value, following = _with_next(stored, lambda s: critic.values(s)["team"])
+    g, lam = settings.discount, settings.vtrace.lambda_
+    advantage = np.zeros((12, 40))
+    later = np.zeros(40)
+    for t in range(11, -1, -1):
+        delta = rollout.team_rewards[t] + g * following[t].numpy() - value[t].numpy()
+        later = delta + g * lam * later * ~rollout.truncated[t]
+        advantage[t] = later
+    expected = torch.from_numpy(advantage) + value
+    normaliser = critic.normaliser("team")
+    assert float(normaliser.mean) == pytest.approx(float(expected.mean()), rel=1e-4)
+    got = normaliser.denormalise(batch[CRITIC]["target_team"]).reshape(12, 40)
+    np.testing.assert_allclose(got, expected, atol=1e-3)
+    # Without shaping every agent's target comes from its own reward: nothing of the others in it.
+    assert batch["compute"]["anchor_log_probs"].equal(
+        torch.from_numpy(rollout.roles["compute"]["log_probs"]).reshape(-1, 2)
+    )
+
+
+def test_replayed_rows_are_anchored_at_the_current_policy(parts):
+    runner, modules, connector = parts({"replay.rollouts": 3, "replay.passes": 2})
+    first = connector(rl_module=modules, batch={}, episodes=runner.sample())
+    rows = len(first[CRITIC]["states"])
+    second = connector(rl_module=modules, batch={}, episodes=runner.sample())
+    third = connector(rl_module=modules, batch={}, episodes=runner.sample())
+    fourth = connector(rl_module=modules, batch={}, episodes=runner.sample())
+    assert [len(b[CRITIC]["states"]) // rows for b in (first, second, third, fourth)] == [1, 2, 3, 3]
+    with torch.no_grad():
+        modules["compute"].network.head.bias.add_(torch.arange(9.0) / 3)
+    fifth = connector(rl_module=modules, batch={}, episodes=runner.sample())
+    with torch.no_grad():
+        output = modules.forward_train({r: fifth[r] for r in ("compute", "storage", "scheduler")})
+    anchored = fifth["compute"]["anchor_log_probs"][rows:]
+    np.testing.assert_allclose(output["compute"]["log_probs"][rows:], anchored, atol=1e-4)
+
+
+def test_rewards_are_relabelled_with_the_potential_of_now(parts):
+    runner, modules, connector = parts({"replay.rollouts": 0, "replay.passes": 0, "lgrs.normalise": False})
+    episodes = runner.sample()
+    before = connector(rl_module=modules, batch={}, episodes=episodes)["compute"]["advantages"].clone()
+    critic = modules[CRITIC]
+    with torch.no_grad():
+        for parameter in critic.lagged_network.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    after = connector(rl_module=modules, batch={}, episodes=episodes)["compute"]["advantages"]
+    assert not torch.allclose(before, after, atol=1e-2)
+
+
+def test_runners_must_agree_on_the_length_of_roll_outs(parts):
+    runner, _, _ = parts()
+    one, two = runner.sample(num_timesteps=400)[0], runner.sample(num_timesteps=800)[0]
+    with pytest.raises(ValueError, match=r"rollout_steps"):
+        _Stored.of([one, two])

@@ -1,0 +1,218 @@
+"""The algorithm as a whole, on the toy environment with its known optimum."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ray")
+
+import torch
+
+from cloudsched_env.rllib.connector import HRACBatchConnector
+from cloudsched_env.rllib.hrac import HRACConfig
+from cloudsched_env.rllib.learner import HRACLearner, TrainingDivergedError
+from cloudsched_env.rllib.modules import CRITIC, spaces
+from cloudsched_env.rllib.results import epoch_row
+from cloudsched_env.scenario import load_scenario
+from tests.rllib.toy_env import OPTIMUM, toy_config
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def build(ray_local):
+    built = []
+
+    def make(changes=None, **env_config):
+        config = changes if isinstance(changes, HRACConfig) else toy_config(changes, **env_config)
+        built.append(config.build_algo())
+        return built[-1]
+
+    yield make
+    for algorithm in built:
+        algorithm.stop()
+
+
+def weights(algorithm):
+    state = algorithm.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
+    return {f"{m}.{name}": np.asarray(v) for m, values in state.items() for name, v in values.items()}
+
+
+def test_policies_come_near_the_known_optimum_in_seconds(build):
+    algorithm = build()
+    random_score = None
+    for _ in range(25):
+        result = algorithm.train()
+        score = result["env_runners"]["episode"]["team_reward"]
+        random_score = score if random_score is None else random_score
+        if score > 0.9 * OPTIMUM:
+            break
+    assert random_score < 0.45
+    assert score > 0.9 * OPTIMUM
+
+
+def test_an_iteration_is_an_epoch_of_the_configured_env_steps(build):
+    row = epoch_row(build().train(), 1, 0.0)
+    assert row["env_steps"] == 1600
+    for role in ("compute", "storage", "scheduler"):
+        assert 0 <= row[f"{role}/clipped_share"] <= 1
+        assert row[f"{role}/entropy"] > 0
+        assert row[f"{role}/lgrs_local_term_std"] > 0
+
+
+def test_off_policyness_is_logged_once_roll_outs_are_replayed(build):
+    algorithm = build({"replay.rollouts": 2, "replay.passes": 1})
+    row = epoch_row(algorithm.train(), 1, 0.0)
+    assert row["compute/replay_rho_mean"] == pytest.approx(1.0, abs=0.2)
+    assert row["compute/replay_rho_variance"] > 0
+
+
+def test_a_checkpoint_restores_every_weight_the_potential_the_normalisers_and_the_counters(build, tmp_path):
+    from ray.rllib.algorithms.algorithm import Algorithm
+
+    algorithm = build()
+    algorithm.train()
+    algorithm.save_to_path(str(tmp_path / "checkpoint"))
+    restored = Algorithm.from_checkpoint(str(tmp_path / "checkpoint"))
+    try:
+        before, after = weights(algorithm), weights(restored)
+        assert before.keys() == after.keys()
+        kinds = ("lagged_network", "normalisers.team.first_moment", "lgrs.variances", "heads.scheduler")
+        assert all(any(kind in name for name in before) for kind in kinds)
+        for name, value in before.items():
+            np.testing.assert_array_equal(value, after[name], err_msg=name)
+        assert before["central_critic.normalisers.team.weight"] > 0
+        assert restored.iteration == 1
+        assert epoch_row(restored.train(), 2, 0.0)["env_steps"] == 2 * 1600
+        optimizer = restored.learner_group.get_state()["learner"]["optimizer"]
+        assert any(state["state"]["state"] for state in optimizer.values())
+    finally:
+        restored.stop()
+
+
+def test_the_same_seed_trains_the_same_policy(build):
+    one, two = build(), build()
+    one.train(), two.train()
+    first, second = weights(one), weights(two)
+    for name, value in first.items():
+        np.testing.assert_allclose(value, second[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_a_remote_runner_samples_with_the_learners_weights(build):
+    algorithm = build(toy_config().env_runners(num_env_runners=1))
+    row = epoch_row(algorithm.train(), 1, 0.0)
+    assert row["env_steps"] == 1600
+    learned = weights(algorithm)
+    (remote,) = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: runner.module["compute"].network.head.weight.detach().numpy(), local_env_runner=False
+    )
+    np.testing.assert_allclose(remote, learned["compute.network.head.weight"], rtol=1e-6)
+    names = algorithm.env_runner_group.foreach_env_runner(lambda r: sorted(r.module.keys()), local_env_runner=False)
+    assert names == [["compute", "scheduler", "storage"]]  # the critic never leaves the learner
+
+
+def test_two_learners_stay_in_step(build):
+    algorithm = build(toy_config().learners(num_learners=2))
+    for _ in range(2):
+        algorithm.train()
+    results = algorithm.learner_group.foreach_learner(
+        lambda learner: {
+            f"{m}.{k}": v.numpy() for m, module in learner.module.items() for k, v in module.state_dict().items()
+        }
+    )
+    one, two = (result.get() for result in results)
+    changed = 0
+    for name, value in one.items():
+        if "lgrs." not in name:  # reward scales are each learner's own
+            np.testing.assert_allclose(value, two[name], rtol=1e-4, atol=1e-6, err_msg=name)
+            changed += 1
+    assert changed > 50
+
+
+def test_the_potential_lags_behind_the_critic(build):
+    algorithm = build({"lgrs.potential_rate": 0.25, "epoch_env_steps": 800})
+    before = weights(algorithm)
+    algorithm.train()
+    after = weights(algorithm)
+    name = "team_head.1.weight"
+    start, live = before[f"{CRITIC}.lagged_network.{name}"], after[f"{CRITIC}.network.{name}"]
+    np.testing.assert_allclose(after[f"{CRITIC}.lagged_network.{name}"], start + 0.25 * (live - start), atol=1e-6)
+    assert np.abs(live - start).max() > 1e-3
+
+
+@pytest.fixture
+def learner(ray_local):
+    config = toy_config()
+    spec = config.get_multi_rl_module_spec(spaces=spaces(load_scenario("tiny-v0")))
+    built = HRACLearner(config=config, module_spec=spec)
+    built.build()
+    return built
+
+
+def test_a_loss_that_is_not_finite_stops_training_and_saves_the_batch(learner, tmp_path, monkeypatch):
+    from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
+
+    monkeypatch.setenv("CLOUDSCHED_RUN_DIR", str(tmp_path))
+    runner = RoleBatchedEnvRunner(config=toy_config(), worker_index=0)
+    (rollout,) = runner.sample()
+    learner.update(episodes=[rollout], num_epochs=1, minibatch_size=400)
+    rollout.states[3, 5] = np.nan
+    with pytest.raises(ValueError, match="states is not finite at step 3 of cluster 5"):
+        learner.update(episodes=[rollout], num_epochs=1, minibatch_size=400)
+    batch = HRACBatchConnector(settings=learner.settings)(rl_module=learner.module, batch={}, episodes=runner.sample())
+    batch["compute"]["advantages"][7] = float("nan")
+    with pytest.raises(TrainingDivergedError, match=r"compute\.advantages") as caught:
+        learner._update(batch)
+    (saved,) = tmp_path.glob("diverged_batch_*.pt")
+    assert saved.name in str(caught.value)
+    assert torch.load(saved)["compute"]["advantages"][7].isnan().all()
+
+
+def test_roles_weigh_the_same_whatever_their_size_and_idle_agents_not_at_all(learner):
+    columns = {
+        "advantages": torch.tensor([[1.0, 5.0], [3.0, 5.0]]),
+        "active": torch.tensor([[True, False], [True, False]]),
+        "anchor_log_probs": torch.zeros(2, 2),
+    }
+    output = {"log_probs": torch.log(torch.tensor([[1.1, 9.0], [1.5, 9.0]])), "entropies": torch.ones(2, 2)}
+    loss, statistics = learner._policy_loss("storage", output, columns)
+    # The second ratio is clipped at 1 + 0.2; idle agents (5.0, ratio 9) do not count.
+    expected = -(1.1 * 1 + 1.2 * 3) / 2
+    assert float(statistics["policy_loss"]) == pytest.approx(expected, rel=1e-5)
+    assert float(loss) == pytest.approx(expected - learner.settings.entropy_of("storage"), rel=1e-5)
+    assert float(statistics["clipped_share"]) == pytest.approx(0.5)
+
+
+def test_minibatches_cover_every_row_once_in_each_pass(learner):
+    rows = [index.tolist() for index in learner._minibatch_rows(1000, 300, 2, 0)]
+    assert [len(r) for r in rows] == [334, 334, 332] * 2
+    for third in (rows[:3], rows[3:]):
+        assert sorted(row for part in third for row in part) == list(range(1000))
+    assert rows[0] != rows[3]
+
+
+def test_a_minibatch_keeps_rows_of_all_modules_together(learner):
+    rows = {
+        "compute": {"active": torch.arange(10)[:, None] + torch.arange(6) * 100},
+        "scheduler": {"active": torch.arange(10)[:, None]},
+        CRITIC: {"states": torch.arange(10)},
+    }
+    part = learner._minibatch(rows, torch.tensor([7, 2]))
+    assert part[CRITIC]["states"].tolist() == [7, 2]
+    assert part["scheduler"]["active"].tolist() == [[7], [2]]
+    assert part["compute"]["active"].shape == (2, learner.settings.update.agents_per_role)
+    assert (part["compute"]["active"] % 100 == torch.tensor([[7], [2]])).all()
+    assert len(set(part["compute"]["active"][0].tolist())) == learner.settings.update.agents_per_role
+
+
+def test_unequal_shares_among_learners_are_refused():
+    config = toy_config().learners(num_learners=3)
+    with pytest.raises(ValueError, match="multiple of num_learners"):
+        config.validate()
+
+
+def test_unknown_config_keys_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"num_env_runers.*num_env_runners"):
+        HRACConfig().update_from_dict({"num_env_runers": 2})
+    config = HRACConfig().update_from_dict({"hrac": {"lgrs.mode": "mix"}, "num_env_runners": 2})
+    assert config.settings.lgrs.mode == "mix"
+    assert config.num_env_runners == 2

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("ray")
+
+from ray.rllib.utils.minibatch_utils import ShardEpisodesIterator
+
+from cloudsched_env.rllib.rollout import RoleRollout
+
+T, B = 6, 8
+
+
+def rollout():
+    steps = np.arange(T * B, dtype=np.float32).reshape(T, B)
+    columns = {"log_probs": steps[..., None].repeat(2, -1), "observations": steps[..., None, None].repeat(2, 2)}
+    cut = np.array([(2, b) for b in range(B)] + [(4, 7)])
+    return RoleRollout(
+        roles={"compute": columns},
+        states=steps[..., None],
+        team_rewards=steps,
+        truncated=np.zeros((T, B), bool),
+        last_states=np.arange(B, dtype=np.float32)[:, None],
+        cut_states=np.arange(len(cut), dtype=np.float32)[:, None],
+        cut_index=cut,
+    )
+
+
+@pytest.mark.parametrize("learners", [2, 4])
+def test_learners_get_equal_shares_of_whole_time_sequences(learners):
+    shards = [shard for (shard,) in ShardEpisodesIterator([rollout()], num_shards=learners)]
+    assert [len(shard) for shard in shards] == [T * B // learners] * learners
+    joined = np.concatenate([shard.team_rewards for shard in shards], axis=1)
+    np.testing.assert_array_equal(joined, rollout().team_rewards)
+    for shard in shards:
+        np.testing.assert_array_equal(shard.roles["compute"]["log_probs"][..., 0], shard.team_rewards)
+        np.testing.assert_array_equal(shard.states[..., 0], shard.team_rewards)
+
+
+def test_cut_states_go_with_their_clusters():
+    first, second = rollout().clusters(0, 5), rollout().clusters(5, 8)
+    assert first.cut_index.tolist() == [[2, b] for b in range(5)]
+    assert second.cut_index.tolist() == [[2, 0], [2, 1], [2, 2], [4, 2]]
+    assert second.cut_states[:, 0].tolist() == [5, 6, 7, 8]
+    assert second.last_states[:, 0].tolist() == [5, 6, 7]
+
+
+def test_steps_are_counted_over_clusters_and_agents():
+    assert (len(rollout()), rollout().env_steps(), rollout().agent_steps()) == (T * B, T * B, 2 * T * B)
