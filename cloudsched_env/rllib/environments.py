@@ -21,7 +21,7 @@ def make_parallel_env(scenario: str, env_config: Mapping[str, Any]) -> Any:
     """
     from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
 
-    from cloudsched_env.env import parallel_env
+    from cloudsched_env import parallel_env
 
     return ParallelPettingZooEnv(parallel_env(scenario, **dict(env_config)))
 

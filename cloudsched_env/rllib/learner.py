@@ -289,8 +289,9 @@ class HRACLearner(TorchLearner):
             if values.is_floating_point() and not torch.isfinite(values).all()
         ]
         return (
-            f"training diverged at update {self._weights_seq_no}: loss {float(loss.detach()):g}, gradients not finite in "
-            f"{broken or 'no module'}, batch columns not finite: {odd or 'none'}. The minibatch was saved to {path}. "
+            f"training diverged at update {self._weights_seq_no}: loss {float(loss.detach()):g}, "
+            f"gradients not finite in {broken or 'no module'}, batch columns not finite: {odd or 'none'}. "
+            f"The minibatch was saved to {path}. "
             "Lower update.learning_rate or update.max_gradient_norm, or look into the columns named here."
         )
 

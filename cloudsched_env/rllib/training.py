@@ -206,6 +206,7 @@ def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
             "epoch": state.epoch,
             "env_steps": state.env_steps,
             "elapsed_s": state.elapsed_s,
+            "deterministic": settings.validation.deterministic,  # how the policy acted when it was judged
             "validation_score": state.best_score if state.best_epoch == state.epoch else None,
             "version": __version__,
         }
