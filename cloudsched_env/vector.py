@@ -107,7 +107,7 @@ _compilation_announced = threading.Event()
 
 
 @contextmanager
-def _announce_compilation(patience_s: float = 1.0) -> Iterator[None]:
+def _announce_compilation(patience_s: float = 6.0) -> Iterator[None]:
     """Say so on standard error when the first call takes long because it compiles (once per installation)."""
     if _compilation_announced.is_set():
         yield

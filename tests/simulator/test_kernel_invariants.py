@@ -1,0 +1,171 @@
+"""Conservation in the compiled kernel itself, at every step, with no oracle in between."""
+
+import numpy as np
+import pytest
+
+from cloudsched_env.sim.failure import draw_outages
+from cloudsched_env.sim.state import ABSENT, FINISHED, IN_FIFO, IN_NODE_QUEUE, RUNNING
+from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
+
+TIGHT = 1e-9
+
+
+def random_actions(env, rng):
+    shape = {role: (env.num_envs, env.role_counts[role], len(env.action_levels[role])) for role in ROLES}
+    return {role: rng.integers(0, env.action_levels[role], shape[role]) for role in ROLES}
+
+
+def walk(next_task, head):
+    tasks = []
+    while head >= 0:
+        tasks.append(int(head))
+        head = next_task[head]
+        assert len(tasks) <= len(next_task), "a queue runs in a circle"
+    return tasks
+
+
+def check_every_task_is_in_one_place(state, b):
+    tasks = state.tasks
+    count = tasks.count[b]
+    fifo = [i for head in state.schedulers.queue_head[b] for i in walk(tasks.next_task[b], head)]
+    queued = [i for head in state.compute.queue_head[b] for i in walk(tasks.next_task[b], head)]
+    running = state.running.task[b, : state.running.count[b]].tolist()
+    finished = np.flatnonzero(~np.isnan(tasks.finish_s[b, :count])).tolist()
+    everywhere = fifo + queued + running + finished
+    assert sorted(everywhere) == list(range(state.clock.next_arrival[b]))
+    places = tasks.place[b, :count]
+    for where, code in ((fifo, IN_FIFO), (queued, IN_NODE_QUEUE), (running, RUNNING), (finished, FINISHED)):
+        assert (places[where] == code).all()
+    assert (places[state.clock.next_arrival[b] :] == ABSENT).all()
+    assert state.schedulers.queue_length[b].sum() == len(fifo)
+    assert state.compute.queue_length[b].sum() == len(queued)
+
+
+def check_capacities(env, state, b):
+    scenario = env.scenario
+    cores = np.repeat(*zip(*((t.cores, t.count) for t in scenario.cluster.compute_nodes), strict=True))
+    memory = np.repeat(*zip(*((t.memory_gb, t.count) for t in scenario.cluster.compute_nodes), strict=True))
+    compute, storage = state.compute, state.storage
+    assert (compute.in_use_cores[b] <= cores * (1 + TIGHT)).all()
+    assert (compute.useful_core_s[b] <= cores * scenario.time.step_s * (1 + TIGHT)).all()
+    cache_mb = 1000 * compute.cache_fraction[b] * memory
+    assert (compute.occupied_mb[b] <= cache_mb * (1 + TIGHT)).all()
+    valid = compute.valid_mb[b] * compute.valid_scale[b][:, None] * compute.shard_validity[b]
+    assert (valid >= 0).all()
+    assert (valid <= state.data.hot_set_mb[b] * (1 + TIGHT)).all()
+    assert (valid.sum(axis=1) <= compute.occupied_mb[b] * (1 + TIGHT) + TIGHT).all()
+    assert (storage.debt_mb[b] >= 0).all()
+    assert (storage.lag_mb[b] >= 0).all()
+    running = slice(0, state.running.count[b])
+    assert ((state.running.remaining[b, running] > 0) & (state.running.remaining[b, running] <= 1)).all()
+    for n in range(len(cores)):
+        here = state.running.node[b, running] == n
+        assert np.isclose(state.running.cores[b, running][here].sum(), compute.running_cores[b, n], atol=1e-9)
+        assert here.sum() == compute.running_tasks[b, n]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "overrides"),
+    [
+        ("tiny-v0", {}),
+        ("paper-v0", {}),
+        (
+            "paper-v0",
+            {
+                "failure.compute_failures_per_hour": 120.0,
+                "failure.storage_failures_per_hour": 120.0,
+                "failure.repair_mean_s": 3.0,
+                "storage.bandwidth_mb_per_s": 2000.0,
+                "telemetry.loss_probability": 0.5,
+            },
+        ),
+    ],
+)
+def test_tasks_work_and_capacity_are_conserved_at_every_step(scenario, overrides):
+    env = CloudSchedVectorEnv(scenario, 2, overrides={"time.warmup_steps": 0, **overrides})
+    env.reset(4)
+    rng = np.random.default_rng(0)
+    state = env.simulator_state
+    over = False
+    while not over:
+        over = env.step(random_actions(env, rng))
+        for b in range(env.num_envs):
+            check_every_task_is_in_one_place(state, b)
+            check_capacities(env, state, b)
+    for b, result in enumerate(env.results()):
+        work = result.episode.cores * result.episode.base_time_s
+        finished = ~np.isnan(result.finish_s)
+        running = state.running.task[b, : state.running.count[b]]
+        partial = (work[running] * (1 - state.running.remaining[b, : state.running.count[b]])).sum()
+        done = work[finished].sum() + partial + result.totals["lost_core_s"]
+        assert result.totals["useful_core_s"] == pytest.approx(done, rel=1e-9)
+        assert (result.start_s[finished] >= result.episode.arrival_s[finished]).all()
+        assert (
+            result.finish_s[finished] >= result.start_s[finished] + result.episode.base_time_s[finished] - 1e-9
+        ).all()
+
+
+def test_storage_never_moves_more_than_its_bandwidth():
+    env = CloudSchedVectorEnv("tiny-v0", 1, overrides={"workload.read_load": 4.0, "time.warmup_steps": 0})
+    bandwidth = env.scenario.storage.bandwidth_mb_per_s
+    env.reset(1)
+    rng = np.random.default_rng(1)
+    before, over, busiest = 0.0, False, 0.0
+    per_step_mb = env.role_counts["storage"] * bandwidth * env.scenario.time.step_s
+    while not over:
+        over = env.step(random_actions(env, rng))
+        moved = env.results()[0].totals["storage_served_mb"]
+        shares = np.array(env.scenario.storage.background_shares)[env.simulator_state.storage.background_level[0]]
+        assert moved - before <= (1 - shares).sum() * bandwidth * env.scenario.time.step_s * (1 + TIGHT)
+        busiest = max(busiest, moved - before)
+        before = moved
+    assert busiest > 0.5 * per_step_mb
+
+
+def test_outages_are_drawn_at_the_stated_rate():
+    env = CloudSchedVectorEnv(
+        "paper-v0",
+        1,
+        overrides={"failure.compute_failures_per_hour": 60.0, "failure.repair_mean_s": 2.0},
+    )
+    rng = np.random.default_rng(0)
+    crashes, up_s, down_s = 0, 0.0, []
+    for _ in range(200):
+        events = draw_outages(env.scenario, rng)
+        assert events == sorted(events)
+        last = {}
+        for step, node, up in events:
+            assert node < env.role_counts["compute"]
+            if up:
+                down_s.append((step - last[node]) * env.scenario.time.step_s)
+            else:
+                crashes += 1
+            last[node] = step
+        up_s += env.role_counts["compute"] * env.scenario.duration_s
+    up_s -= sum(down_s)
+    expected = up_s / 60.0
+    assert abs(crashes - expected) < 4 * np.sqrt(expected)
+    assert np.mean(down_s) == pytest.approx(2.0 + env.scenario.time.step_s / 2, rel=0.1)
+
+
+def test_a_crash_loses_progress_and_returns_tasks_to_their_scheduler():
+    env = CloudSchedVectorEnv("tiny-v0", 1, overrides={"time.warmup_steps": 0})
+    env.reset(2, outages=[[(30, 0, 0), (50, 0, 1)]])
+    rng = np.random.default_rng(0)
+    for _ in range(29):
+        env.step(random_actions(env, rng))
+    state = env.simulator_state
+    running = state.running.task[0, : state.running.count[0]][state.running.node[0, : state.running.count[0]] == 0]
+    queued = state.compute.queue_length[0, 0]
+    assert len(running) > 0
+    env.step(random_actions(env, rng))
+    totals = env.results()[0].totals
+    assert totals["requeued"] >= queued
+    assert totals["lost_core_s"] > 0
+    levels = env.scenario.compute.cache_fractions
+    assert env.masks["compute"][0, 0].sum() == 2  # nothing but the levels that it has
+    assert env.masks["compute"][0, 1].sum() == len(levels) + len(env.scenario.compute.memory_overcommit)
+    assert state.compute.occupied_mb[0, 0] == 0
+    for _ in range(21):
+        env.step(random_actions(env, rng))
+    assert state.compute.alive[0, 0] == 1
