@@ -85,7 +85,10 @@ class HRACLearner(TorchLearner):
         parameters = [p for p in self._module[module_id].parameters() if p.requires_grad]
         rate = update.critic_learning_rate if module_id == CRITIC else update.learning_rate
         optimizer = torch.optim.Adam(parameters, lr=rate, eps=update.adam_epsilon, fused=True)
-        self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=rate)
+        schedule: Any = rate
+        if update.anneal_epochs:
+            schedule = [[0, rate], [update.anneal_epochs * self.settings.epoch_env_steps, 0.1 * rate]]
+        self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=schedule)
 
     # ---- one update
 

@@ -79,6 +79,8 @@ def execution_mode(settings: HRACSettings) -> str:
 def module_specs(settings: HRACSettings) -> MultiRLModuleSpec:
     """What RLlib needs to know to build the modules on runners and learners."""
     scenario = load_scenario(settings.scenario, settings.overrides)
+    if settings.network_builder == HRACSettings().network_builder:
+        NetworkConfig.from_dict(settings.networks)  # a wrong name is told now, not when a worker builds its networks
     model_config = {"settings": settings.to_dict()}
     role_spaces = spaces(scenario)
     specs = {

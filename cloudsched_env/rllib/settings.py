@@ -64,8 +64,8 @@ class ReplaySettings:
 class UpdateSettings:
     """Gradient updates on one batch."""
 
-    epochs: int = _number(3, 1, 100, "passes over the batch")
-    minibatch_steps: int = _number(1250, 1, 10_000_000, "env steps of a minibatch (all agents of a step stay together)")
+    epochs: int = _number(2, 1, 100, "passes over the batch")
+    minibatch_steps: int = _number(500, 1, 10_000_000, "env steps of a minibatch (all agents of a step stay together)")
     agents_per_role: int = _number(
         4, 0, 1_000_000, "agents of a role that a minibatch trains its policy on, drawn anew each time; 0: all"
     )
@@ -79,6 +79,9 @@ class UpdateSettings:
     )
     learning_rate: float = _number(1e-3, 0.0, 1.0, "Adam step size of the policies")
     critic_learning_rate: float = _number(1e-3, 0.0, 1.0, "Adam step size of the critic")
+    anneal_epochs: int = _number(
+        0, 0, 10_000_000, "epochs over which both step sizes fall linearly to a tenth, where they stay; 0: constant"
+    )
     adam_epsilon: float = _number(1e-5, 1e-12, 1.0, "Adam epsilon")
     max_gradient_norm: float = _number(1.0, 1e-6, 1e9, "gradient norm limit of each module")
 

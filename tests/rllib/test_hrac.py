@@ -50,6 +50,18 @@ def test_policies_come_near_the_known_optimum_in_seconds(build):
     assert score > 0.9 * OPTIMUM
 
 
+@pytest.mark.parametrize("execution", ["role_summary", "full"])
+def test_attention_of_the_policies_is_trained_and_reaches_the_runner(build, execution):
+    algorithm = build({"networks.execution": execution, "epoch_env_steps": 800})
+    before = weights(algorithm)
+    algorithm.train()
+    after = weights(algorithm)
+    name = "attention.network.value.storage.weight"
+    assert np.abs(after[name] - before[name]).max() > 1e-4
+    runner_weights = algorithm.env_runner.module["attention"].state_dict()
+    np.testing.assert_allclose(runner_weights["network.value.storage.weight"], after[name], rtol=1e-6)
+
+
 def test_an_iteration_is_an_epoch_of_the_configured_env_steps(build):
     row = epoch_row(build().train(), 1, 0.0)
     assert row["env_steps"] == 1600
@@ -97,35 +109,50 @@ def test_the_same_seed_trains_the_same_policy(build):
         np.testing.assert_allclose(value, second[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_a_remote_runner_samples_with_the_learners_weights(build):
-    algorithm = build(toy_config().env_runners(num_env_runners=1))
-    row = epoch_row(algorithm.train(), 1, 0.0)
-    assert row["env_steps"] == 1600
+@pytest.fixture(scope="module")
+def scaled_out(ray_local):
+    """One remote runner and two remote learners, after two epochs."""
+    algorithm = toy_config().env_runners(num_env_runners=1).learners(num_learners=2).build_algo()
+    rows = [epoch_row(algorithm.train(), epoch, 0.0) for epoch in (1, 2)]
+    yield algorithm, rows
+    algorithm.stop()
+
+
+@pytest.mark.slow
+def test_a_remote_runner_samples_with_the_learners_weights(scaled_out):
+    algorithm, rows = scaled_out
+    assert [row["env_steps"] for row in rows] == [1600, 3200]
     learned = weights(algorithm)
     (remote,) = algorithm.env_runner_group.foreach_env_runner(
         lambda runner: runner.module["compute"].network.head.weight.detach().numpy(), local_env_runner=False
     )
     np.testing.assert_allclose(remote, learned["compute.network.head.weight"], rtol=1e-6)
     names = algorithm.env_runner_group.foreach_env_runner(lambda r: sorted(r.module.keys()), local_env_runner=False)
-    assert names == [["compute", "scheduler", "storage"]]  # the critic never leaves the learner
+    assert names == [["compute", "scheduler", "storage"]]  # the critic never leaves the learners
 
 
-def test_two_learners_stay_in_step(build):
-    algorithm = build(toy_config().learners(num_learners=2))
-    for _ in range(2):
-        algorithm.train()
+@pytest.mark.slow
+def test_two_learners_stay_in_step(scaled_out):
+    algorithm, _ = scaled_out
     results = algorithm.learner_group.foreach_learner(
         lambda learner: {
             f"{m}.{k}": v.numpy() for m, module in learner.module.items() for k, v in module.state_dict().items()
         }
     )
     one, two = (result.get() for result in results)
-    changed = 0
+    compared = 0
     for name, value in one.items():
         if "lgrs." not in name:  # reward scales are each learner's own
             np.testing.assert_allclose(value, two[name], rtol=1e-4, atol=1e-6, err_msg=name)
-            changed += 1
-    assert changed > 50
+            compared += 1
+    assert compared > 50
+
+
+def test_step_sizes_are_annealed_over_the_given_epochs(build):
+    algorithm = build({"update.anneal_epochs": 2, "update.learning_rate": 1e-3})
+    # An epoch has two updates, at 0.5, 1, 1.5 and 2 epochs; what is logged is their mean.
+    rates = [epoch_row(algorithm.train(), e, 0.0)["compute/default_optimizer_learning_rate"] for e in (1, 2, 3)]
+    assert rates == pytest.approx([(7.75e-4 + 5.5e-4) / 2, (3.25e-4 + 1e-4) / 2, 1e-4])
 
 
 def test_the_potential_lags_behind_the_critic(build):

@@ -177,6 +177,7 @@ def test_logs_take_columns_that_appear_later(tmp_path):
     [
         (["hrac_lgrs", "--set", "lgrs.mdoe=td", "--stop-epochs", "1"], "did you mean 'lgrs.mode'"),
         (["hrac_lgrs", "--set", "lgrs.mode", "--stop-epochs", "1"], "expected NAME=VALUE"),
+        (["hrac_lgrs", "--set", "networks.embeding_size=8", "--stop-epochs", "1"], "embedding_size"),
         (["hrac_lgrs", "--override", "telemetry.loss=0.3", "--stop-epochs", "1"], "telemetry.loss"),
         (["hrac_lgrs", "--trace", "nowhere.parquet", "--stop-epochs", "1"], "nowhere.parquet"),
         (["hrac_lgrs", "--scenario", "papre-v0", "--stop-epochs", "1"], "papre-v0"),
