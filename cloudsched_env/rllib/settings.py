@@ -97,11 +97,15 @@ class SamplingSettings:
 
 @dataclass(frozen=True)
 class ValidationSettings:
-    """How training is judged: greedy policies, fixed seeds, validation windows."""
+    """How training is judged: fixed episodes of the validation split, fixed seeds.
+
+    Policies are judged as they were trained, by drawing actions: schedulers that hold the same stale view and all take
+    the most probable node herd on it.
+    """
 
     every_epochs: int = _number(5, 0, 1_000_000, "epochs between validations; 0 turns validation off")
     episodes: int = _number(16, 1, 100_000, "episodes of a validation")
-    deterministic: bool = True
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ class HRACSettings:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     trace: str | None = None
     epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")
-    discount: float = _number(0.98, 0.0, 1.0, "discount factor per env step")
+    discount: float = _number(0.99, 0.0, 1.0, "discount factor per env step")
     lgrs: LGRSSettings = field(default_factory=LGRSSettings)
     vtrace: VTraceSettings = field(default_factory=VTraceSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
