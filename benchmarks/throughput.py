@@ -1,0 +1,189 @@
+"""Steps per second of both faces, with PettingZoo's simple_spread and stock RLlib beside them, in one run.
+
+    python benchmarks/throughput.py                 # the simulator, on one pinned core
+    python benchmarks/throughput.py --rllib         # training too: role-batched path against stock RLlib PPO
+    python benchmarks/throughput.py --json out.json
+
+Times are CPU time of this process, so that a busy machine disturbs them less; rounds alternate between the
+subjects, and the median round is reported beside the best. Resets are timed apart from steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import cloudsched_env
+from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
+
+Rates = dict[str, list[float]]
+
+
+def vector_steps(scenario: str, batch: int) -> Iterator[tuple[int, float, float]]:
+    """Env steps, CPU seconds of steps and of resets, of one episode after the other under random masked actions."""
+    env = CloudSchedVectorEnv(scenario, batch)
+    rng = np.random.default_rng(0)
+    # Pre-drawn: the benchmark is about the environment. Knobs stay fixed, tasks go to nodes by their size, so that
+    # the cluster is as busy as under a sensible scheduler (about 200 running tasks).
+    nodes = env.scenario.cluster.compute_nodes
+    cores = np.repeat([n.cores for n in nodes], [n.count for n in nodes])
+    placements = [
+        rng.choice(len(cores), size=(*env.observations["scheduler"].shape[:2], env.scenario.scheduling.window_slots),
+                   p=cores / cores.sum())
+        for _ in range(16)
+    ]  # fmt: skip
+    knobs = {r: np.full((batch, env.role_counts[r], 2), (2, 2) if r == "compute" else (3, 1)) for r in ROLES[:2]}
+    seed = 0
+    while True:
+        begun = time.process_time()
+        env.reset(seed)
+        reset_s = time.process_time() - begun
+        seed += batch
+        steps, over = 0, False
+        begun = time.process_time()
+        while not over:
+            over = env.step({**knobs, "scheduler": placements[steps % 16]})
+            steps += 1
+        yield steps * batch, time.process_time() - begun, reset_s
+
+
+def parallel_steps(scenario: str) -> Iterator[tuple[int, float, float]]:
+    """The same through the PettingZoo face."""
+    env = cloudsched_env.parallel_env(scenario)
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    drawn = [{agent: rng.integers(0, env.action_space(agent).nvec) for agent in env.possible_agents} for _ in range(16)]
+    seed = 0
+    while True:
+        begun = time.process_time()
+        env.reset(seed=seed)
+        reset_s = time.process_time() - begun
+        seed += 1
+        steps = 0
+        begun = time.process_time()
+        while env.agents:
+            env.step(drawn[steps % 16])
+            steps += 1
+        yield steps, time.process_time() - begun, reset_s
+
+
+def simple_spread_steps(agents: int) -> Iterator[tuple[int, float, float]]:
+    """PettingZoo's best-known environment at the same number of agents."""
+    from mpe2 import simple_spread_v3
+
+    env = simple_spread_v3.parallel_env(N=agents, max_cycles=25)
+    rng = np.random.default_rng(0)
+    env.reset(seed=0)
+    drawn = [{agent: int(rng.integers(0, 5)) for agent in env.possible_agents} for _ in range(16)]
+    while True:
+        begun = time.process_time()
+        env.reset()
+        reset_s = time.process_time() - begun
+        steps = 0
+        begun = time.process_time()
+        while env.agents:
+            env.step(drawn[steps % 16])
+            steps += 1
+        yield steps, time.process_time() - begun, reset_s
+
+
+def measure(subjects: dict[str, Iterator[tuple[int, float, float]]], rounds: int, seconds: float) -> dict[str, Any]:
+    """Run the subjects in turn; each round lasts at least ``seconds`` of CPU time of steps."""
+    for subject in subjects.values():
+        next(subject)  # compiles, warms up
+    rates: Rates = {name: [] for name in subjects}
+    resets: Rates = {name: [] for name in subjects}
+    for _ in track(range(rounds), description="Measuring"):
+        for name, subject in subjects.items():
+            steps, spent = 0, 0.0
+            while spent < seconds:
+                done, step_s, reset_s = next(subject)
+                steps, spent = steps + done, spent + step_s
+                resets[name].append(reset_s)
+            rates[name].append(steps / spent)
+    return {
+        name: {
+            "env_steps_per_s_median": statistics.median(values),
+            "env_steps_per_s_best": max(values),
+            "reset_s_median": statistics.median(resets[name]),
+        }
+        for name, values in rates.items()
+    }
+
+
+def training_rates(scenario: str, minutes: float) -> dict[str, dict[str, float]]:
+    """Agent steps per CPU second of whole training iterations: role-batched HRAC, and stock RLlib PPO."""
+    from training_speed import role_batched_training, stock_training
+
+    makers: dict[str, Callable[[], Iterator[tuple[int, float]]]] = {
+        "role-batched HRAC": lambda: role_batched_training(scenario),
+        "stock RLlib PPO": lambda: stock_training(scenario),
+    }
+    result: dict[str, dict[str, float]] = {}
+    for name, maker in makers.items():
+        iterations = maker()
+        next(iterations)  # builds, warms up
+        steps, spent = 0, 0.0
+        while spent < minutes * 60:
+            done, cpu_s = next(iterations)
+            steps, spent = steps + done, spent + cpu_s
+        result[name] = {"env_steps_per_s_median": steps / spent}
+    return result
+
+
+def main(
+    scenario: Annotated[str, typer.Option(help="Scenario to measure.")] = "paper-v0",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, alternating between the subjects.")] = 7,
+    seconds: Annotated[float, typer.Option(min=0.1, help="CPU seconds of a round.")] = 2.0,
+    rllib: Annotated[bool, typer.Option("--rllib", help="Measure whole training iterations too.")] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, help="CPU minutes of each training.")] = 1.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+) -> None:
+    """Measure environment and training speed."""
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    counts = cloudsched_env.load_scenario(scenario).role_counts
+    agents = sum(counts.values())
+    subjects = {f"vector face, B = {batch}": vector_steps(scenario, batch) for batch in (1, 16, 64)}
+    subjects["ParallelEnv face"] = parallel_steps(scenario)
+    subjects[f"simple_spread_v3, N = {agents}"] = simple_spread_steps(agents)
+    figures = measure(subjects, rounds, seconds)
+    if rllib:
+        figures |= training_rates(scenario, minutes)
+
+    table = Table(title=f"{scenario}: {agents} agents, one core, CPU time, {rounds} rounds of {seconds:g} s")
+    for column in ("subject", "env-steps/s", "best round", "agent-steps/s", "reset ms"):
+        table.add_column(column, justify="left" if column == "subject" else "right")
+    for name, row in figures.items():
+        rate = row["env_steps_per_s_median"]
+        best = f"{row['env_steps_per_s_best']:,.0f}" if "env_steps_per_s_best" in row else ""
+        reset = f"{1e3 * row['reset_s_median']:.2f}" if "reset_s_median" in row else ""
+        table.add_row(name, f"{rate:,.0f}", best, f"{rate * agents:,.0f}", reset)
+    Console().print(table)
+    if json_file is not None:
+        record = {
+            "scenario": scenario,
+            "agents": agents,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "figures": figures,
+        }
+        json_file.write_text(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
