@@ -2,8 +2,9 @@
 
     python benchmarks/input_scales.py
 
-Plays one batch of training episodes of paper-v0 with each of three unlike policies (random placement, locality, the
-tuned linear policy) and writes `cloudsched_env/rllib/networks/input_scales.json`. Takes a few minutes on one core.
+Plays one batch of training episodes of paper-v0 with each of three unlike policies (random placement and knobs,
+locality, the linear policy) and writes `cloudsched_env/rllib/networks/input_scales.json`. Takes about a minute on one
+core, once the simulator is compiled.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def main() -> None:
     info = ClusterInfo(env.scenario, env.layouts, env.action_levels, env.role_counts)
     policy = SchedulerPolicy.for_scenario(env.scenario, NetworkConfig())
     moments: dict[str, dict[str, np.ndarray]] = defaultdict(lambda: defaultdict(lambda: np.zeros(3)))
+    pair_moments: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(3))
 
     def add(group: str, names: list[str], values: np.ndarray) -> None:
         rows = values.reshape(-1, len(names)).astype(np.float64)
@@ -47,6 +49,13 @@ def main() -> None:
                 part = part[part[..., block.index("present")] > 0]
             add(f"{layout.role}.{block.name}", [field.name for field in block.fields], part)
 
+    def add_pairs(features: np.ndarray) -> None:
+        """A choice between nodes depends on how much they differ: the spread is that between nodes of a decision."""
+        deviations = features - features.mean(axis=1, keepdims=True)
+        for position, field in enumerate(PAIR_FEATURES):
+            values, spread = features[..., position], np.square(deviations[..., position])
+            pair_moments[field] += (values.size, values.sum(), spread.sum())
+
     for number, name in enumerate(AGENTS):
         agent = load_agent(name)
         env.reset(SEED + CLUSTERS * number)
@@ -58,12 +67,16 @@ def main() -> None:
                 add_layout(env.layouts[role], env.observations[role])
             add_layout(env.state_layout, env.state)
             seen, masks = (torch.from_numpy(x["scheduler"]) for x in (env.observations, env.masks))
-            features = policy.pair_features(seen, masks, torch.from_numpy(actions["scheduler"]))
-            add("scheduler.pair_features", list(PAIR_FEATURES), features.numpy())
+            features = policy.pair_features(seen, masks, torch.from_numpy(actions["scheduler"])).numpy()
+            add_pairs(features.astype(np.float64))
             done = env.step(actions)
     groups = {
         group: {name: [round(float(x), 4) for x in mean_and_std(*values)] for name, values in fields.items()}
         for group, fields in moments.items()
+    }
+    groups["scheduler.pair_features"] = {
+        name: [round(float(total / count), 4), round(float((spread / count) ** 0.5), 4)]
+        for name, (count, total, spread) in pair_moments.items()
     }
     record = {
         "measured_by": "benchmarks/input_scales.py",
@@ -71,7 +84,8 @@ def main() -> None:
         "scenario": SCENARIO,
         "agents": AGENTS,
         "episodes": CLUSTERS * len(AGENTS),
-        "meaning": "group -> field -> [mean, standard deviation], in the field's unit",
+        "meaning": "group -> field -> [mean, standard deviation], in the field's unit; of pair_features, the deviation "
+        "is that between the nodes of one decision",
         "groups": groups,
     }
     # One line per field, so that differences between versions can be read.

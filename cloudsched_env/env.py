@@ -26,7 +26,7 @@ Episodes end by truncation at the horizon, never by termination. A node that fai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -67,7 +67,7 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
         >>> observations, rewards, terminations, truncations, infos = env.step(actions)
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata: dict[str, Any] = {  # noqa: RUF012 - PettingZoo reads it from the class, instances add their scenario
         "name": "cloudsched_v0",
         "render_modes": ["ansi"],
         "render_fps": 10,

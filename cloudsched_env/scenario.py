@@ -310,8 +310,10 @@ def load_scenario(scenario: str | Scenario, overrides: Mapping[str, Any] | None 
         if scenario not in known:
             raise ValueError(f"unknown scenario {scenario!r}: expected one of {', '.join(known)}")
         text = (resources.files("cloudsched_env") / "scenarios" / f"{scenario}.json").read_text(encoding="utf-8")
-        scenario = _merge(Scenario(id=scenario), json.loads(text), "")
-    return scenario.override(overrides) if overrides else scenario
+        chosen: Scenario = _merge(Scenario(id=scenario), json.loads(text), "")
+    else:
+        chosen = scenario
+    return chosen.override(overrides) if overrides else chosen
 
 
 def _merge(base: Any, changes: Mapping[str, Any], path: str) -> Any:
@@ -336,10 +338,11 @@ def _merge(base: Any, changes: Mapping[str, Any], path: str) -> Any:
 def _convert(value: Any, hint: Any, where: str) -> Any:
     """Turn a JSON value into the declared type, or say what was expected."""
     if typing.get_origin(hint) is tuple:
-        item = typing.get_args(hint)[0]
+        item: Any = typing.get_args(hint)[0]
         if isinstance(value, str) or not hasattr(value, "__iter__"):
             raise ValueError(f"scenario field {where!r}: expected a list, got {value!r}")
-        if dataclasses.is_dataclass(item):
+        is_group = dataclasses.is_dataclass(item)
+        if is_group:
             return tuple(v if isinstance(v, item) else _merge(item(), v, f"{where}[{i}]") for i, v in enumerate(value))
         return tuple(_convert(v, item, f"{where}[{i}]") for i, v in enumerate(value))
     accepted: Any = (int, float) if hint is float else hint

@@ -43,7 +43,7 @@ ROLES = ("compute", "storage", "scheduler")
 
 
 @compiled
-def _observe(parameters, state, b, o_compute, o_storage, o_scheduler, m_compute, m_storage, m_scheduler, o_state):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _observe(parameters, state, b, o_compute, o_storage, o_scheduler, m_compute, m_storage, m_scheduler, o_state):  # noqa: ANN001, ANN202
     """Write the observations, masks and global state of cluster ``b``."""
     clock, compute, storage, telemetry = state.clock, state.compute, state.storage, state.telemetry
     nodes = parameters.cores.shape[0]
@@ -65,7 +65,7 @@ def _observe(parameters, state, b, o_compute, o_storage, o_scheduler, m_compute,
 
 
 @entry_point
-def _find_out_of_range(actions, levels):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _find_out_of_range(actions, levels):  # noqa: ANN001, ANN202
     """Flat position of the first action that is not one of its levels, or -1."""
     for b in range(actions.shape[0]):
         for i in range(actions.shape[1]):
@@ -79,7 +79,7 @@ def _make_advance_batch(fingerprint: int) -> Callable[..., None]:
     """The entry point of the compiled code; capturing the fingerprint makes it part of the key of its disk cache."""
 
     @entry_point
-    def advance_batch(parameters, state, begin, actions, observations, masks, o_state, local, team):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def advance_batch(parameters, state, begin, actions, observations, masks, o_state, local, team):  # noqa: ANN001, ANN202
         if fingerprint == 0:
             return
         for b in range(o_state.shape[0]):

@@ -54,14 +54,14 @@ def action_levels(scenario: Scenario) -> np.ndarray:
 @compiled
 def observe_compute(parameters, clock, compute, telemetry, b, n, out):
     """Write what compute node ``n`` observes, in the order of `FIELDS`."""
-    cores, memory = parameters.cores[n], parameters.memory_gb[n]
+    per_core, memory = parameters.per_core[n], parameters.memory_gb[n]
     running_memory = compute.running_memory_gb[b, n]
     size_mb = 1000.0 * compute.cache_fraction[b, n] * memory
     seen_mb = compute.cacheable_mb_decayed[b, n]
     summary = telemetry.summary_view[b, n]
     out[0] = compute.alive[b, n]
-    out[1] = clip(compute.running_cores[b, n] / cores, 0.0, 8.0)
-    out[2] = clip(compute.queued_cores[b, n] / cores, 0.0, 8.0)
+    out[1] = clip(compute.running_cores[b, n] * per_core, 0.0, 8.0)
+    out[2] = clip(compute.queued_cores[b, n] * per_core, 0.0, 8.0)
     out[3] = clip(running_memory / memory, 0.0, 8.0)
     out[4] = clip(compute.queued_memory_gb[b, n] / memory, 0.0, 8.0)
     out[5] = clip(compute.queue_length[b, n] / 16.0, 0.0, 8.0)
@@ -75,8 +75,8 @@ def observe_compute(parameters, clock, compute, telemetry, b, n, out):
     out[13] = compute.processor_share[b, n]
     out[14] = compute.efficiency[b, n]
     out[15] = clip(compute.io_wait[b, n], 0.0, 1.0)
-    out[16] = cores / parameters.largest_cores
-    out[17] = memory / parameters.largest_memory_gb
+    out[16] = parameters.relative_cores[n]
+    out[17] = parameters.relative_memory[n]
     out[18] = summary[MEAN_STREAM_FACTOR]
     out[19] = clip(summary[MEAN_DEBT], 0.0, 8.0)
     out[20] = clip(summary[MEAN_READ_RATE], 0.0, 4.0)

@@ -135,9 +135,7 @@ def _observe_slot(parameters, tasks, data, telemetry, ledger, b, s, i, previous_
 
 
 @compiled
-def observe_scheduler(
-    parameters, clock, tasks, data, schedulers, telemetry, ledger, b, s, out, mask
-):
+def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, ledger, b, s, out, mask):
     """Write what scheduler ``s`` observes, in the order of `layout`, and its action mask."""
     nodes, storages = telemetry.compute_stamp.shape[2], telemetry.storage_stamp.shape[2]
     slots = parameters.window_slots
@@ -153,15 +151,15 @@ def observe_scheduler(
     mean_queued = 0.0
     mean_in_flight = 0.0
     for n in range(nodes):
-        per_core = 1.0 / parameters.cores[n]
+        per_core = parameters.per_core[n]
         per_gb = 1.0 / telemetry.compute_view[b, s, n, _EXECUTION_MEMORY]
         running = telemetry.compute_view[b, s, n, _RUNNING_CORES] * per_core
         queued = telemetry.compute_view[b, s, n, _QUEUED_CORES] * per_core
         in_flight = (schedulers.sent_cores[b, s, n] - telemetry.shown_cores[b, s, n]) * per_core
         in_flight_gb = schedulers.sent_memory_gb[b, s, n] - telemetry.shown_memory_gb[b, s, n]
-        mean_running += running / nodes
-        mean_queued += queued / nodes
-        mean_in_flight += in_flight / nodes
+        mean_running += running
+        mean_queued += queued
+        mean_in_flight += in_flight
         o = nodes_at + n * _NODE
         out[o] = telemetry.compute_view[b, s, n, _ALIVE]
         out[o + 1] = clip(running, 0.0, 8.0)
@@ -172,8 +170,8 @@ def observe_scheduler(
         out[o + 6] = clip(in_flight_gb * per_gb, 0.0, 8.0)
         out[o + 7] = telemetry.compute_view[b, s, n, _EFFICIENCY]
         out[o + 8] = clip(telemetry.compute_view[b, s, n, _IO_WAIT], 0.0, 1.0)
-        out[o + 9] = parameters.cores[n] / parameters.largest_cores
-        out[o + 10] = parameters.memory_gb[n] / parameters.largest_memory_gb
+        out[o + 9] = parameters.relative_cores[n]
+        out[o + 10] = parameters.relative_memory[n]
         out[o + 11] = telemetry.compute_view[b, s, n, _EXECUTION_MEMORY] / parameters.largest_memory_gb
         out[o + 12] = clip((clock.step[b] - telemetry.compute_stamp[b, s, n]) * age_scale, 0.0, 8.0)
 
@@ -182,9 +180,9 @@ def observe_scheduler(
     out[1] = clip((now_s - tasks.arrival_s[b, head]) / 10.0, 0.0, 8.0) if head >= 0 else 0.0
     out[2] = clip(schedulers.queued_cores[b, s] / parameters.total_cores, 0.0, 4.0)
     out[3] = clip(schedulers.arrivals_decayed[b, s] / slots, 0.0, 8.0)
-    out[4] = clip(mean_running, 0.0, 8.0)
-    out[5] = clip(mean_queued, 0.0, 8.0)
-    out[6] = clip(mean_in_flight, 0.0, 8.0)
+    out[4] = clip(mean_running / nodes, 0.0, 8.0)
+    out[5] = clip(mean_queued / nodes, 0.0, 8.0)
+    out[6] = clip(mean_in_flight / nodes, 0.0, 8.0)
 
     i = head
     previous_job = -1

@@ -59,4 +59,4 @@ def observe_cluster(
     out[o + 3] = ledger.terms[b, 2]
     out[o + 4] = ledger.terms[b, 3]
     out[o + 5] = clip(waiting / 100.0, 0.0, 32.0)
-    out[o + 6] = clip(running.count[b] / 100.0, 0.0, 32.0)
+    out[o + 6] = clip(running.slots_used[b] / 100.0, 0.0, 32.0)

@@ -21,7 +21,7 @@ def admit_arrivals(clock, tasks, data, schedulers, ledger, b, now_s, decay, coun
     for g in range(ledger.arrived_decayed.shape[1]):
         ledger.arrived_decayed[b, g] *= decay
     i = clock.next_arrival[b]
-    while i < tasks.count[b] and tasks.arrival_s[b, i] <= now_s:
+    while i < tasks.task_count[b] and tasks.arrival_s[b, i] <= now_s:
         tenant = tasks.tenant[b, i]
         s = data.tenant_scheduler[b, tenant]
         enter_fifo(tasks, schedulers, b, s, i)

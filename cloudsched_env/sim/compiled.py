@@ -11,9 +11,9 @@ import numba
 
 __all__ = ["compiled", "entry_point", "source_fingerprint"]
 
-# Division by zero follows IEEE 754 as in numpy (no checks in the hot loops); fast-math stays off, so that results do not
-# depend on how the compiler reorders sums. Nothing here allocates, so numba's reference counting (`_nrt`) is off: with
-# it, every use of an array of the state costs two atomic operations, and a step takes twice as long.
+# Division by zero follows IEEE 754 as in numpy (no checks in the hot loops); fast-math stays off, so that results do
+# not depend on how the compiler reorders sums. Nothing here allocates, so numba's reference counting (`_nrt`) is off:
+# with it, every use of an array of the state costs two atomic operations, and a step takes twice as long.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False, "nogil": True, "_nrt": False}
 
 

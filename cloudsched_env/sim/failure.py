@@ -54,7 +54,7 @@ def _crash_compute(tasks, data, running, compute, schedulers, b, n):
     returned = 0
     lost = 0.0
     # Two passes, because filling a freed slot with the last one would change the order in which tasks return.
-    for k in range(running.count[b]):
+    for k in range(running.slots_used[b]):
         if running.node[b, k] == n:
             i = running.task[b, k]
             lost += running.cores[b, k] * running.base_time_s[b, k] * (1.0 - running.remaining[b, k])
@@ -62,7 +62,7 @@ def _crash_compute(tasks, data, running, compute, schedulers, b, n):
             enter_fifo(tasks, schedulers, b, data.tenant_scheduler[b, tasks.tenant[b, i]], i)
             returned += 1
     k = 0
-    while k < running.count[b]:
+    while k < running.slots_used[b]:
         if running.node[b, k] == n:
             vacate(running, b, k)
         else:

@@ -48,7 +48,7 @@ def load_episode(
 
     tasks = state.tasks
     count = episode.tasks
-    tasks.count[b] = count
+    tasks.task_count[b] = count
     for target, source in _TASK_COLUMNS.items():
         getattr(tasks, target)[b, :count] = getattr(episode, source)
     tasks.next_task[b] = -1

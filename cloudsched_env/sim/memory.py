@@ -51,7 +51,7 @@ def admit(parameters, tasks, running, compute, b, now_s):
             start_s = max(now_s, tasks.ready_s[b, i])
             tasks.place[b, i] = RUNNING
             tasks.start_s[b, i] = start_s
-            k = running.count[b]
+            k = running.slots_used[b]
             running.task[b, k] = i
             running.node[b, k] = n
             running.shard[b, k] = tasks.shard[b, i]
@@ -64,7 +64,7 @@ def admit(parameters, tasks, running, compute, b, now_s):
             running.write_mb[b, k] = tasks.write_mb[b, i]
             running.start_s[b, k] = start_s
             running.remaining[b, k] = 1.0
-            running.count[b] += 1
+            running.slots_used[b] += 1
             compute.running_tasks[b, n] += 1
             compute.running_cores[b, n] += tasks.cores[b, i]
             compute.running_memory_gb[b, n] += tasks.memory_gb[b, i]

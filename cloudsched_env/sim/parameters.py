@@ -13,7 +13,11 @@ __all__ = ["Parameters", "make_parameters"]
 
 
 class Parameters(NamedTuple):
-    """Constants of one scenario; names follow `cloudsched_env.scenario`, limits are converted to MB."""
+    """Constants of one scenario; names follow `cloudsched_env.scenario`, limits are converted to MB.
+
+    ``per_core`` is 1 / cores of each compute node; relative sizes are to the largest node. Divisions cost several times
+    as much as multiplications, and these would be made for every node in every step.
+    """
 
     step_s: float
     warmup_steps: int
@@ -21,7 +25,9 @@ class Parameters(NamedTuple):
     cores: NDArray[np.float64]
     memory_gb: NDArray[np.float64]
     total_cores: float
-    largest_cores: float
+    per_core: NDArray[np.float64]
+    relative_cores: NDArray[np.float64]
+    relative_memory: NDArray[np.float64]
     largest_memory_gb: float
     window_slots: int
     dispatch_delay_s: float
@@ -77,7 +83,9 @@ def make_parameters(scenario: Scenario) -> Parameters:
         cores=cores.astype(np.float64),
         memory_gb=memory.astype(np.float64),
         total_cores=float(cores.sum()),
-        largest_cores=float(cores.max()),
+        per_core=1.0 / cores,
+        relative_cores=cores / cores.max(),
+        relative_memory=memory / memory.max(),
         largest_memory_gb=float(memory.max()),
         window_slots=s.scheduling.window_slots,
         dispatch_delay_s=s.scheduling.dispatch_delay_s,

@@ -22,7 +22,7 @@ def share_processors(parameters, data, running, compute, scratch, b, now_s):
     wanted, in_use = scratch.wanted_cores, scratch.in_use
     wanted[:] = 0.0
     in_use[:] = 0.0
-    for k in range(running.count[b]):
+    for k in range(running.slots_used[b]):
         n = running.node[b, k]
         m = running.shard[b, k]
         warmth = 0.0

@@ -14,8 +14,8 @@ _HIT_DECAY = 0.9
 @compiled
 def vacate(running, b, k):
     """Free running slot ``k``: the last slot moves into it."""
-    last = running.count[b] - 1
-    running.count[b] = last
+    last = running.slots_used[b] - 1
+    running.slots_used[b] = last
     if k == last:
         return
     running.task[b, k] = running.task[b, last]
@@ -55,7 +55,7 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
         compute.running_cores[b, n] = 0.0
         compute.running_memory_gb[b, n] = 0.0
 
-    for k in range(running.count[b]):
+    for k in range(running.slots_used[b]):
         n = running.node[b, k]
         m = running.shard[b, k]
         miss = scratch.miss_mb[k]
@@ -86,7 +86,7 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
             invalidate_elsewhere(compute, b, n, m, advance * write * data.per_hot_set[b, m])
 
     k = 0
-    while k < running.count[b]:
+    while k < running.slots_used[b]:
         remaining = running.remaining[b, k]
         possible = scratch.wanted[k]
         if possible >= remaining:
@@ -98,7 +98,7 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
             if finish_s - tasks.arrival_s[b, i] <= tasks.deadline_s[b, i]:
                 scheduler = data.tenant_scheduler[b, tasks.tenant[b, i]]
                 ledger.on_time_core_s[b, scheduler] += tasks.cores[b, i] * tasks.base_time_s[b, i]
-            last = running.count[b] - 1
+            last = running.slots_used[b] - 1
             scratch.wanted[k] = scratch.wanted[last]
             scratch.available_s[k] = scratch.available_s[last]
             vacate(running, b, k)

@@ -59,7 +59,7 @@ def team_reward(parameters, clock, tasks, running, compute, schedulers, ledger, 
     for s in range(schedulers.queue_length.shape[1]):
         waiting += schedulers.queue_length[b, s]
         on_time += ledger.on_time_core_s[b, s]
-    rate = tasks.count[b] / (parameters.horizon_steps * parameters.step_s)
+    rate = tasks.task_count[b] / (parameters.horizon_steps * parameters.step_s)
     terms = ledger.terms[b]
     terms[0] = useful / capacity
     terms[1] = min(_GOODPUT_CAP, on_time / capacity)

@@ -48,7 +48,7 @@ class Clock(NamedTuple):
 class Tasks(NamedTuple):
     """All tasks of the episode, ``[B, capacity]``; queues are linked through ``next_task`` (-1 ends one)."""
 
-    count: NDArray[np.int64]  # [B]
+    task_count: NDArray[np.int64]  # [B]
     arrival_s: F
     cores: F
     base_time_s: F
@@ -87,7 +87,7 @@ class Data(NamedTuple):
 class Running(NamedTuple):
     """Running tasks in dense slots, ``[B, capacity]``: copies of what the hot loops need."""
 
-    count: NDArray[np.int64]  # [B]
+    slots_used: NDArray[np.int64]  # [B]
     task: I
     node: I
     shard: I
@@ -244,7 +244,8 @@ STORAGE_VIEW = 5
 SUMMARY_VIEW = 4
 
 _DTYPES: dict[str, Any] = {
-    "step": np.int64, "next_arrival": np.int64, "next_outage": np.int64, "loss_key": np.uint64, "count": np.int64,
+    "step": np.int64, "next_arrival": np.int64, "next_outage": np.int64, "loss_key": np.uint64, "task_count": np.int64,
+    "slots_used": np.int64,
     "outages": np.int64, "outage_step": np.int64, "outage_up": np.int8, "place": np.int8, "alive": np.int8,
     "home": np.int8, "burst": np.int8, "ring_warmth": np.float32, "warmth_view": np.float32,
     "compute_stamp": np.int64, "storage_stamp": np.int64, "summary_stamp": np.int64,
@@ -282,7 +283,8 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int) -> Sta
         "allocated_cores": (n,), "allocated_memory_gb": (n,),
         "path_time": (m,), "path_weight": (m,), "live_value": (m,),
         "tenant_work": (tenants,),
-        "count": (), "outages": (), "step": (), "next_arrival": (), "next_outage": (), "loss_key": (),
+        "task_count": (), "slots_used": (), "outages": (), "step": (), "next_arrival": (), "next_outage": (),
+        "loss_key": (),
     }  # fmt: skip
     owners = {Tasks: (capacity,), Running: (capacity,), Compute: (n,), Storage: (m,), Schedulers: (s,)}
 

@@ -86,7 +86,7 @@ def _spread(data, scratch, b):
 @compiled
 def share_bandwidth(parameters, data, running, storage, scratch, b):
     """Turn what tasks want to move into the share that each storage node can serve, and gates per shard."""
-    for k in range(running.count[b]):
+    for k in range(running.slots_used[b]):
         wanted = scratch.available_s[k] * scratch.speed[running.node[b, k]] * scratch.per_duration[k]
         m = running.shard[b, k]
         scratch.wanted[k] = wanted

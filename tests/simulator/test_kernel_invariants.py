@@ -26,10 +26,10 @@ def walk(next_task, head):
 
 def check_every_task_is_in_one_place(state, b):
     tasks = state.tasks
-    count = tasks.count[b]
+    count = tasks.task_count[b]
     fifo = [i for head in state.schedulers.queue_head[b] for i in walk(tasks.next_task[b], head)]
     queued = [i for head in state.compute.queue_head[b] for i in walk(tasks.next_task[b], head)]
-    running = state.running.task[b, : state.running.count[b]].tolist()
+    running = state.running.task[b, : state.running.slots_used[b]].tolist()
     finished = np.flatnonzero(~np.isnan(tasks.finish_s[b, :count])).tolist()
     everywhere = fifo + queued + running + finished
     assert sorted(everywhere) == list(range(state.clock.next_arrival[b]))
@@ -56,7 +56,7 @@ def check_capacities(env, state, b):
     assert (valid.sum(axis=1) <= compute.occupied_mb[b] * (1 + TIGHT) + TIGHT).all()
     assert (storage.debt_mb[b] >= 0).all()
     assert (storage.lag_mb[b] >= 0).all()
-    running = slice(0, state.running.count[b])
+    running = slice(0, state.running.slots_used[b])
     assert ((state.running.remaining[b, running] > 0) & (state.running.remaining[b, running] <= 1)).all()
     for n in range(len(cores)):
         here = state.running.node[b, running] == n
@@ -95,8 +95,8 @@ def test_tasks_work_and_capacity_are_conserved_at_every_step(scenario, overrides
     for b, result in enumerate(env.results()):
         work = result.episode.cores * result.episode.base_time_s
         finished = ~np.isnan(result.finish_s)
-        running = state.running.task[b, : state.running.count[b]]
-        partial = (work[running] * (1 - state.running.remaining[b, : state.running.count[b]])).sum()
+        running = state.running.task[b, : state.running.slots_used[b]]
+        partial = (work[running] * (1 - state.running.remaining[b, : state.running.slots_used[b]])).sum()
         done = work[finished].sum() + partial + result.totals["lost_core_s"]
         assert result.totals["useful_core_s"] == pytest.approx(done, rel=1e-9)
         assert (result.start_s[finished] >= result.episode.arrival_s[finished]).all()
@@ -155,7 +155,9 @@ def test_a_crash_loses_progress_and_returns_tasks_to_their_scheduler():
     for _ in range(29):
         env.step(random_actions(env, rng))
     state = env.simulator_state
-    running = state.running.task[0, : state.running.count[0]][state.running.node[0, : state.running.count[0]] == 0]
+    running = state.running.task[0, : state.running.slots_used[0]][
+        state.running.node[0, : state.running.slots_used[0]] == 0
+    ]
     queued = state.compute.queue_length[0, 0]
     assert len(running) > 0
     env.step(random_actions(env, rng))

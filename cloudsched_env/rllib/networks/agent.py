@@ -31,7 +31,8 @@ class TrainedAgent:
     Args:
         folder: what `save_policy` wrote. The networks are built for the cluster that `reset` is given, which may be of
             another size than the one they were trained on.
-        deterministic: take each sub-action's most probable choice instead of drawing one.
+        deterministic: take each sub-action's most probable choice instead of drawing one; by default as the policy
+            acted when it was chosen on validation episodes (its metadata says how).
         name: for results; by default the algorithm in the policy's metadata, or the folder's name.
 
     Attributes:
@@ -41,12 +42,15 @@ class TrainedAgent:
         metadata: of the policy.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, deterministic: bool = False, name: str | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], *, deterministic: bool | None = None, name: str | None = None
+    ) -> None:
         loaded = load_policy(folder)
         self.folder = os.fspath(folder)
-        self.deterministic = deterministic
         self.config: NetworkConfig = loaded.config
         self.metadata: dict[str, Any] = loaded.metadata
+        chosen = self.metadata.get("deterministic", False)
+        self.deterministic = bool(chosen) if deterministic is None else deterministic
         self.execution: str = loaded.config.execution
         fallback = os.path.basename(os.path.normpath(self.folder))
         self.name: str = name or str(loaded.metadata.get("algorithm", fallback))

@@ -38,6 +38,9 @@ class NetworkConfig:
         standardise_inputs: bring inputs to a common scale by the constants of `cloudsched_env.rllib.networks.scales`.
         layer_norm: layer normalisation after every hidden layer of encoders and value heads.
         last_layer_gain: orthogonal gain of the layers that make logits; small, so that a new policy is near uniform.
+        load_aversion: how strongly a new scheduler prefers nodes with less load: the weight, per unit of load
+            (requested cores after the placement / cores), of the linear path of its score. Training begins with rough
+            load balancing instead of random placement and changes the weight as it sees fit; 0 begins at random.
     """
 
     hidden_sizes: tuple[int, ...] = (64, 64)
@@ -54,6 +57,7 @@ class NetworkConfig:
     standardise_inputs: bool = True
     layer_norm: bool = True
     last_layer_gain: float = 0.01
+    load_aversion: float = 3.0
 
     def __post_init__(self) -> None:
         """Check values and their relations.
@@ -78,6 +82,9 @@ class NetworkConfig:
             elif hint is int:
                 if type(value) is not int or value <= 0:
                     raise ValueError(f"network field {entry.name!r} is {value!r}: expected a positive integer")
+            elif entry.name == "load_aversion":
+                if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
+                    raise ValueError(f"network field 'load_aversion' is {value!r}: expected a number from 0 on")
             elif not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
                 raise ValueError(f"network field {entry.name!r} is {value!r}: expected a positive number")
         if self.context_size % self.attention_heads:

@@ -125,6 +125,9 @@ class SchedulerPolicy(RolePolicy):
         self.direct = linear(len(PAIR_FEATURES), 1, gain=config.last_layer_gain, bias=False)
         self.defer_hidden = linear(slot_fields + size + self.context_size, hidden)
         self.defer = linear(hidden, 1, gain=config.last_layer_gain)
+        load = PAIR_FEATURES.index("load_after")
+        with torch.no_grad():
+            self.direct.weight[0, load] -= config.load_aversion / float(self.pair_scale.inverse_std[load])
         self._slot_index = {entry.name: i for i, entry in enumerate(scheduler.SLOT_FIELDS)}
         self._node_index = {entry.name: i for i, entry in enumerate(scheduler.NODE_FIELDS)}
         self._pair_index = {entry.name: i for i, entry in enumerate(scheduler.PAIR_FIELDS)}
