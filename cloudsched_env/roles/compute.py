@@ -10,7 +10,7 @@ from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.memory import execution_memory_gb
 from cloudsched_env.sim.telemetry import MEAN_DEBT, MEAN_READ_RATE, MEAN_STREAM_FACTOR, MEAN_WRITE_RATE
 
-__all__ = ["ACTIONS", "FIELDS", "action_levels", "layout", "mask_compute", "observe_compute"]
+__all__ = ["ACTIONS", "FIELDS", "action_levels", "initial_levels", "layout", "mask_compute", "observe_compute"]
 
 ACTIONS = ("cache_level", "admission_level")
 
@@ -49,6 +49,11 @@ def layout(scenario: Scenario) -> Layout:
 def action_levels(scenario: Scenario) -> np.ndarray:
     """Choices of each action in `ACTIONS`, int64 of shape ``[2]``."""
     return np.array([len(scenario.compute.cache_fractions), len(scenario.compute.memory_overcommit)])
+
+
+def initial_levels(scenario: Scenario) -> tuple[int, int]:
+    """The levels that a node has before its first action, in the order of `ACTIONS`."""
+    return scenario.compute.initial_cache_level, scenario.compute.initial_admission_level
 
 
 @compiled

@@ -9,7 +9,7 @@ from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.telemetry import MEAN_DEBT, MEAN_READ_RATE, MEAN_STREAM_FACTOR, MEAN_WRITE_RATE
 
-__all__ = ["ACTIONS", "FIELDS", "action_levels", "layout", "mask_storage", "observe_storage"]
+__all__ = ["ACTIONS", "FIELDS", "action_levels", "initial_levels", "layout", "mask_storage", "observe_storage"]
 
 ACTIONS = ("background_level", "serve_level")
 
@@ -40,6 +40,11 @@ def layout(scenario: Scenario) -> Layout:
 def action_levels(scenario: Scenario) -> np.ndarray:
     """Choices of each action in `ACTIONS`, int64 of shape ``[2]``."""
     return np.array([len(scenario.storage.background_shares), len(scenario.storage.serve_weights)])
+
+
+def initial_levels(scenario: Scenario) -> tuple[int, int]:
+    """The levels that a node has before its first action, in the order of `ACTIONS`."""
+    return scenario.storage.initial_background_level, scenario.storage.initial_serve_level
 
 
 @compiled

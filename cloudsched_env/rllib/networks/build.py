@@ -26,10 +26,11 @@ def build_policy(role: str, scenario: Scenario, config: NetworkConfig) -> RolePo
     """
     if role == "scheduler":
         return SchedulerPolicy.for_scenario(scenario, config)
-    if role == "compute":
-        return NodePolicy(compute.layout(scenario), compute.action_levels(scenario).tolist(), config)
-    if role == "storage":
-        return NodePolicy(storage.layout(scenario), storage.action_levels(scenario).tolist(), config)
+    nodes = {"compute": compute, "storage": storage}
+    if role in nodes:
+        module = nodes[role]
+        levels = module.action_levels(scenario).tolist()
+        return NodePolicy(module.layout(scenario), levels, config, module.initial_levels(scenario))
     raise ValueError(f"unknown role {role!r}: expected one of {', '.join(ROLES)}")
 
 

@@ -22,9 +22,21 @@ class NodePolicy(RolePolicy):
 
     The log-probability of an agent is the sum over its sub-actions, so that a ratio of two policies is the true joint
     ratio and not one ratio per sub-action.
+
+    Args:
+        layout: the node's observation.
+        action_levels: choices of each sub-action.
+        config: sizes and switches.
+        preferred_levels: the level of each sub-action that a new policy prefers (`NetworkConfig.level_preference`).
     """
 
-    def __init__(self, layout: Layout, action_levels: Sequence[int], config: NetworkConfig) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        action_levels: Sequence[int],
+        config: NetworkConfig,
+        preferred_levels: Sequence[int] | None = None,
+    ) -> None:
         super().__init__(layout, action_levels, config)
         (block,) = layout.blocks
         self.encoder = nn.Sequential(
@@ -36,6 +48,11 @@ class NodePolicy(RolePolicy):
         width = config.hidden_sizes[-1]
         self.trunk = nn.Sequential(linear(config.embedding_size + self.context_size, width), nn.ReLU())
         self.head = linear(width, sum(self.action_levels), gain=config.last_layer_gain)
+        first = 0
+        for choices, level in zip(self.action_levels, preferred_levels or (), strict=False):
+            with torch.no_grad():
+                self.head.bias[first + level] += config.level_preference
+            first += choices
 
     def encode(self, observations: Tensor) -> Tensor:
         """See `RolePolicy.encode`."""
