@@ -122,6 +122,7 @@ class ComputeConfig:
     core_overcommit: tuple[float, ...] = (1.1, 1.5, 2.0, 3.0)
     initial_cache_level: int = _number(2, 0, 63, "level", "index into cache_fractions at the start")
     initial_admission_level: int = _number(1, 0, 63, "level", "index into *_overcommit at the start")
+    decision_interval_steps: int = _number(10, 1, 10_000, "steps", "a node may change its levels this often")
     cache_slew_per_step: float = _number(0.05, 1e-4, 1, "1", "largest change of the cache fraction in a step")
     spill_enabled: bool = _switch("spilling slows a node whose execution memory is over-committed")
     spill_slope: float = _number(3.0, 0, 100, "1", "slow-down per unit of memory over-commitment")
@@ -155,6 +156,7 @@ class StorageConfig:
     serve_weights: tuple[float, ...] = (0.3, 1.0, 2.5)
     initial_background_level: int = _number(2, 0, 63, "level", "index into background_shares at the start")
     initial_serve_level: int = _number(1, 0, 63, "level", "index into serve_weights at the start")
+    decision_interval_steps: int = _number(10, 1, 10_000, "steps", "a node may change its levels this often")
     sharing_enabled: bool = _switch("off: storage bandwidth is unlimited")
     quorum_enabled: bool = _switch("off: a write waits for the fastest replica only")
 

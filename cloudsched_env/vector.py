@@ -49,10 +49,10 @@ def _observe(parameters, state, b, o_compute, o_storage, o_scheduler, m_compute,
     nodes = parameters.cores.shape[0]
     for n in range(nodes):
         observe_compute(parameters, clock, compute, telemetry, b, n, o_compute[b, n])
-        mask_compute(parameters, compute, b, n, m_compute[b, n])
+        mask_compute(parameters, clock, compute, b, n, m_compute[b, n])
     for r in range(storage.alive.shape[1]):
         observe_storage(parameters, clock, storage, telemetry, b, r, nodes + r, o_storage[b, r])
-        mask_storage(parameters, storage, b, r, m_storage[b, r])
+        mask_storage(parameters, clock, storage, b, r, m_storage[b, r])
     for s in range(state.schedulers.queue_length.shape[1]):
         observe_scheduler(
             parameters, clock, state.tasks, state.data, state.schedulers, telemetry, state.ledger, b, s,

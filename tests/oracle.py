@@ -173,9 +173,10 @@ class OracleCluster:
             ("storage", self.storage, ("background_level", "serve_level")),
         ]
         for role, nodes, names in groups:
-            for node, chosen in zip(nodes, actions[role], strict=True):
+            interval = getattr(self.scenario, role).decision_interval_steps
+            for index, (node, chosen) in enumerate(zip(nodes, actions[role], strict=True)):
                 for name, level in zip(names, chosen, strict=True):
-                    if node.alive:
+                    if node.alive and self.k % interval == index % interval:
                         setattr(node, name, int(level))
                     elif level != getattr(node, name):
                         self.count("invalid_actions", 1)

@@ -252,14 +252,19 @@ def state(cluster: OracleCluster) -> list[float]:
 def masks(cluster: OracleCluster) -> dict[str, list[list[int]]]:
     """1 for each allowed level: the levels of the sub-actions of an agent follow one another."""
     levels: dict[str, list[list[int]]] = {"compute": [], "storage": [], "scheduler": []}
+    intervals = {
+        "compute": cluster.scenario.compute.decision_interval_steps,
+        "storage": cluster.scenario.storage.decision_interval_steps,
+    }
     for role, nodes, names, counts in (
         ("compute", cluster.compute, ("cache_level", "admission_level"), compute.action_levels(cluster.scenario)),
         ("storage", cluster.storage, ("background_level", "serve_level"), storage.action_levels(cluster.scenario)),
     ):
-        for node in nodes:
+        for index, node in enumerate(nodes):
+            free = node.alive and cluster.k % intervals[role] == index % intervals[role]
             mask = []
             for name, count in zip(names, counts, strict=True):
-                mask += [int(node.alive or level == getattr(node, name)) for level in range(count)]
+                mask += [int(free or level == getattr(node, name)) for level in range(count)]
             levels[role].append(mask)
     for agent in cluster.schedulers:
         mask = []

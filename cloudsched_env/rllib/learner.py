@@ -57,7 +57,7 @@ class HRACLearner(TorchLearner):
         super().build()
         if not self._role_ids():
             raise ValueError(f"HRACLearner needs policies named after roles, got modules {sorted(self.module.keys())}")
-        self._needs_all_agents = execution_mode(self.settings) == "full"
+        self._needs_all_agents = execution_mode(self.settings) != "none"
         self._shuffle = torch.Generator().manual_seed((self.config.seed or 0) + 7919 * int(self._learner_index))
 
     def _role_ids(self) -> list[str]:
@@ -164,21 +164,26 @@ class HRACLearner(TorchLearner):
             yield from torch.randperm(total, generator=self._shuffle).chunk(parts)
 
     def _minibatch(self, rows: Batch, index: Tensor) -> dict[str, dict[str, Tensor]]:
-        """Rows of a minibatch, with a random subset of the agents of large roles.
+        """Rows of a minibatch; of each role only the agents that had a choice, and a random subset of them.
 
-        Agents of a role share their policy, and those of one env step are much alike: the subset's gradient is an
-        unbiased estimate of that over all agents, for a fraction of the work. Roles that attend to fresh summaries
-        need all agents' embeddings, so nothing is left out there.
+        An agent without a choice (a node that waits or is down, a scheduler with an empty queue) adds nothing to the
+        loss. Agents of a role share their policy, and those of one env step are much alike: the subset's gradient is
+        an unbiased estimate of that over all of them, for a fraction of the work. Policies that take a context are
+        evaluated whole: attention needs the embeddings of all agents of a step, and summaries belong to receivers.
         """
-        limit = 0 if self._needs_all_agents else self.settings.update.agents_per_role
         result: dict[str, dict[str, Tensor]] = {}
         for module, columns in rows.items():
-            agents = columns["active"].shape[1] if "active" in columns else 0
-            if not 0 < limit < agents:
+            if "active" not in columns or self._needs_all_agents:
                 result[module] = {name: values.index_select(0, index) for name, values in columns.items()}
                 continue
-            chosen = torch.randperm(agents, generator=self._shuffle)[:limit]
-            result[module] = {name: values[index[:, None], chosen] for name, values in columns.items()}
+            row, agent = columns["active"][index].nonzero(as_tuple=True)
+            limit = self.settings.update.agents_per_role * len(index)
+            if 0 < limit < len(row):
+                chosen = torch.randperm(len(row), generator=self._shuffle)[:limit]
+                row, agent = row[chosen], agent[chosen]
+            if not len(row):  # nobody had a choice: one agent with weight 0 keeps the shapes
+                row, agent = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
+            result[module] = {name: values[index[row], agent].unsqueeze(1) for name, values in columns.items()}
         return result
 
     def _replayed(self) -> int:

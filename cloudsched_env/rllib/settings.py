@@ -105,7 +105,7 @@ class ValidationSettings:
 
     every_epochs: int = _number(5, 0, 1_000_000, "epochs between validations; 0 turns validation off")
     episodes: int = _number(16, 1, 100_000, "episodes of a validation")
-    deterministic: bool = False
+    deterministic: bool = True
 
 
 @dataclass(frozen=True)

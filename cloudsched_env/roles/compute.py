@@ -90,9 +90,10 @@ def observe_compute(parameters, clock, compute, telemetry, b, n, out):
 
 
 @compiled
-def mask_compute(parameters, compute, b, n, out):
-    """Allow every level of a live node, and only the current ones of a node that is down."""
-    if compute.alive[b, n] == 1:
+def mask_compute(parameters, clock, compute, b, n, out):
+    """Allow every level of a live node whose turn it is; a node that waits or is down keeps what it has."""
+    interval = parameters.compute_interval_steps
+    if compute.alive[b, n] == 1 and clock.step[b] % interval == n % interval:
         out[:] = 1
         return
     out[:] = 0

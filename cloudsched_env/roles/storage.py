@@ -69,9 +69,10 @@ def observe_storage(parameters, clock, storage, telemetry, b, r, observer, out):
 
 
 @compiled
-def mask_storage(parameters, storage, b, r, out):
-    """Allow every level of a live node, and only the current ones of a node that is down."""
-    if storage.alive[b, r] == 1:
+def mask_storage(parameters, clock, storage, b, r, out):
+    """Allow every level of a live node whose turn it is; a node that waits or is down keeps what it has."""
+    interval = parameters.storage_interval_steps
+    if storage.alive[b, r] == 1 and clock.step[b] % interval == r % interval:
         out[:] = 1
         return
     out[:] = 0

@@ -35,6 +35,8 @@ class Parameters(NamedTuple):
     memory_overcommit: NDArray[np.float64]
     core_overcommit: NDArray[np.float64]
     cache_slew_per_step: float
+    compute_interval_steps: int
+    storage_interval_steps: int
     spill_slope: float
     contention_slope: float
     contention_onset: float
@@ -93,6 +95,8 @@ def make_parameters(scenario: Scenario) -> Parameters:
         memory_overcommit=np.array(s.compute.memory_overcommit),
         core_overcommit=np.array(s.compute.core_overcommit),
         cache_slew_per_step=s.compute.cache_slew_per_step,
+        compute_interval_steps=s.compute.decision_interval_steps,
+        storage_interval_steps=s.storage.decision_interval_steps,
         spill_slope=s.compute.spill_slope if s.compute.spill_enabled else 0.0,
         contention_slope=s.compute.contention_slope if s.compute.contention_enabled else 0.0,
         contention_onset=s.compute.contention_onset,

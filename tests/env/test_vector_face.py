@@ -105,7 +105,8 @@ def test_refuses_an_episode_of_another_scenario():
 
 
 def test_masked_actions_do_nothing_and_are_counted():
-    env = CloudSchedVectorEnv("tiny-v0", 1, overrides={"time.warmup_steps": 0})
+    always = {"compute.decision_interval_steps": 1, "storage.decision_interval_steps": 1}
+    env = CloudSchedVectorEnv("tiny-v0", 1, overrides={"time.warmup_steps": 0, **always})
     env.reset(0)
     deferred = env.action_levels["scheduler"][0] - 1
     actions = {r: np.zeros((1, env.role_counts[r], len(env.action_levels[r])), int) for r in ROLES}
@@ -115,3 +116,23 @@ def test_masked_actions_do_nothing_and_are_counted():
     env.step(actions)
     assert empty_slots > 0
     assert env.results()[0].totals["invalid_actions"] == empty_slots
+
+
+def test_a_node_may_change_its_levels_only_when_it_is_its_turn():
+    env = CloudSchedVectorEnv("tiny-v0", 1, overrides={"storage.decision_interval_steps": 4})
+    env.reset(0)
+    actions = {r: np.zeros((1, env.role_counts[r], len(env.action_levels[r])), int) for r in ROLES}
+    actions["scheduler"][:] = env.action_levels["scheduler"][0] - 1
+    levels = int(env.action_levels["storage"].sum())
+    for step in range(9):
+        wanted = (step // 4) % 2
+        actions["storage"][0, :, 0] = 3 if wanted == 0 else 4
+        before = env.simulator_state.storage.background_level[0].copy()
+        for node in range(env.role_counts["storage"]):
+            turn = step % 4 == node % 4
+            assert env.masks["storage"][0, node].sum() == (levels if turn else 2), (step, node)
+        env.step(actions)
+        after = env.simulator_state.storage.background_level[0]
+        for node in range(env.role_counts["storage"]):
+            turn = step % 4 == node % 4
+            assert after[node] == (actions["storage"][0, node, 0] if turn else before[node]), (step, node)

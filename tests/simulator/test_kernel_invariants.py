@@ -149,7 +149,8 @@ def test_outages_are_drawn_at_the_stated_rate():
 
 
 def test_a_crash_loses_progress_and_returns_tasks_to_their_scheduler():
-    env = CloudSchedVectorEnv("tiny-v0", 1, overrides={"time.warmup_steps": 0})
+    always = {"compute.decision_interval_steps": 1, "storage.decision_interval_steps": 1}
+    env = CloudSchedVectorEnv("tiny-v0", 1, overrides={"time.warmup_steps": 0, **always})
     env.reset(2, outages=[[(30, 0, 0), (50, 0, 1)]])
     rng = np.random.default_rng(0)
     for _ in range(29):

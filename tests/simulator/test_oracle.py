@@ -21,7 +21,8 @@ DELAY = 0.02
 
 def tiny(**changes: Any) -> Scenario:
     """The small scenario: node 0 has 8 cores and 16 GB, node 1 has 4 and 8; fields are changed as ``group__field``."""
-    return load_scenario("tiny-v0", {name.replace("__", "."): value for name, value in changes.items()})
+    always = {"compute.decision_interval_steps": 1, "storage.decision_interval_steps": 1}
+    return load_scenario("tiny-v0", {**always, **{name.replace("__", "."): value for name, value in changes.items()}})
 
 
 def cluster_of(scenario: Scenario, tasks: Sequence[Mapping[str, Any]], **options: Any) -> OracleCluster:
@@ -329,7 +330,7 @@ def test_team_reward_is_the_weighted_sum_of_its_terms() -> None:
     capacity = 12 * DT
     useful = (3.0 * 0.05 + 0.08) / capacity
     goodput = 3.0 * 0.05 / capacity
-    latency = 1 / (1 + 1 / (3 / 11.0 * 0.25))
+    latency = 1 / (1 + 1 / (3 / scenario.duration_s * 0.25))
     share = (3.0 * 0.05 + 0.08) / (0.98 * (0.15 + 1.0))
     fairness = share**2 / (2 * share**2)  # the other tenant got nothing
     assert cluster.terms == pytest.approx(
