@@ -67,7 +67,7 @@ class UpdateSettings:
     epochs: int = _number(2, 1, 100, "passes over the batch")
     minibatch_steps: int = _number(500, 1, 10_000_000, "env steps of a minibatch (all agents of a step stay together)")
     agents_per_role: int = _number(
-        4, 0, 1_000_000, "agents of a role that a minibatch trains its policy on, drawn anew each time; 0: all"
+        4, 0, 1_000_000, "agents of a role, per env step, that a minibatch trains its policy on at most; 0: all"
     )
     clip: float = _number(0.2, 0.001, 10.0, "clip range of the policy ratio")
     value_clip: float = _number(0.2, 0.0, 100.0, "clip range of normalised values; 0 turns value clipping off")
@@ -99,8 +99,8 @@ class SamplingSettings:
 class ValidationSettings:
     """How training is judged: fixed episodes of the validation split, fixed seeds.
 
-    Policies are judged as they were trained, by drawing actions: schedulers that hold the same stale view and all take
-    the most probable node herd on it.
+    Greedy and drawn actions of one policy can differ by 0.1 in team reward, in both directions; the mode in which a
+    policy is judged is the mode in which its folder acts unless told otherwise.
     """
 
     every_epochs: int = _number(5, 0, 1_000_000, "epochs between validations; 0 turns validation off")

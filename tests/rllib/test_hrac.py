@@ -217,18 +217,26 @@ def test_minibatches_cover_every_row_once_in_each_pass(learner):
     assert rows[0] != rows[3]
 
 
-def test_a_minibatch_keeps_rows_of_all_modules_together(learner):
+def test_a_minibatch_holds_the_agents_that_had_a_choice_in_its_env_steps(learner):
+    identity = torch.arange(10)[:, None] * 100 + torch.arange(6)
+    has_choice = torch.zeros(10, 6, dtype=torch.bool)
+    has_choice[7, [1, 4]] = has_choice[2, 3] = has_choice[5, 0] = True
     rows = {
-        "compute": {"active": torch.arange(10)[:, None] + torch.arange(6) * 100},
-        "scheduler": {"active": torch.arange(10)[:, None]},
+        "compute": {"active": torch.ones(10, 6, dtype=torch.bool), "advantages": identity},
+        "storage": {"active": has_choice, "advantages": identity},
+        "scheduler": {"active": torch.zeros(10, 6, dtype=torch.bool), "advantages": identity},
         CRITIC: {"states": torch.arange(10)},
     }
     part = learner._minibatch(rows, torch.tensor([7, 2]))
     assert part[CRITIC]["states"].tolist() == [7, 2]
-    assert part["scheduler"]["active"].tolist() == [[7], [2]]
-    assert part["compute"]["active"].shape == (2, learner.settings.update.agents_per_role)
-    assert (part["compute"]["active"] % 100 == torch.tensor([[7], [2]])).all()
-    assert len(set(part["compute"]["active"][0].tolist())) == learner.settings.update.agents_per_role
+    assert sorted(part["storage"]["advantages"].flatten().tolist()) == [203, 701, 704]
+    assert part["storage"]["active"].all()
+    limit = 2 * learner.settings.update.agents_per_role
+    chosen = part["compute"]["advantages"].flatten().tolist()
+    assert len(chosen) == len(set(chosen)) == min(limit, 12)
+    assert {value // 100 for value in chosen} <= {7, 2}
+    assert not part["scheduler"]["active"].any()  # nobody: one agent of weight 0
+    assert part["scheduler"]["advantages"].shape == (1, 1)
 
 
 def test_unequal_shares_among_learners_are_refused():
