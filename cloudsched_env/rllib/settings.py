@@ -36,11 +36,11 @@ class LGRSSettings:
     """Local-global reward shaping (`cloudsched_env.rllib.lgrs` has the equations)."""
 
     mode: Literal["literal", "pbrs", "td", "mix", "off"] = "td"
-    lambda_: float = _number(0.2, 0.0, 1.0, "weight of the local reward; 1 - lambda goes to the global term")
+    lambda_: float = _number(0.05, 0.0, 1.0, "weight of the local reward; 1 - lambda goes to the global term")
     potential_rate: float = _number(
         0.1, 0.0, 1.0, "share of the critic that the lagged potential takes over per update"
     )
-    normalise: bool = True
+    normalise: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,21 @@ class VTraceSettings:
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """The circular buffer of recent roll-outs, kept by each learner."""
+    """The circular buffer of recent roll-outs, kept by each learner.
 
-    rollouts: int = _number(4, 0, 1000, "older roll-outs that are remembered; 0 makes training on-policy")
-    passes: int = _number(1, 0, 100, "older roll-outs that an update trains on beside the newest")
+    Off by default: at equal wall-clock time, training on fresh roll-outs alone reached higher validation scores
+    (docs/dev/learning-log.md); V-trace then corrects nothing and its targets are those of GAE(lambda).
+    """
+
+    rollouts: int = _number(0, 0, 1000, "older roll-outs that are remembered; 0 makes training on-policy")
+    passes: int = _number(0, 0, 100, "older roll-outs that an update trains on beside the newest")
 
 
 @dataclass(frozen=True)
 class UpdateSettings:
     """Gradient updates on one batch."""
 
-    epochs: int = _number(2, 1, 100, "passes over the batch")
+    epochs: int = _number(3, 1, 100, "passes over the batch")
     minibatch_steps: int = _number(500, 1, 10_000_000, "env steps of a minibatch (all agents of a step stay together)")
     agents_per_role: int = _number(
         4, 0, 1_000_000, "agents of a role, per env step, that a minibatch trains its policy on at most; 0: all"
@@ -73,14 +77,14 @@ class UpdateSettings:
     value_clip: float = _number(0.2, 0.0, 100.0, "clip range of normalised values; 0 turns value clipping off")
     huber_delta: float = _number(10.0, 0.01, 1e6, "normalised error from which the value loss is linear")
     value_weight: float = _number(1.0, 0.0, 1000.0, "weight of the value loss")
-    entropy: float = _number(0.003, 0.0, 10.0, "entropy bonus of a role, per sub-action decision")
+    entropy: float = _number(0.001, 0.0, 10.0, "entropy bonus of a role, per sub-action decision")
     entropy_by_role: Mapping[str, float] = field(
         default_factory=dict, metadata={"doc": "entropy bonus of single roles, where it differs"}
     )
-    learning_rate: float = _number(1e-3, 0.0, 1.0, "Adam step size of the policies")
+    learning_rate: float = _number(2e-3, 0.0, 1.0, "Adam step size of the policies")
     critic_learning_rate: float = _number(1e-3, 0.0, 1.0, "Adam step size of the critic")
     anneal_epochs: int = _number(
-        0, 0, 10_000_000, "epochs over which both step sizes fall linearly to a tenth, where they stay; 0: constant"
+        80, 0, 10_000_000, "epochs over which both step sizes fall linearly to a tenth, where they stay; 0: constant"
     )
     adam_epsilon: float = _number(1e-5, 1e-12, 1.0, "Adam epsilon")
     max_gradient_norm: float = _number(1.0, 1e-6, 1e9, "gradient norm limit of each module")
@@ -126,7 +130,7 @@ class HRACSettings:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     trace: str | None = None
     epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")
-    discount: float = _number(0.99, 0.0, 1.0, "discount factor per env step")
+    discount: float = _number(0.98, 0.0, 1.0, "discount factor per env step")
     lgrs: LGRSSettings = field(default_factory=LGRSSettings)
     vtrace: VTraceSettings = field(default_factory=VTraceSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
