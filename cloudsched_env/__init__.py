@@ -1,18 +1,22 @@
 """Benchmark for multi-agent reinforcement learning on cloud-native database clusters.
 
 Importing this package registers every scenario with PettingZoo, so that
-``pettingzoo.make("parallel", "cloudsched/paper-v0")`` works.
+``pettingzoo.make("parallel", "cloudsched/paper-v0")`` works. The environment itself, and numba with it, is loaded when
+it is first asked for.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from pettingzoo import parallel_registry, register
 
-from cloudsched_env.env import CloudSchedEnv
 from cloudsched_env.scenario import Scenario, load_scenario, scenario_ids
-from cloudsched_env.vector import CloudSchedVectorEnv
+
+if TYPE_CHECKING:
+    from cloudsched_env.env import CloudSchedEnv
+    from cloudsched_env.vector import CloudSchedVectorEnv
 
 __all__ = [
     "CloudSchedEnv",
@@ -25,9 +29,19 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+_HOMES = {"CloudSchedEnv": "cloudsched_env.env", "CloudSchedVectorEnv": "cloudsched_env.vector"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 def parallel_env(scenario: str | Scenario = "paper-v0", **options: Any) -> CloudSchedEnv:
-    """A PettingZoo ``ParallelEnv`` of the named scenario; options as for `CloudSchedEnv`."""
+    """A PettingZoo ``ParallelEnv`` of the named scenario; options as for `cloudsched_env.env.CloudSchedEnv`."""
+    from cloudsched_env.env import CloudSchedEnv
+
     return CloudSchedEnv(scenario, **options)
 
 

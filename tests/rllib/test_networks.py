@@ -1,6 +1,7 @@
 """Policies: shapes, masks, probabilities, and independence of the size of the cluster."""
 
 import dataclasses
+import importlib
 import itertools
 import math
 
@@ -22,7 +23,7 @@ from cloudsched_env.rllib.networks import (
 )
 from cloudsched_env.rllib.networks.pointer_score import pointer_score
 from cloudsched_env.rllib.networks.scheduler import PAIR_FEATURES
-from cloudsched_env.roles import scheduler, state
+from cloudsched_env.roles import compute, scheduler, state, storage
 from cloudsched_env.scenario import NodeType
 from tests.rllib.random_observations import cluster, random_observations, uniform
 
@@ -189,14 +190,28 @@ def test_every_parameter_gets_a_gradient(role):
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_new_policy_is_nearly_uniform(role):
+def test_a_new_policy_without_preferences_is_nearly_uniform(role):
     scenario = cluster()
     observations, masks = random_observations(scenario, 10, 1)
-    policy = build_policy(role, scenario, NetworkConfig())
+    policy = build_policy(role, scenario, NetworkConfig(level_preference=0.0, load_aversion=0.0))
     actions, _ = policy.act(observations[role], masks[role])
     _, entropy = policy.evaluate(observations[role], masks[role], actions)
     uniform_entropy = sum(part.sum(-1).float().log() for part in masks[role].split(policy.action_levels, -1))
     torch.testing.assert_close(entropy, uniform_entropy, atol=0.03, rtol=0.01)
+
+
+@pytest.mark.parametrize("role", ["compute", "storage"])
+def test_a_new_node_prefers_the_initial_levels(role):
+    scenario = cluster()
+    observations, _ = random_observations(scenario, 200, 1)
+    policy = build_policy(role, scenario, NetworkConfig())
+    masks = torch.ones(*observations[role].shape[:-1], sum(policy.action_levels), dtype=torch.int8)
+    actions, _ = policy.act(observations[role], masks)
+    levels = {"compute": compute, "storage": storage}[role].initial_levels(scenario)
+    for position, level in enumerate(levels):
+        expected = math.exp(3.0) / (math.exp(3.0) + policy.action_levels[position] - 1)
+        assert float((actions[..., position] == level).float().mean()) == pytest.approx(expected, abs=0.08)
+        assert set(actions[..., position].unique().tolist()) == set(range(policy.action_levels[position]))
 
 
 # -- scheduler
@@ -310,9 +325,8 @@ def test_pair_features_follow_physics():
 
 
 def test_blocked_score_equals_ordinary_layers_in_value_and_gradient(monkeypatch):
-    monkeypatch.setattr(
-        "cloudsched_env.rllib.networks.pointer_score._BLOCK", 40
-    )  # two tasks a block, the last one partial
+    # Two tasks a block, the last one partial.
+    monkeypatch.setattr(importlib.import_module("cloudsched_env.rllib.networks.pointer_score"), "_BLOCK", 40)
     generator = torch.Generator().manual_seed(0)
     R, P, M, H, F = 3, 7, 5, 4, 6
     rows = torch.tensor([0, 0, 1, 2, 2, 2, 0])

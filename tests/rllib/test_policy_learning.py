@@ -21,7 +21,7 @@ class Placement:
 
     def __init__(self, slots):
         self.scenario = cluster(window_slots=slots, schedulers=1)
-        self.policy = build_policy("scheduler", self.scenario, NetworkConfig())
+        self.policy = build_policy("scheduler", self.scenario, NetworkConfig(load_aversion=0.0))
         self.layout = self.policy.layout
 
     def observations(self, loads):
@@ -104,7 +104,7 @@ def test_scheduler_learns_to_spread_identical_tasks_over_two_equal_nodes():
     # What was learned holds on a cluster twice as large, unchanged.
     larger = Placement(slots=2)
     larger.scenario = cluster(window_slots=2, schedulers=1, compute_nodes=8)
-    larger.policy = build_policy("scheduler", larger.scenario, NetworkConfig())
+    larger.policy = build_policy("scheduler", larger.scenario, NetworkConfig(load_aversion=0.0))
     larger.layout = larger.policy.layout
     larger.policy.load_state_dict(problem.policy.state_dict())
     load = torch.cat((load, torch.full_like(load, 1.6)), -1)

@@ -1,6 +1,7 @@
 """A policy in a folder: stored without pickle, loaded into any fitting cluster, executed without Ray."""
 
 import dataclasses
+import importlib
 import json
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from cloudsched_env.roles.layout import Block, Field, Layout
 from tests.rllib.random_observations import cluster, random_observations
 
 CONFIG = NetworkConfig(hidden_sizes=(16,), embedding_size=8, pointer_size=8, context_size=8, last_layer_gain=1.0)
+CONFIG = dataclasses.replace(CONFIG, level_preference=0.0, load_aversion=0.0)  # choices depend on weights alone
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +103,8 @@ def test_an_interrupted_save_leaves_the_old_policy_whole(tmp_path, monkeypatch):
             file.write(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("cloudsched_env.rllib.networks.checkpoint.save_file", break_down)
+    checkpoint = importlib.import_module("cloudsched_env.rllib.networks.checkpoint")
+    monkeypatch.setattr(checkpoint, "save_file", break_down)
     with pytest.raises(OSError, match="no space"):
         saved(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

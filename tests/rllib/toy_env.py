@@ -112,6 +112,9 @@ def toy_config(changes=None, **env_config):
         "update.critic_learning_rate": 3e-3,
         "validation.every_epochs": 0,
         "validation.episodes": 8,
+        # The toy has no initial levels and no load: nothing to begin from but chance.
+        "networks.level_preference": 0.0,
+        "networks.load_aversion": 0.0,
     }
     config = HRACConfig().hrac({**settings, **(changes or {})}).debugging(seed=0)
     config.environment("toy-vector", env_config=env_config)

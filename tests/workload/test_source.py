@@ -195,7 +195,7 @@ def test_windows_that_cannot_carry_the_load_are_passed_over():
         },
         span_s=full.span_s,
     )
-    splits = TraceSplits(0.0, 12000.0, 13000.0, 14400.0)
+    splits = TraceSplits(0.0, 12000.0, 12400.0, 14400.0)
     train = TraceSource(thin, "tiny-v0", "train", splits)
     starts = [train.episode(np.random.default_rng(seed)).details["window_start_s"] for seed in range(20)]
     assert max(starts) < 7200.0
