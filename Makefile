@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRACE ?=
-DEMO_MINUTES ?= 4
+DEMO_MINUTES ?= 3
 PYTEST_OPTIONS ?=
 
 .PHONY: demo test lint types format wheel clean help
@@ -14,13 +14,20 @@ PYTEST_OPTIONS ?=
 help:
 	@sed -n 's/^#   //p' Makefile
 
-$(VENV)/installed: pyproject.toml constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+
+$(VENV)/usable: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[all]'
 	touch $@
 
-demo: $(VENV)/installed
+$(VENV)/installed: $(VENV)/usable
+	$(INSTALL) '.[test]'
+	touch $@
+
+demo: $(VENV)/usable
 	$(BIN)/python benchmarks/demo.py --minutes $(DEMO_MINUTES) $(if $(TRACE),--trace '$(TRACE)')
 
 test: $(VENV)/installed
