@@ -77,9 +77,7 @@ def markdown(evaluation: Evaluation, trained: list[str], command: str) -> str:
         metrics = {key: np.stack([p.metrics[key] for p in policies]) for key in COLUMNS}
         score = np.stack([evaluation.score(p) for p in policies])
         row(f"**HRAC + LGRS** ({len(policies)} seeds)", score, metrics, np.mean([p.decision_time_us for p in policies]))
-    for agent in (*evaluation.agents, evaluation.random):
-        if agent.name == "random" and agent is not evaluation.random:
-            continue
+    for agent in evaluation.agents:
         row(f"`{agent.name}`", evaluation.score(agent), dict(agent.metrics), agent.decision_time_us)
     head = ["agent", "score (IQM)", *(title for title, _ in COLUMNS.values()), "decision us"]
     bound = {key: float(np.mean(values)) for key, values in evaluation.bound.items()}

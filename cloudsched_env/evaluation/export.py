@@ -72,7 +72,9 @@ def write_json(evaluation: Evaluation, path: str | Path, command: str) -> tuple[
     beside = results.with_name(f"{results.stem}.metadata.json")
     for target, content in ((results, marl_eval_results(evaluation)), (beside, metadata(evaluation, command))):
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        # Compact where there are many numbers: a comparison of thirty agents has forty thousand of them.
+        layout: dict[str, Any] = {"indent": 1} if target == beside else {"separators": (",", ":")}
+        target.write_text(json.dumps(content, allow_nan=False, **layout) + "\n", encoding="utf-8")
     return results, beside
 
 

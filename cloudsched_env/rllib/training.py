@@ -201,7 +201,8 @@ def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
             networks[ATTENTION] = module[ATTENTION].unwrapped().network
         metadata = {
             "algorithm": "hrac_lgrs",
-            "settings": settings.to_dict(),
+            # A policy is passed on: it names its trace, not where that lay on somebody's machine.
+            "settings": {**settings.to_dict(), "trace": Path(settings.trace).name if settings.trace else None},
             "seed": algorithm.config.seed,
             "epoch": state.epoch,
             "env_steps": state.env_steps,
