@@ -21,6 +21,11 @@ def example_agent(tmp_path):
     return load_agent(f"{file}:OneAtATime")
 
 
+def test_the_readme_shows_the_same_example():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert EXAMPLE in readme
+
+
 def test_the_example_does_what_the_page_says(tmp_path):
     info = equal_nodes()
     agent = example_agent(tmp_path)
