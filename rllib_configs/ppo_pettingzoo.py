@@ -16,7 +16,7 @@ register_environments()
 config = (
     PPOConfig()
     .environment("cloudsched/tiny-v0", env_config={"reward": "team"})
-    .env_runners(num_env_runners=0, rollout_fragment_length=110)
+    .env_runners(num_env_runners=0, rollout_fragment_length=105)
     .multi_agent(
         policies={"compute", "storage", "scheduler"},
         policy_mapping_fn=lambda agent, *args, **kwargs: agent.rsplit("_", 1)[0],
@@ -28,7 +28,7 @@ config = (
             }
         )
     )
-    .training(train_batch_size_per_learner=440, minibatch_size=220, num_epochs=2, lr=3e-4, gamma=0.98)
+    .training(train_batch_size_per_learner=420, minibatch_size=210, num_epochs=2, lr=3e-4, gamma=0.98)
     .debugging(seed=0)
 )
 

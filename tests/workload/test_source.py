@@ -144,7 +144,7 @@ def test_asking_for_more_evaluation_episodes_than_the_list_has_is_an_error():
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_committed_lists_follow_their_rule_and_lie_in_their_split(split):
     splits = TraceSplits.by_share(GOOGLE_SPAN_S)
-    length = 3900.0
+    length = 5850.0
     starts = splits.window_starts(split, length)
     entries = committed_entries("google2011-excerpt", split)
     assert entries == grid_entries(starts, split, 16)
@@ -272,7 +272,7 @@ def test_the_published_excerpt_feeds_paper_episodes(trace_dir, tmp_path):
     target = tmp_path / "google.parquet"
     import_google2011(trace_dir, target)
     tasks = RawTasks.from_file(target)
-    for split, starts in (("validation", 8), ("test", 15)):
+    for split, starts in (("validation", 6), ("test", 13)):
         source = TraceSource(tasks, "paper-v0", split)
         assert source.evaluation_entries() == committed_entries("google2011-excerpt", split)
         assert len(source.window_starts()) == starts
