@@ -36,14 +36,14 @@ def stock_training(scenario: str) -> Iterator[Iteration]:
     config = (
         PPOConfig()
         .environment(f"cloudsched/{scenario}", env_config={"reward": "team"})
-        .env_runners(num_env_runners=0, rollout_fragment_length=200)
+        .env_runners(num_env_runners=0, rollout_fragment_length=650)
         .multi_agent(policies=set(ROLES), policy_mapping_fn=lambda agent, *args, **kwargs: agent.rsplit("_", 1)[0])
         .rl_module(
             rl_module_spec=MultiRLModuleSpec(
                 rl_module_specs={role: RLModuleSpec(module_class=MaskedPPOModule) for role in ROLES}
             )
         )
-        .training(train_batch_size_per_learner=400, minibatch_size=512, num_epochs=epochs)
+        .training(train_batch_size_per_learner=650, minibatch_size=512, num_epochs=epochs)
     )
     yield from _iterations(config)
 
