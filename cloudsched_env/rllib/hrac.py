@@ -115,7 +115,7 @@ class HRACConfig(PPOConfig):
             num_envs_per_env_runner=sampling.clusters,
             rollout_fragment_length=sampling.rollout_steps,
         )
-        specs: MultiRLModuleSpec = module_specs(s)
+        specs: MultiRLModuleSpec = module_specs(s, self.seed or 0)
         self.multi_agent(policies=set(ROLES), policy_mapping_fn=_role_of)
         self.rl_module(rl_module_spec=specs)
         self.learners(

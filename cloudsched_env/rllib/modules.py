@@ -76,12 +76,12 @@ def execution_mode(settings: HRACSettings) -> str:
     return str(settings.networks.get("execution", "none"))
 
 
-def module_specs(settings: HRACSettings) -> MultiRLModuleSpec:
-    """What RLlib needs to know to build the modules on runners and learners."""
+def module_specs(settings: HRACSettings, seed: int = 0) -> MultiRLModuleSpec:
+    """What RLlib needs to know to build the modules on runners and learners, with initial weights drawn by ``seed``."""
     scenario = load_scenario(settings.scenario, settings.overrides)
     if settings.network_builder == HRACSettings().network_builder:
         NetworkConfig.from_dict(settings.networks)  # a wrong name is told now, not when a worker builds its networks
-    model_config = {"settings": settings.to_dict()}
+    model_config = {"settings": settings.to_dict(), "seed": seed}
     role_spaces = spaces(scenario)
     specs = {
         role: RLModuleSpec(
@@ -124,7 +124,10 @@ class _NetworkModule(TorchRLModule):
         scenario = load_scenario(settings.scenario, settings.overrides)
         module_name, _, function_name = settings.network_builder.partition(":")
         builder = getattr(importlib.import_module(module_name), function_name)
-        networks = builder(scenario, settings.networks)
+        # RLlib builds modules in the order of a set, which differs between processes: weights must not hang on it.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(self.model_config["seed"]))
+            networks = builder(scenario, settings.networks)
         name = self._network_name()
         if name not in networks:
             raise KeyError(f"{settings.network_builder} built no network {name!r}: it built {sorted(networks)}")

@@ -270,3 +270,26 @@ def test_a_python_file_must_define_a_config(tmp_path):
     path.write_text("stop = {}\n")
     with pytest.raises(ValueError, match="define `config`"):
         load_experiment(path)
+
+
+@pytest.mark.ray
+def test_initial_weights_do_not_depend_on_the_hash_seed_of_the_process():
+    code = (
+        "import hashlib, logging\n"
+        "logging.disable(logging.WARNING)\n"
+        "from cloudsched_env.rllib.hrac import HRACConfig\n"
+        "config = HRACConfig().hrac({'scenario': 'tiny-v0'}).debugging(seed=3)\n"
+        "config.validate()\n"
+        "module = config.rl_module_spec.build()\n"
+        "digest = hashlib.sha256()\n"
+        "for name in sorted(module.keys()):\n"
+        "    for key, value in sorted(module[name].state_dict().items()):\n"
+        "        digest.update(key.encode() + value.numpy().tobytes())\n"
+        "print(digest.hexdigest())\n"
+    )
+    digests = set()
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+        digests.add(done.stdout.split()[-1])
+    assert len(digests) == 1
