@@ -6,6 +6,7 @@ from cloudsched_env.roles import compute, scheduler, storage
 from cloudsched_env.roles.layout import Block, Field, Layout, clip
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.scheduling import waiting_tasks
 
 __all__ = ["CLUSTER_FIELDS", "layout", "observe_cluster"]
 
@@ -48,15 +49,10 @@ def observe_cluster(
             for j in range(width):
                 out[o + j] = rows[n, j]
             o += width
-    waiting = 0
-    for n in range(compute.alive.shape[1]):
-        waiting += compute.queue_length[b, n]
-    for s in range(scheduler_rows.shape[0]):
-        waiting += schedulers.queue_length[b, s]
     out[o] = clock.step[b] / parameters.horizon_steps
     out[o + 1] = clip(ledger.terms[b, 0], 0.0, 1.0)
     out[o + 2] = clip(ledger.terms[b, 1], 0.0, 2.0)
     out[o + 3] = ledger.terms[b, 2]
     out[o + 4] = ledger.terms[b, 3]
-    out[o + 5] = clip(waiting / 100.0, 0.0, 32.0)
+    out[o + 5] = clip(waiting_tasks(compute, schedulers, b) / 100.0, 0.0, 32.0)
     out[o + 6] = clip(running.slots_used[b] / 100.0, 0.0, 32.0)

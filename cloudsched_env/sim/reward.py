@@ -7,6 +7,7 @@ from math import sqrt
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.memory import execution_memory_gb
 from cloudsched_env.sim.result import TOTALS
+from cloudsched_env.sim.scheduling import waiting_tasks
 
 __all__ = ["book_step", "jain_index", "local_rewards", "team_reward", "tenant_share"]
 
@@ -47,18 +48,16 @@ def jain_index(ledger, b):
 
 
 @compiled
-def team_reward(parameters, clock, tasks, running, compute, schedulers, ledger, b):
+def team_reward(parameters, tasks, compute, schedulers, ledger, b):
     """The team reward of the step; its four terms are left in ``ledger.terms``."""
     capacity = parameters.total_cores * parameters.step_s
     useful = 0.0
-    waiting = 0
     for n in range(compute.alive.shape[1]):
         useful += compute.useful_core_s[b, n]
-        waiting += compute.queue_length[b, n]
     on_time = 0.0
     for s in range(schedulers.queue_length.shape[1]):
-        waiting += schedulers.queue_length[b, s]
         on_time += ledger.on_time_core_s[b, s]
+    waiting = waiting_tasks(compute, schedulers, b)
     rate = tasks.task_count[b] / (parameters.horizon_steps * parameters.step_s)
     terms = ledger.terms[b]
     terms[0] = useful / capacity
@@ -97,20 +96,14 @@ def local_rewards(parameters, compute, storage, schedulers, ledger, b, of_comput
 
 
 @compiled
-def book_step(
-    parameters, running, compute, schedulers, ledger, scratch, b, reward, moved_mb, invalid, bounced, requeued, lost
-):
+def book_step(parameters, compute, schedulers, ledger, scratch, b, reward, moved_mb, invalid, bounced, requeued, lost):
     """Add a counted step to the sums behind the metrics."""
     step_s = parameters.step_s
     totals = ledger.totals[b]
     nodes = compute.alive.shape[1]
-    waiting = 0
-    for s in range(schedulers.queue_length.shape[1]):
-        waiting += schedulers.queue_length[b, s]
     mean = 0.0
     square = 0.0
     for n in range(nodes):
-        waiting += compute.queue_length[b, n]
         usage = compute.useful_core_s[b, n] / (parameters.cores[n] * step_s)
         mean += usage / nodes
         square += usage * usage / nodes
@@ -130,7 +123,7 @@ def book_step(
     for j in range(4):
         totals[_USEFUL_TERM + j] += ledger.terms[b, j]
     totals[_SERVED] += moved_mb
-    totals[_WAITING] += waiting
+    totals[_WAITING] += waiting_tasks(compute, schedulers, b)
     totals[_LOST] += lost
     totals[_REQUEUED] += requeued
     totals[_BOUNCED] += bounced

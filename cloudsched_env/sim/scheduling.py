@@ -5,7 +5,7 @@ from __future__ import annotations
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.state import IN_FIFO, IN_NODE_QUEUE
 
-__all__ = ["enter_fifo", "enter_node_queue", "leave_node_queue", "place"]
+__all__ = ["enter_fifo", "enter_node_queue", "leave_node_queue", "place", "waiting_tasks"]
 
 
 @compiled
@@ -73,6 +73,17 @@ def leave_node_queue(tasks, compute, b, n):
         compute.queued_cores[b, n] -= tasks.cores[b, i]
         compute.queued_memory_gb[b, n] -= tasks.memory_gb[b, i]
     return i
+
+
+@compiled
+def waiting_tasks(compute, schedulers, b):
+    """Tasks that have arrived and neither run nor are finished: those in any queue."""
+    waiting = 0
+    for n in range(compute.queue_length.shape[1]):
+        waiting += compute.queue_length[b, n]
+    for s in range(schedulers.queue_length.shape[1]):
+        waiting += schedulers.queue_length[b, s]
+    return waiting
 
 
 @compiled

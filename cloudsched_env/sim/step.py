@@ -73,10 +73,10 @@ def step_cluster(
     requeued, lost = apply_outages(clock, tasks, data, running, compute, storage, schedulers, b)
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, now_s, decay, counted)
     circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
-    reward = team_reward(parameters, clock, tasks, running, compute, schedulers, ledger, b)
+    reward = team_reward(parameters, tasks, compute, schedulers, ledger, b)
     if counted:
         book_step(
-            parameters, running, compute, schedulers, ledger, scratch, b,
+            parameters, compute, schedulers, ledger, scratch, b,
             reward, moved_mb, invalid, bounced, requeued, lost,
         )  # fmt: skip
     return reward
@@ -89,4 +89,4 @@ def begin_cluster(parameters, state, b):
     storage, schedulers, ledger = state.storage, state.schedulers, state.ledger
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, 0.0, 1.0, False)
     circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
-    team_reward(parameters, clock, tasks, state.running, compute, schedulers, ledger, b)
+    team_reward(parameters, tasks, compute, schedulers, ledger, b)
