@@ -8,7 +8,6 @@ from cloudsched_env.agents.heuristics.knobs import Knobs
 from cloudsched_env.agents.heuristics.placement import Placement, PlacementMemory
 from cloudsched_env.agents.protocol import Actions, ClusterInfo, Masks, Observations
 from cloudsched_env.agents.sampling import cluster_generators
-from cloudsched_env.agents.view import SchedulerView
 
 __all__ = ["HeuristicAgent"]
 
@@ -50,8 +49,7 @@ class HeuristicAgent:
         """Place tasks and set knobs; shapes as in `cloudsched_env.agents.protocol.Agent.act`."""
         if self._info is None:
             raise RuntimeError(f"agent {self.name!r}: call reset(info, batch_size, seed) before act")
-        view = SchedulerView(self._info, observations["scheduler"], masks["scheduler"])
-        actions = {"scheduler": self.placement.choose(view, self._memory)}
+        actions = {"scheduler": self.placement.decide(self._info, observations, masks, self._memory)}
         actions |= self.knobs.choose(self._info, observations, masks, self._step, self._memory.generators)
         self._step += 1
         return actions

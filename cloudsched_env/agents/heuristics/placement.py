@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cloudsched_env.agents.protocol import ClusterInfo, Masks, Observations
 from cloudsched_env.agents.view import SchedulerView, TaskView
 
 __all__ = ["FittedPlacement", "Placement", "PlacementMemory", "ScoredPlacement", "limit", "place"]
@@ -52,6 +53,15 @@ class Placement:
     """A rule that gives each visible task a node or defers it; fields are its tunable parameters."""
 
     summary: ClassVar[str] = ""
+
+    def decide(
+        self, info: ClusterInfo, observations: Observations, masks: Masks, memory: PlacementMemory
+    ) -> NDArray[np.int64]:
+        """For each slot the chosen node, or the number of nodes to defer, int64 ``[batch, schedulers, slots]``.
+
+        By default `choose`, on what the schedulers observe in physical units.
+        """
+        return self.choose(SchedulerView(info, observations["scheduler"], masks["scheduler"]), memory)
 
     def choose(self, view: SchedulerView, memory: PlacementMemory) -> NDArray[np.int64]:
         """For each slot the chosen node, or the number of nodes to defer, int64 ``[batch, schedulers, slots]``."""
