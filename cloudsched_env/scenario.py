@@ -128,7 +128,12 @@ class ComputeConfig:
     spill_slope: float = _number(3.0, 0, 100, "1", "slow-down per unit of memory over-commitment")
     contention_enabled: bool = _switch("running many more tasks than cores costs efficiency")
     contention_slope: float = _number(0.7, 0, 100, "1", "slow-down per squared core over-commitment")
-    contention_onset: float = _number(1.5, 1, 100, "1", "core over-commitment at which contention starts")
+    contention_onset: float = _number(1.5, 0, 100, "1", "core over-commitment at which contention starts")
+    contention_runnable_share: float = _number(0.0, 0, 1, "1", "0: contention of all running tasks; 1: of those that do not wait for I/O")
+    locking_enabled: bool = _switch("tasks that write wait for the locks of other writers on their node")
+    lock_slope: float = _number(1.5, 0, 100, "1", "run time spent waiting for locks per writer load beyond the onset")
+    lock_onset: float = _number(0.5, 0, 100, "1", "writer load at which lock waits start")
+    lock_intensity_mb_per_core_s: float = _number(40.0, 1e-3, 1e6, "MB per core-second", "write intensity at which a task counts as half a writer")
 
 
 @dataclass(frozen=True)
@@ -186,6 +191,17 @@ class FailureConfig:
 
 
 @dataclass(frozen=True)
+class BackgroundConfig:
+    """Noisy neighbours: other tenants of the host, or throttling, take cores from compute nodes for a while."""
+
+    enabled: bool = _switch("off: nodes always have all their cores")
+    quiet_mean_s: float = _number(20.0, 0.1, 1e6, "s", "mean time between two disturbances of a node")
+    disturbed_mean_s: float = _number(6.0, 0.1, 1e6, "s", "mean length of a disturbance")
+    minimum_loss: float = _number(0.3, 0, 0.95, "1", "smallest share of the cores that a disturbance takes")
+    maximum_loss: float = _number(0.6, 0, 0.95, "1", "largest share of the cores that a disturbance takes")
+
+
+@dataclass(frozen=True)
 class TelemetryConfig:
     """Who sees what of the other nodes, how late, and how much of it is lost."""
 
@@ -230,6 +246,7 @@ class Scenario:
     storage: StorageConfig = field(default_factory=StorageConfig)
     compaction: CompactionConfig = field(default_factory=CompactionConfig)
     failure: FailureConfig = field(default_factory=FailureConfig)
+    background: BackgroundConfig = field(default_factory=BackgroundConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
 

@@ -246,7 +246,11 @@ class CloudSchedVectorEnv:
             draw_outages(self.scenario, self._rngs[b]) if outages is None else sorted(outages[b]) for b in range(batch)
         ]
         keys = [int(rng.integers(0, 2**63)) for rng in self._rngs]
-        state = self._room_for(max(e.tasks for e in self.episodes), max(len(events) for events in schedules))
+        state = self._room_for(
+            max(e.tasks for e in self.episodes),
+            max(len(events) for events in schedules),
+            max(len(e.background_step) for e in self.episodes),
+        )
         for b in range(batch):
             load_episode(state, b, self.scenario, self._parameters, self.episodes[b], schedules[b], keys[b])
         for array in (*self._local_rewards, self.team_reward):
@@ -304,13 +308,18 @@ class CloudSchedVectorEnv:
             raise RuntimeError("no episode has begun: call reset() first")
         return self._state
 
-    def _room_for(self, tasks: int, outages: int) -> State:
+    def _room_for(self, tasks: int, outages: int, changes: int) -> State:
         """The state arrays, made larger if an episode does not fit."""
         state = self._state
-        if state is None or state.tasks.cores.shape[1] < tasks or state.data.outage_step.shape[1] < outages:
+        if (
+            state is None
+            or state.tasks.cores.shape[1] < tasks
+            or state.data.outage_step.shape[1] < outages
+            or state.data.background_step.shape[1] < changes
+        ):
             old_tasks = 0 if state is None else state.tasks.cores.shape[1]
             capacity = max(1, tasks, old_tasks)
-            self._state = state = allocate(self.scenario, self.num_envs, capacity, max(1, outages))
+            self._state = state = allocate(self.scenario, self.num_envs, capacity, max(1, outages), max(1, changes))
         return state
 
     def _advance(self, state: State, begin: bool, actions: tuple[NDArray[np.int64], ...]) -> None:

@@ -57,6 +57,8 @@ NODE_FIELDS = (
     Field("in_flight_memory_pressure", "1", 0, 8, "memory of own dispatches not shown yet / execution memory"),
     Field("efficiency", "1", 0, 1, "stale: 1 / slow-down by spill and contention"),
     Field("io_wait", "1", 0, 1, "stale: share of run time spent waiting for storage"),
+    Field("available_cores", "1", 0, 1, "stale: share of its cores that noisy neighbours leave to the node"),
+    Field("writer_load", "1", 0, 8, "stale: cores of running writers / cores"),
     Field("cores", "largest node", 0, 1, "static: cores / cores of the largest node"),
     Field("memory", "largest node", 0, 1, "static: memory / memory of the largest node"),
     Field("execution_memory", "largest node", 0, 1, "stale: execution memory / memory of the largest node"),
@@ -103,6 +105,7 @@ _QUEUE, _SLOT, _NODE = len(QUEUE_FIELDS), len(SLOT_FIELDS), len(NODE_FIELDS)
 _STORAGE, _PAIR = len(STORAGE_FIELDS), len(PAIR_FIELDS)
 _ALIVE, _RUNNING_CORES, _QUEUED_CORES = columns.ALIVE, columns.RUNNING_CORES, columns.QUEUED_CORES
 _RUNNING_MEMORY, _QUEUED_MEMORY = columns.RUNNING_MEMORY, columns.QUEUED_MEMORY
+_AVAILABLE, _WRITERS = columns.AVAILABLE, columns.WRITERS
 _EFFICIENCY, _IO_WAIT, _EXECUTION_MEMORY = columns.EFFICIENCY, columns.IO_WAIT, columns.EXECUTION_MEMORY
 _DEBT, _STREAM_FACTOR = columns.DEBT, columns.STREAM_FACTOR
 _WRITE_FACTOR, _READ_RATE = columns.WRITE_FACTOR, columns.READ_RATE
@@ -170,10 +173,12 @@ def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, led
         out[o + 6] = clip(in_flight_gb * per_gb, 0.0, 8.0)
         out[o + 7] = telemetry.compute_view[b, s, n, _EFFICIENCY]
         out[o + 8] = clip(telemetry.compute_view[b, s, n, _IO_WAIT], 0.0, 1.0)
-        out[o + 9] = parameters.relative_cores[n]
-        out[o + 10] = parameters.relative_memory[n]
-        out[o + 11] = telemetry.compute_view[b, s, n, _EXECUTION_MEMORY] / parameters.largest_memory_gb
-        out[o + 12] = clip((clock.step[b] - telemetry.compute_stamp[b, s, n]) * age_scale, 0.0, 8.0)
+        out[o + 9] = telemetry.compute_view[b, s, n, _AVAILABLE]
+        out[o + 10] = clip(telemetry.compute_view[b, s, n, _WRITERS], 0.0, 8.0)
+        out[o + 11] = parameters.relative_cores[n]
+        out[o + 12] = parameters.relative_memory[n]
+        out[o + 13] = telemetry.compute_view[b, s, n, _EXECUTION_MEMORY] / parameters.largest_memory_gb
+        out[o + 14] = clip((clock.step[b] - telemetry.compute_stamp[b, s, n]) * age_scale, 0.0, 8.0)
 
     head = schedulers.queue_head[b, s]
     out[0] = clip(schedulers.queue_length[b, s] / slots, 0.0, 16.0)

@@ -9,7 +9,9 @@ from typing import Any
 
 import numba
 
-__all__ = ["compiled", "entry_point", "source_fingerprint"]
+__all__ = ["SIMULATOR", "compiled", "entry_point", "source_fingerprint"]
+
+SIMULATOR = ("cloudsched_env.sim", "cloudsched_env.roles")
 
 # Division by zero follows IEEE 754 as in numpy (no checks in the hot loops); fast-math stays off, so that results do
 # not depend on how the compiler reorders sums. Nothing here allocates, so numba's reference counting (`_nrt`) is off:
@@ -35,14 +37,14 @@ def entry_point(function: Callable[..., Any]) -> Any:
     return numba.njit(cache=True, **_OPTIONS)(function)
 
 
-def source_fingerprint() -> int:
-    """A number that changes with any source file of the simulator and the roles.
+def source_fingerprint(*packages: str) -> int:
+    """A number that changes with any source file of the packages, by default the simulator and the roles.
 
     Numba invalidates cached code when the file of a function changes, but not when a function that it calls
     changes in another file. The entry point captures this number, which makes it part of the cache's key.
     """
     digest = hashlib.sha256()
-    for package in ("cloudsched_env.sim", "cloudsched_env.roles"):
+    for package in packages or SIMULATOR:
         folder = resources.files(package)
         for entry in sorted(folder.iterdir(), key=lambda item: item.name):
             if entry.name.endswith(".py"):

@@ -65,7 +65,17 @@ def load_episode(
     data.outage_step[b], data.outage_node[b], data.outage_up[b] = outage_arrays(outages, data.outage_step.shape[1])
     data.outages[b] = len(outages)
 
+    changes = len(episode.background_step)
+    data.background_step[b, :changes] = episode.background_step
+    data.background_node[b, :changes] = episode.background_node
+    data.background_share[b, :changes] = episode.background_share
+    data.changes[b] = changes
+
     compute, config = state.compute, scenario.compute
+    compute.available_cores[b] = parameters.cores
+    if config.locking_enabled:
+        intensity = episode.write_mb / (episode.cores * episode.base_time_s * config.lock_intensity_mb_per_core_s)
+        tasks.writer_cores[b, :count] = episode.cores * intensity / (1.0 + intensity)
     compute.alive[b] = 1
     compute.cache_level[b] = config.initial_cache_level
     compute.admission_level[b] = config.initial_admission_level

@@ -40,6 +40,9 @@ class Parameters(NamedTuple):
     spill_slope: float
     contention_slope: float
     contention_onset: float
+    contention_runnable_share: float
+    lock_slope: float
+    lock_onset: float
     cache_enabled: bool
     invalidation_enabled: bool
     bandwidth_mb_per_s: float
@@ -100,6 +103,9 @@ def make_parameters(scenario: Scenario) -> Parameters:
         spill_slope=s.compute.spill_slope if s.compute.spill_enabled else 0.0,
         contention_slope=s.compute.contention_slope if s.compute.contention_enabled else 0.0,
         contention_onset=s.compute.contention_onset,
+        contention_runnable_share=s.compute.contention_runnable_share,
+        lock_slope=s.compute.lock_slope if s.compute.locking_enabled else 0.0,
+        lock_onset=s.compute.lock_onset,
         cache_enabled=s.cache.enabled,
         invalidation_enabled=s.cache.invalidation_enabled,
         bandwidth_mb_per_s=bandwidth,

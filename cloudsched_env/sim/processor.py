@@ -30,7 +30,10 @@ def share_processors(parameters, data, running, compute, scratch, b, now_s):
             warmth = min(1.0, valid_bytes_mb(compute, b, n, m) * data.per_hot_set[b, m])
         base_time = running.base_time_s[b, k]
         miss = running.cacheable_mb[b, k] * (1.0 - warmth) + running.scan_mb[b, k]
-        duration = base_time + miss * scratch.read_time[m] + running.write_mb[b, k] * scratch.write_time[m]
+        writers = running.writer_cores[b, k]
+        excess = compute.running_writer_cores[b, n] * parameters.per_core[n] - parameters.lock_onset
+        lock_time = parameters.lock_slope * base_time * (writers / running.cores[b, k]) * max(0.0, excess)
+        duration = base_time + lock_time + miss * scratch.read_time[m] + running.write_mb[b, k] * scratch.write_time[m]
         per_duration = 1.0 / duration
         available = min(step_s, end_s - running.start_s[b, k])
         share = running.cores[b, k] * base_time * per_duration
@@ -41,14 +44,15 @@ def share_processors(parameters, data, running, compute, scratch, b, now_s):
         wanted[n] += share
         in_use[n] += share * available
     for n in range(nodes):
-        cores = parameters.cores[n]
+        cores = compute.available_cores[b, n]
         running_cores = compute.running_cores[b, n]
         share = min(1.0, cores / wanted[n]) if wanted[n] > 0.0 else 1.0
         scratch.allocated_cores[n] = running_cores
         scratch.allocated_memory_gb[n] = compute.running_memory_gb[b, n]
         pressure = compute.running_memory_gb[b, n] / execution_memory_gb(parameters, compute, b, n)
         spill = 1.0 + parameters.spill_slope * max(0.0, pressure - 1.0)
-        excess = max(0.0, running_cores / cores - parameters.contention_onset)
+        active = running_cores + parameters.contention_runnable_share * (wanted[n] - running_cores)
+        excess = max(0.0, active / cores - parameters.contention_onset)
         contention = 1.0 + parameters.contention_slope * excess * excess
         efficiency = 1.0 / (spill * contention)
         compute.processor_share[b, n] = share

@@ -42,6 +42,7 @@ class Clock(NamedTuple):
     step: NDArray[np.int64]
     next_arrival: NDArray[np.int64]
     next_outage: NDArray[np.int64]
+    next_background: NDArray[np.int64]
     loss_key: NDArray[np.uint64]
 
 
@@ -56,6 +57,7 @@ class Tasks(NamedTuple):
     cacheable_mb: F
     scan_mb: F
     write_mb: F
+    writer_cores: F
     deadline_s: F
     estimated_time_s: F
     estimated_read_mb: F
@@ -82,6 +84,10 @@ class Data(NamedTuple):
     outage_node: I  # [B, outages]; compute nodes first, then storage nodes
     outage_up: NDArray[np.int8]  # [B, outages]; 1 repair, 0 crash
     outages: NDArray[np.int64]  # [B]
+    background_step: NDArray[np.int64]  # [B, changes], ascending
+    background_node: I  # [B, changes]
+    background_share: F  # [B, changes]: share of its cores that the node has from then on
+    changes: NDArray[np.int64]  # [B]
 
 
 class Running(NamedTuple):
@@ -98,6 +104,7 @@ class Running(NamedTuple):
     cacheable_mb: F
     scan_mb: F
     write_mb: F
+    writer_cores: F
     start_s: F
     remaining: F
 
@@ -106,6 +113,7 @@ class Compute(NamedTuple):
     """Compute nodes, ``[B, nodes]``."""
 
     alive: NDArray[np.int8]
+    available_cores: F
     cache_level: I
     admission_level: I
     cache_fraction: F
@@ -121,6 +129,7 @@ class Compute(NamedTuple):
     running_tasks: I
     running_cores: F
     running_memory_gb: F
+    running_writer_cores: F
     processor_share: F
     efficiency: F
     io_wait: F
@@ -239,25 +248,25 @@ class State(NamedTuple):
     scratch: Scratch
 
 
-COMPUTE_VIEW = 8
+COMPUTE_VIEW = 10
 STORAGE_VIEW = 5
 SUMMARY_VIEW = 4
 
 _DTYPES: dict[str, Any] = {
-    "step": np.int64, "next_arrival": np.int64, "next_outage": np.int64, "loss_key": np.uint64, "task_count": np.int64,
+    "step": np.int64, "next_arrival": np.int64, "next_outage": np.int64, "next_background": np.int64, "changes": np.int64, "background_step": np.int64, "loss_key": np.uint64, "task_count": np.int64,
     "slots_used": np.int64,
     "outages": np.int64, "outage_step": np.int64, "outage_up": np.int8, "place": np.int8, "alive": np.int8,
     "home": np.int8, "burst": np.int8, "ring_warmth": np.float32, "warmth_view": np.float32,
     "compute_stamp": np.int64, "storage_stamp": np.int64, "summary_stamp": np.int64,
 }  # fmt: skip
 _INT32 = {
-    "shard", "tenant", "job", "slo_class", "next_task", "task", "node", "replicas", "tenant_scheduler", "outage_node",
+    "shard", "tenant", "job", "slo_class", "next_task", "task", "node", "replicas", "tenant_scheduler", "outage_node", "background_node",
     "cache_level", "admission_level", "queue_head", "queue_tail", "queue_length", "running_tasks",
     "background_level", "serve_level",
 }  # fmt: skip
 
 
-def allocate(scenario: Scenario, batch: int, capacity: int, outages: int) -> State:
+def allocate(scenario: Scenario, batch: int, capacity: int, outages: int, changes: int) -> State:
     """Zeroed state of ``batch`` clusters with room for ``capacity`` tasks and ``outages`` crash or repair events."""
     n, m, s = scenario.compute_count, scenario.cluster.storage_nodes, scenario.cluster.schedulers
     shards, tenants, replicas = scenario.shards, scenario.workload.tenants, scenario.workload.replicas
@@ -266,6 +275,8 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int) -> Sta
         "hot_set_mb": (shards,), "per_hot_set": (shards,),
         "replicas": (shards, replicas), "home": (n, shards), "tenant_scheduler": (tenants,),
         "outage_step": (outages,), "outage_node": (outages,), "outage_up": (outages,),
+        "background_step": (changes,), "background_node": (changes,), "background_share": (changes,), "changes": (),
+        "next_background": (),
         "valid_mb": (n, shards), "shard_validity": (shards,),
         "sent_cores": (s, n), "sent_memory_gb": (s, n),
         "ring_compute": (ring, n, COMPUTE_VIEW), "ring_storage": (ring, m, STORAGE_VIEW),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloudsched_env.sim.arrivals import admit_arrivals
+from cloudsched_env.sim.background import apply_background
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.failure import apply_outages
 from cloudsched_env.sim.memory import admit, split_memory
@@ -70,6 +71,7 @@ def step_cluster(
     decay = parameters.fairness_decay
     for g in range(ledger.served_decayed.shape[1]):
         ledger.served_decayed[b, g] = decay * ledger.served_decayed[b, g] + scratch.tenant_work[g]
+    apply_background(parameters, clock, data, compute, b)
     requeued, lost = apply_outages(clock, tasks, data, running, compute, storage, schedulers, b)
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, now_s, decay, counted)
     circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
@@ -87,6 +89,7 @@ def begin_cluster(parameters, state, b):
     """Bring a freshly loaded cluster to its first observation: first arrivals, first snapshot, reward terms."""
     clock, tasks, data, compute = state.clock, state.tasks, state.data, state.compute
     storage, schedulers, ledger = state.storage, state.schedulers, state.ledger
+    apply_background(parameters, clock, data, compute, b)
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, 0.0, 1.0, False)
     circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
     team_reward(parameters, tasks, compute, schedulers, ledger, b)

@@ -10,6 +10,7 @@ from cloudsched_env.sim.memory import execution_memory_gb
 
 __all__ = [
     "ALIVE",
+    "AVAILABLE",
     "DEBT",
     "EFFICIENCY",
     "EXECUTION_MEMORY",
@@ -24,6 +25,7 @@ __all__ = [
     "RUNNING_CORES",
     "RUNNING_MEMORY",
     "STREAM_FACTOR",
+    "WRITERS",
     "WRITE_FACTOR",
     "circulate",
     "is_lost",
@@ -31,7 +33,7 @@ __all__ = [
 ]
 
 # Columns of a compute node's snapshot...
-ALIVE, RUNNING_CORES, QUEUED_CORES, RUNNING_MEMORY, QUEUED_MEMORY, EFFICIENCY, IO_WAIT, EXECUTION_MEMORY = range(8)
+ALIVE, RUNNING_CORES, QUEUED_CORES, RUNNING_MEMORY, QUEUED_MEMORY, EFFICIENCY, IO_WAIT, EXECUTION_MEMORY, AVAILABLE, WRITERS = range(10)
 # ...of a storage node's (after ALIVE)...
 DEBT, STREAM_FACTOR, WRITE_FACTOR, READ_RATE = 1, 2, 3, 4
 # ...and of the storage summary.
@@ -93,6 +95,8 @@ def _publish(parameters, data, compute, storage, schedulers, telemetry, b, slot)
         ring[b, slot, n, EFFICIENCY] = compute.efficiency[b, n]
         ring[b, slot, n, IO_WAIT] = compute.io_wait[b, n]
         ring[b, slot, n, EXECUTION_MEMORY] = execution_memory_gb(parameters, compute, b, n)
+        ring[b, slot, n, AVAILABLE] = compute.available_cores[b, n] * parameters.per_core[n]
+        ring[b, slot, n, WRITERS] = compute.running_writer_cores[b, n] * parameters.per_core[n]
         for m in range(shards):
             warmth = min(1.0, valid_bytes_mb(compute, b, n, m) * data.per_hot_set[b, m])
             telemetry.ring_warmth[b, slot, n, m] = warmth

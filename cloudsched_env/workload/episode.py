@@ -40,6 +40,9 @@ class Episode:
         shard_homes: distinct compute nodes that hold the shard at the start, ``[shards, home_nodes]`` int32.
         tenant_scheduler: scheduler that owns each tenant, ``[tenants]`` int32.
         data_tag: where the tasks come from.
+        background_step: step at which the cores of a node change, ascending, ``[changes]`` int64.
+        background_node: compute node, ``[changes]`` int32.
+        background_share: share of its cores that the node has from then on, ``[changes]``.
         details: for people and result files: source, window start, offered loads, synthetic columns.
     """
 
@@ -62,6 +65,9 @@ class Episode:
     shard_homes: NDArray[np.int32]
     tenant_scheduler: NDArray[np.int32]
     data_tag: DataTag
+    background_step: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    background_node: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    background_share: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     details: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.workload import assumptions as a
+from cloudsched_env.workload.background import draw_background
 from cloudsched_env.workload.data import TaskData, draw_phases, draw_shards, draw_task_data
 from cloudsched_env.workload.episode import DataTag, Episode
 from cloudsched_env.workload.scaling import scale_to_target
@@ -290,6 +291,9 @@ def build_episode(
     memory = _scale_memory(scenario, tasks.memory_gb * np.take(a.MEMORY_PHASE_FACTOR, phase), base_time)
     data = draw_task_data(scenario, work, phase, rng)
     hot_set_mb, replicas, homes = draw_shards(scenario, machines.cores, rng)
+    estimated_time = _estimate(base_time, workload.estimate_error, rng)
+    estimated_read = _estimate(data.cacheable_read_mb + data.scan_read_mb, workload.estimate_error, rng)
+    background_step, background_node, background_share = draw_background(scenario, rng)
     loads = offered_loads(scenario, cores, base_time, memory, data)
     return Episode(
         arrival_s=arrival,
@@ -301,8 +305,8 @@ def build_episode(
         write_mb=data.write_mb,
         deadline_s=np.take(a.DEADLINE_SLOWDOWN, tasks.slo_class) * base_time
         + np.take(a.DEADLINE_OFFSET_S, tasks.slo_class),
-        estimated_time_s=_estimate(base_time, workload.estimate_error, rng),
-        estimated_read_mb=_estimate(data.cacheable_read_mb + data.scan_read_mb, workload.estimate_error, rng),
+        estimated_time_s=estimated_time,
+        estimated_read_mb=estimated_read,
         shard=shard,
         tenant=tenant,
         job=job.reshape(-1).astype(np.int32),
@@ -314,6 +318,9 @@ def build_episode(
             np.bincount(tenant, minlength=workload.tenants), scenario.cluster.schedulers
         ),
         data_tag=data_tag,
+        background_step=background_step,
+        background_node=background_node,
+        background_share=background_share,
         details={
             **details,
             "tasks": len(cores),

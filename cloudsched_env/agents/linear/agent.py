@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cloudsched_env.agents.heuristics.agent import HeuristicAgent
 from cloudsched_env.agents.heuristics.knobs import KNOB_NAMES, Knobs, Levels
 from cloudsched_env.agents.heuristics.placement import Placement, PlacementMemory
-from cloudsched_env.agents.linear.decide import choose_levels, choose_nodes
+from cloudsched_env.agents.linear.decide import choose_levels, choose_nodes, scratch_memory
 from cloudsched_env.agents.linear.features import (
     COMPUTE_FEATURES,
     CONTEXT_FEATURES,
@@ -56,6 +56,7 @@ class LinearPlacement(Placement):
             _padded(self.parameters.group("placement"), len(PAIR_FEATURES) + len(CONTEXT_FEATURES)),
             _padded(self.parameters.group("defer"), len(DEFER_FEATURES) + len(DEFER_CONTEXT_FEATURES)),
             memory.last_node,
+            scratch_memory(nodes),
             choices,
         )
         return choices

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import numba
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from cloudsched_env.agents.linear import features as f
 from cloudsched_env.roles import scheduler
+from cloudsched_env.sim.compiled import SIMULATOR, compiled, entry_point, source_fingerprint
 
-__all__ = ["choose_levels", "choose_nodes"]
+__all__ = ["choose_levels", "choose_nodes", "scratch_memory"]
 
 _PAIR = len(f.PAIR_FEATURES) + len(f.CONTEXT_FEATURES)
+_SITUATION = 6
 _DEFER = len(f.DEFER_FEATURES) + len(f.DEFER_CONTEXT_FEATURES)
 _SLOT_FIELDS = len(scheduler.SLOT_FIELDS)
 _NODE_FIELDS = len(scheduler.NODE_FIELDS)
@@ -25,8 +30,8 @@ _PRESSURES = tuple(_NODE[f"{n}_memory_pressure"] for n in ("running", "queued", 
 _CORES_UNIT, _MEMORY_UNIT_GB = 4.0, 8.0
 
 
-@numba.njit(error_model="numpy", nogil=True, cache=True)
-def choose_nodes(observations, masks, offsets, sizes, largest, weights, defer, last_node, choices):  # noqa: ANN001, ANN201
+@compiled
+def _choose_nodes(observations, masks, offsets, sizes, largest, weights, defer, last_node, scratch, choices):  # noqa: ANN001, ANN202
     """Place every visible task on the node with the best score, or defer it.
 
     Tasks are taken one after another; what is placed counts as load for the next one ("assumed" pods).
@@ -41,16 +46,13 @@ def choose_nodes(observations, masks, offsets, sizes, largest, weights, defer, l
         weights: of the pair features, then of the context features.
         defer: of the defer features, then of the defer context features.
         last_node: node of each scheduler's last task, int64 ``[batch, schedulers]``; updated.
+        scratch: of `scratch_memory`.
         choices: output, int64 ``[batch, schedulers, slots]``.
     """
     slots_at, nodes_at, pairs_at = offsets
     slots, nodes = sizes
     largest_cores, largest_memory_gb = largest
-    pair = np.zeros(_PAIR)
-    waiting = np.zeros(_DEFER)
-    situation = np.zeros(6)
-    added_cores = np.zeros(nodes)
-    added_memory_gb = np.zeros(nodes)
+    pair, waiting, situation, added_cores, added_memory_gb = scratch
     schedulers = observations.shape[1]
     for b in range(observations.shape[0]):
         for s in range(schedulers):
@@ -105,8 +107,8 @@ def choose_nodes(observations, masks, offsets, sizes, largest, weights, defer, l
                 added_memory_gb[chosen] += memory_gb
 
 
-@numba.njit(error_model="numpy", nogil=True, cache=True)
-def choose_levels(observations, masks, columns, hinge_column, levels, weights, out):  # noqa: ANN001, ANN201
+@compiled
+def _choose_levels(observations, masks, columns, hinge_column, levels, weights, out):  # noqa: ANN001, ANN202
     """For each knob of each node the allowed level nearest to bias + weights . features.
 
     Args:
@@ -134,3 +136,27 @@ def choose_levels(observations, masks, columns, hinge_column, levels, weights, o
                         best, distance = level, abs(level - value)
                 out[b, n, k] = best
                 first += levels[k]
+
+
+def scratch_memory(nodes: int) -> tuple[NDArray[np.float64], ...]:
+    """Working memory for `choose_nodes`."""
+    return tuple(np.zeros(size) for size in (_PAIR, _DEFER, _SITUATION, nodes, nodes))
+
+
+def _make_entry_points(fingerprint: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What Python calls; capturing the fingerprint makes it part of the key of the disk cache."""
+
+    @entry_point
+    def choose_nodes(observations, masks, offsets, sizes, largest, weights, defer, last_node, scratch, choices):  # noqa: ANN001, ANN202
+        if fingerprint:
+            _choose_nodes(observations, masks, offsets, sizes, largest, weights, defer, last_node, scratch, choices)
+
+    @entry_point
+    def choose_levels(observations, masks, columns, hinge_column, levels, weights, out):  # noqa: ANN001, ANN202
+        if fingerprint:
+            _choose_levels(observations, masks, columns, hinge_column, levels, weights, out)
+
+    return choose_nodes, choose_levels
+
+
+choose_nodes, choose_levels = _make_entry_points(source_fingerprint(*SIMULATOR, "cloudsched_env.agents.linear"))

@@ -9,9 +9,8 @@ observes, which is what makes a *state-feedback* score.
 
 from __future__ import annotations
 
-import numba
-
 from cloudsched_env.roles import scheduler
+from cloudsched_env.sim.compiled import compiled
 
 __all__ = [
     "COMPUTE_FEATURES",
@@ -42,6 +41,9 @@ PAIR_FEATURES = (
     "io_wait",
     "efficiency",
     "memory_share",
+    "throttled",
+    "throttled x load",
+    "writer_load",
 )
 CONTEXT_FEATURES = (
     "urgency x load",
@@ -58,6 +60,8 @@ CONTEXT_FEATURES = (
     "cluster_load x queued_load",
     "length x load",
     "length x efficiency",
+    "writes x writer_load",
+    "urgency x throttled",
 )
 # A task is deferred if this weighted sum exceeds the best node's score.
 DEFER_FEATURES = ("bias", "age")
@@ -84,6 +88,8 @@ COMPUTE_FEATURES = (
     "storage_stream_factor",
     "storage_write_rate",
     "processor_share",
+    "available_cores",
+    "writer_load",
 )
 STORAGE_FEATURES = (
     "debt",
@@ -110,7 +116,9 @@ _RUNNING, _QUEUED, _IN_FLIGHT = (
 _RUNNING_MEMORY, _QUEUED_MEMORY, _IN_FLIGHT_MEMORY = (
     _NODE[f"{name}_memory_pressure"] for name in ("running", "queued", "in_flight")
 )
-_EFFICIENCY, _IO_WAIT, _CORES, _MEMORY = (_NODE[name] for name in ("efficiency", "io_wait", "cores", "memory"))
+_EFFICIENCY, _IO_WAIT, _CORES, _AVAILABLE, _WRITERS = (
+    _NODE[name] for name in ("efficiency", "io_wait", "cores", "available_cores", "writer_load")
+)
 _TASK_TIME, _TASK_READ, _SCAN_SHARE, _WRITE = (
     _SLOT[name] for name in ("estimated_time", "estimated_read", "scan_share", "write")
 )
@@ -126,7 +134,7 @@ _LONG_S = 4.0
 _WRITES_HALF_MB = 100.0
 
 
-@numba.njit(error_model="numpy", nogil=True, cache=True)
+@compiled
 def task_situation(queue, slot, situation):  # noqa: ANN001, ANN201
     """Fill urgency, late, congestion, writes, cluster_load, length of one visible task into ``situation`` [6]."""
     slack_s = 10.0 * slot[_SLACK]
@@ -139,7 +147,7 @@ def task_situation(queue, slot, situation):  # noqa: ANN001, ANN201
     situation[5] = min(2.0, 10.0 * slot[_TASK_TIME] / _LONG_S)
 
 
-@numba.njit(error_model="numpy", nogil=True, cache=True)
+@compiled
 def fill_pair_features(slot, node, warmth, home, same_node, load, own, pressure, memory_share, situation, out):  # noqa: ANN001, ANN201
     """Fill `PAIR_FEATURES`, then `CONTEXT_FEATURES`.
 
@@ -174,24 +182,30 @@ def fill_pair_features(slot, node, warmth, home, same_node, load, own, pressure,
     out[13] = io_wait
     out[14] = efficiency
     out[15] = memory_share
+    throttled, writer_load = 1.0 - node[_AVAILABLE], node[_WRITERS]
+    out[16] = throttled
+    out[17] = throttled * load
+    out[18] = writer_load
     urgency, late, congestion, writes, cluster_load, length = situation
-    out[16] = urgency * load
-    out[17] = urgency * efficiency
-    out[18] = urgency * node[_CORES]
-    out[19] = late * load
-    out[20] = congestion * load
-    out[21] = congestion * warmth
-    out[22] = congestion * io_wait
-    out[23] = writes * load
-    out[24] = writes * efficiency
-    out[25] = writes * io_wait
-    out[26] = cluster_load * warmth
-    out[27] = cluster_load * node[_QUEUED]
-    out[28] = length * load
-    out[29] = length * efficiency
+    out[19] = urgency * load
+    out[20] = urgency * efficiency
+    out[21] = urgency * node[_CORES]
+    out[22] = late * load
+    out[23] = congestion * load
+    out[24] = congestion * warmth
+    out[25] = congestion * io_wait
+    out[26] = writes * load
+    out[27] = writes * efficiency
+    out[28] = writes * io_wait
+    out[29] = cluster_load * warmth
+    out[30] = cluster_load * node[_QUEUED]
+    out[31] = length * load
+    out[32] = length * efficiency
+    out[33] = writes * writer_load
+    out[34] = urgency * throttled
 
 
-@numba.njit(error_model="numpy", nogil=True, cache=True)
+@compiled
 def fill_defer_features(queue, slot, situation, out):  # noqa: ANN001, ANN201
     """Fill `DEFER_FEATURES`, then `DEFER_CONTEXT_FEATURES`."""
     out[0] = 1.0
