@@ -89,7 +89,7 @@ class WorkloadConfig:
     task_rate_per_s: float = _number(60.0, 0.01, 1e6, "1/s", "target arrival rate, simulated time")
     fan_out_cap: int = _number(16, 1, 100_000, "tasks", "tasks kept of one job")
     time_compression: float = _number(90.0, 1e-3, 1e6, "1", "trace seconds per simulated second")
-    cpu_load: float = _number(0.93, 0.01, 5, "1", "offered CPU work / (cores x horizon)")
+    cpu_load: float = _number(0.83, 0.01, 5, "1", "offered CPU work / (cores x horizon)")
     memory_load: float = _number(0.14, 0.001, 5, "1", "offered memory x time / (memory x horizon)")
     read_load: float = _number(0.45, 0.0, 10, "1", "reads without any cache / storage bandwidth")
     write_load: float = _number(0.5, 0.0, 10, "1", "multiplier of the write rates of both phases")
@@ -111,6 +111,7 @@ class SchedulingConfig:
 
     window_slots: int = _number(8, 1, 64, "slots", "head of the queue a scheduler sees and places per step")
     dispatch_delay_s: float = _number(0.02, 0, 10, "s", "from a decision to the node's queue; below one step")
+    backoff_steps: int = _number(10, 0, 10_000, "steps", "a deferred task comes back to the queue after so long; 0: it stays")
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,7 @@ class ComputeConfig:
     spill_slope: float = _number(3.0, 0, 100, "1", "slow-down per unit of memory over-commitment")
     contention_enabled: bool = _switch("running many more tasks than cores costs efficiency")
     contention_slope: float = _number(0.7, 0, 100, "1", "slow-down per squared core over-commitment")
-    contention_onset: float = _number(1.5, 0, 100, "1", "core over-commitment at which contention starts")
-    contention_runnable_share: float = _number(0.0, 0, 1, "1", "0: contention of all running tasks; 1: of those that do not wait for I/O")
-    locking_enabled: bool = _switch("tasks that write wait for the locks of other writers on their node")
-    lock_slope: float = _number(1.5, 0, 100, "1", "run time spent waiting for locks per writer load beyond the onset")
-    lock_onset: float = _number(0.5, 0, 100, "1", "writer load at which lock waits start")
-    lock_intensity_mb_per_core_s: float = _number(40.0, 1e-3, 1e6, "MB per core-second", "write intensity at which a task counts as half a writer")
+    contention_onset: float = _number(1.5, 1, 100, "1", "core over-commitment at which contention starts")
 
 
 @dataclass(frozen=True)
@@ -195,8 +191,8 @@ class BackgroundConfig:
     """Noisy neighbours: other tenants of the host, or throttling, take cores from compute nodes for a while."""
 
     enabled: bool = _switch("off: nodes always have all their cores")
-    quiet_mean_s: float = _number(20.0, 0.1, 1e6, "s", "mean time between two disturbances of a node")
-    disturbed_mean_s: float = _number(6.0, 0.1, 1e6, "s", "mean length of a disturbance")
+    quiet_mean_s: float = _number(30.0, 0.1, 1e6, "s", "mean time between two disturbances of a node")
+    disturbed_mean_s: float = _number(10.0, 0.1, 1e6, "s", "mean length of a disturbance")
     minimum_loss: float = _number(0.3, 0, 0.95, "1", "smallest share of the cores that a disturbance takes")
     maximum_loss: float = _number(0.6, 0, 0.95, "1", "largest share of the cores that a disturbance takes")
 

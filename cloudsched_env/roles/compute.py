@@ -32,7 +32,6 @@ FIELDS = (
     Field("efficiency", "1", 0, 1, "fresh: 1 / slow-down by spill and contention, last step"),
     Field("io_wait", "1", 0, 1, "fresh: share of run time that tasks spend waiting for storage, last step"),
     Field("available_cores", "1", 0, 1, "fresh: share of its cores that noisy neighbours leave to the node"),
-    Field("writer_load", "1", 0, 8, "fresh: cores of running writers / cores"),
     Field("cores", "largest node", 0, 1, "static: cores / cores of the largest node"),
     Field("memory", "largest node", 0, 1, "static: memory / memory of the largest node"),
     Field("storage_stream_factor", "1", 0, 1, "stale: mean stream factor of storage nodes"),
@@ -83,14 +82,13 @@ def observe_compute(parameters, clock, compute, telemetry, b, n, out):
     out[14] = compute.efficiency[b, n]
     out[15] = clip(compute.io_wait[b, n], 0.0, 1.0)
     out[16] = compute.available_cores[b, n] * per_core
-    out[17] = clip(compute.running_writer_cores[b, n] * per_core, 0.0, 8.0)
-    out[18] = parameters.relative_cores[n]
-    out[19] = parameters.relative_memory[n]
-    out[20] = summary[MEAN_STREAM_FACTOR]
-    out[21] = clip(summary[MEAN_DEBT], 0.0, 8.0)
-    out[22] = clip(summary[MEAN_READ_RATE], 0.0, 4.0)
-    out[23] = clip(summary[MEAN_WRITE_RATE], 0.0, 4.0)
-    out[24] = clip((clock.step[b] - telemetry.summary_stamp[b, n]) * parameters.step_s / 10.0, 0.0, 8.0)
+    out[17] = parameters.relative_cores[n]
+    out[18] = parameters.relative_memory[n]
+    out[19] = summary[MEAN_STREAM_FACTOR]
+    out[20] = clip(summary[MEAN_DEBT], 0.0, 8.0)
+    out[21] = clip(summary[MEAN_READ_RATE], 0.0, 4.0)
+    out[22] = clip(summary[MEAN_WRITE_RATE], 0.0, 4.0)
+    out[23] = clip((clock.step[b] - telemetry.summary_stamp[b, n]) * parameters.step_s / 10.0, 0.0, 8.0)
 
 
 @compiled

@@ -25,6 +25,7 @@ QUEUE_FIELDS = (
     Field("queue_length", "window", 0, 16, "fresh: queued tasks / window slots"),
     Field("oldest_age", "10 s", 0, 8, "fresh: age of the first task / 10 s"),
     Field("queued_cores", "cluster", 0, 4, "fresh: requested cores of queued tasks / cores of the cluster"),
+    Field("backed_off", "window", 0, 16, "fresh: tasks that were deferred and are backing off / window slots"),
     Field("arrival_rate", "window", 0, 8, "fresh: arrivals per step, decayed 0.9 per step / window slots"),
     Field("mean_running_load", "1", 0, 8, "stale: running cores / cores, mean over nodes"),
     Field("mean_queued_load", "1", 0, 8, "stale: queued cores / cores, mean over nodes"),
@@ -58,7 +59,6 @@ NODE_FIELDS = (
     Field("efficiency", "1", 0, 1, "stale: 1 / slow-down by spill and contention"),
     Field("io_wait", "1", 0, 1, "stale: share of run time spent waiting for storage"),
     Field("available_cores", "1", 0, 1, "stale: share of its cores that noisy neighbours leave to the node"),
-    Field("writer_load", "1", 0, 8, "stale: cores of running writers / cores"),
     Field("cores", "largest node", 0, 1, "static: cores / cores of the largest node"),
     Field("memory", "largest node", 0, 1, "static: memory / memory of the largest node"),
     Field("execution_memory", "largest node", 0, 1, "stale: execution memory / memory of the largest node"),
@@ -105,7 +105,7 @@ _QUEUE, _SLOT, _NODE = len(QUEUE_FIELDS), len(SLOT_FIELDS), len(NODE_FIELDS)
 _STORAGE, _PAIR = len(STORAGE_FIELDS), len(PAIR_FIELDS)
 _ALIVE, _RUNNING_CORES, _QUEUED_CORES = columns.ALIVE, columns.RUNNING_CORES, columns.QUEUED_CORES
 _RUNNING_MEMORY, _QUEUED_MEMORY = columns.RUNNING_MEMORY, columns.QUEUED_MEMORY
-_AVAILABLE, _WRITERS = columns.AVAILABLE, columns.WRITERS
+_AVAILABLE = columns.AVAILABLE
 _EFFICIENCY, _IO_WAIT, _EXECUTION_MEMORY = columns.EFFICIENCY, columns.IO_WAIT, columns.EXECUTION_MEMORY
 _DEBT, _STREAM_FACTOR = columns.DEBT, columns.STREAM_FACTOR
 _WRITE_FACTOR, _READ_RATE = columns.WRITE_FACTOR, columns.READ_RATE
@@ -174,20 +174,20 @@ def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, led
         out[o + 7] = telemetry.compute_view[b, s, n, _EFFICIENCY]
         out[o + 8] = clip(telemetry.compute_view[b, s, n, _IO_WAIT], 0.0, 1.0)
         out[o + 9] = telemetry.compute_view[b, s, n, _AVAILABLE]
-        out[o + 10] = clip(telemetry.compute_view[b, s, n, _WRITERS], 0.0, 8.0)
-        out[o + 11] = parameters.relative_cores[n]
-        out[o + 12] = parameters.relative_memory[n]
-        out[o + 13] = telemetry.compute_view[b, s, n, _EXECUTION_MEMORY] / parameters.largest_memory_gb
-        out[o + 14] = clip((clock.step[b] - telemetry.compute_stamp[b, s, n]) * age_scale, 0.0, 8.0)
+        out[o + 10] = parameters.relative_cores[n]
+        out[o + 11] = parameters.relative_memory[n]
+        out[o + 12] = telemetry.compute_view[b, s, n, _EXECUTION_MEMORY] / parameters.largest_memory_gb
+        out[o + 13] = clip((clock.step[b] - telemetry.compute_stamp[b, s, n]) * age_scale, 0.0, 8.0)
 
     head = schedulers.queue_head[b, s]
     out[0] = clip(schedulers.queue_length[b, s] / slots, 0.0, 16.0)
     out[1] = clip((now_s - tasks.arrival_s[b, head]) / 10.0, 0.0, 8.0) if head >= 0 else 0.0
     out[2] = clip(schedulers.queued_cores[b, s] / parameters.total_cores, 0.0, 4.0)
-    out[3] = clip(schedulers.arrivals_decayed[b, s] / slots, 0.0, 8.0)
-    out[4] = clip(mean_running / nodes, 0.0, 8.0)
-    out[5] = clip(mean_queued / nodes, 0.0, 8.0)
-    out[6] = clip(mean_in_flight / nodes, 0.0, 8.0)
+    out[3] = clip(schedulers.backoff_length[b, s] / slots, 0.0, 16.0)
+    out[4] = clip(schedulers.arrivals_decayed[b, s] / slots, 0.0, 8.0)
+    out[5] = clip(mean_running / nodes, 0.0, 8.0)
+    out[6] = clip(mean_queued / nodes, 0.0, 8.0)
+    out[7] = clip(mean_in_flight / nodes, 0.0, 8.0)
 
     i = head
     previous_job = -1

@@ -76,7 +76,6 @@ def _crash_compute(tasks, data, running, compute, schedulers, b, n):
     compute.running_tasks[b, n] = 0
     compute.running_cores[b, n] = 0.0
     compute.running_memory_gb[b, n] = 0.0
-    compute.running_writer_cores[b, n] = 0.0
     return returned, lost
 
 

@@ -73,9 +73,6 @@ def load_episode(
 
     compute, config = state.compute, scenario.compute
     compute.available_cores[b] = parameters.cores
-    if config.locking_enabled:
-        intensity = episode.write_mb / (episode.cores * episode.base_time_s * config.lock_intensity_mb_per_core_s)
-        tasks.writer_cores[b, :count] = episode.cores * intensity / (1.0 + intensity)
     compute.alive[b] = 1
     compute.cache_level[b] = config.initial_cache_level
     compute.admission_level[b] = config.initial_admission_level
@@ -108,6 +105,7 @@ def load_episode(
         storage.write_factor[b] = min(1.0, max(parameters.minimum_write_factor, factor))
 
     state.schedulers.queue_head[b] = state.schedulers.queue_tail[b] = -1
+    state.schedulers.backoff_head[b] = state.schedulers.backoff_tail[b] = -1
     state.telemetry.burst[b] = -1
 
 

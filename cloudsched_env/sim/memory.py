@@ -62,11 +62,9 @@ def admit(parameters, tasks, running, compute, b, now_s):
             running.cacheable_mb[b, k] = tasks.cacheable_mb[b, i]
             running.scan_mb[b, k] = tasks.scan_mb[b, i]
             running.write_mb[b, k] = tasks.write_mb[b, i]
-            running.writer_cores[b, k] = tasks.writer_cores[b, i]
             running.start_s[b, k] = start_s
             running.remaining[b, k] = 1.0
             running.slots_used[b] += 1
             compute.running_tasks[b, n] += 1
             compute.running_cores[b, n] += tasks.cores[b, i]
             compute.running_memory_gb[b, n] += tasks.memory_gb[b, i]
-            compute.running_writer_cores[b, n] += tasks.writer_cores[b, i]

@@ -31,6 +31,7 @@ class Parameters(NamedTuple):
     largest_memory_gb: float
     window_slots: int
     dispatch_delay_s: float
+    backoff_steps: int
     cache_fractions: NDArray[np.float64]
     memory_overcommit: NDArray[np.float64]
     core_overcommit: NDArray[np.float64]
@@ -40,9 +41,6 @@ class Parameters(NamedTuple):
     spill_slope: float
     contention_slope: float
     contention_onset: float
-    contention_runnable_share: float
-    lock_slope: float
-    lock_onset: float
     cache_enabled: bool
     invalidation_enabled: bool
     bandwidth_mb_per_s: float
@@ -94,6 +92,7 @@ def make_parameters(scenario: Scenario) -> Parameters:
         largest_memory_gb=float(memory.max()),
         window_slots=s.scheduling.window_slots,
         dispatch_delay_s=s.scheduling.dispatch_delay_s,
+        backoff_steps=s.scheduling.backoff_steps,
         cache_fractions=np.array(s.compute.cache_fractions),
         memory_overcommit=np.array(s.compute.memory_overcommit),
         core_overcommit=np.array(s.compute.core_overcommit),
@@ -103,9 +102,6 @@ def make_parameters(scenario: Scenario) -> Parameters:
         spill_slope=s.compute.spill_slope if s.compute.spill_enabled else 0.0,
         contention_slope=s.compute.contention_slope if s.compute.contention_enabled else 0.0,
         contention_onset=s.compute.contention_onset,
-        contention_runnable_share=s.compute.contention_runnable_share,
-        lock_slope=s.compute.lock_slope if s.compute.locking_enabled else 0.0,
-        lock_onset=s.compute.lock_onset,
         cache_enabled=s.cache.enabled,
         invalidation_enabled=s.cache.invalidation_enabled,
         bandwidth_mb_per_s=bandwidth,

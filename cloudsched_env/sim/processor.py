@@ -30,10 +30,7 @@ def share_processors(parameters, data, running, compute, scratch, b, now_s):
             warmth = min(1.0, valid_bytes_mb(compute, b, n, m) * data.per_hot_set[b, m])
         base_time = running.base_time_s[b, k]
         miss = running.cacheable_mb[b, k] * (1.0 - warmth) + running.scan_mb[b, k]
-        writers = running.writer_cores[b, k]
-        excess = compute.running_writer_cores[b, n] * parameters.per_core[n] - parameters.lock_onset
-        lock_time = parameters.lock_slope * base_time * (writers / running.cores[b, k]) * max(0.0, excess)
-        duration = base_time + lock_time + miss * scratch.read_time[m] + running.write_mb[b, k] * scratch.write_time[m]
+        duration = base_time + miss * scratch.read_time[m] + running.write_mb[b, k] * scratch.write_time[m]
         per_duration = 1.0 / duration
         available = min(step_s, end_s - running.start_s[b, k])
         share = running.cores[b, k] * base_time * per_duration
@@ -51,8 +48,7 @@ def share_processors(parameters, data, running, compute, scratch, b, now_s):
         scratch.allocated_memory_gb[n] = compute.running_memory_gb[b, n]
         pressure = compute.running_memory_gb[b, n] / execution_memory_gb(parameters, compute, b, n)
         spill = 1.0 + parameters.spill_slope * max(0.0, pressure - 1.0)
-        active = running_cores + parameters.contention_runnable_share * (wanted[n] - running_cores)
-        excess = max(0.0, active / cores - parameters.contention_onset)
+        excess = max(0.0, running_cores / cores - parameters.contention_onset)
         contention = 1.0 + parameters.contention_slope * excess * excess
         efficiency = 1.0 / (spill * contention)
         compute.processor_share[b, n] = share

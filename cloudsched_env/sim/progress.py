@@ -28,7 +28,6 @@ def vacate(running, b, k):
     running.cacheable_mb[b, k] = running.cacheable_mb[b, last]
     running.scan_mb[b, k] = running.scan_mb[b, last]
     running.write_mb[b, k] = running.write_mb[b, last]
-    running.writer_cores[b, k] = running.writer_cores[b, last]
     running.start_s[b, k] = running.start_s[b, last]
     running.remaining[b, k] = running.remaining[b, last]
 
@@ -55,7 +54,6 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
         compute.running_tasks[b, n] = 0
         compute.running_cores[b, n] = 0.0
         compute.running_memory_gb[b, n] = 0.0
-        compute.running_writer_cores[b, n] = 0.0
 
     for k in range(running.slots_used[b]):
         n = running.node[b, k]
@@ -110,7 +108,6 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
             compute.running_tasks[b, n] += 1
             compute.running_cores[b, n] += running.cores[b, k]
             compute.running_memory_gb[b, n] += running.memory_gb[b, k]
-            compute.running_writer_cores[b, n] += running.writer_cores[b, k]
             k += 1
 
     for n in range(nodes):

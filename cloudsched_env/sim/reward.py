@@ -91,7 +91,8 @@ def local_rewards(parameters, compute, storage, schedulers, ledger, b, of_comput
     count = schedulers.queue_length.shape[1]
     for s in range(count):
         goodput = min(_GOODPUT_CAP, ledger.on_time_core_s[b, s] / capacity) * count
-        waiting = min(1.0, schedulers.queue_length[b, s] / _SCHEDULER_QUEUE_SCALE)
+        queued = schedulers.queue_length[b, s] + schedulers.backoff_length[b, s]
+        waiting = min(1.0, queued / _SCHEDULER_QUEUE_SCALE)
         of_schedulers[s] = parameters.scheduler_goodput_weight * goodput - waiting
 
 

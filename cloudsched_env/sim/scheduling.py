@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cloudsched_env.sim.compiled import compiled
-from cloudsched_env.sim.state import IN_FIFO, IN_NODE_QUEUE
+from cloudsched_env.sim.state import IN_BACKOFF, IN_FIFO, IN_NODE_QUEUE
 
-__all__ = ["enter_fifo", "enter_node_queue", "leave_node_queue", "place", "waiting_tasks"]
+__all__ = ["end_backoffs", "enter_fifo", "enter_node_queue", "leave_node_queue", "place", "waiting_tasks"]
 
 
 @compiled
@@ -39,6 +39,36 @@ def leave_fifo(tasks, schedulers, b, s, previous, i):
     else:
         schedulers.queued_cores[b, s] -= tasks.cores[b, i]
     return behind
+
+
+@compiled
+def back_off(tasks, schedulers, b, s, i, release_step):
+    """Take task ``i`` aside until ``release_step``; every back-off is equally long, so the list stays in order."""
+    tail = schedulers.backoff_tail[b, s]
+    if tail < 0:
+        schedulers.backoff_head[b, s] = i
+    else:
+        tasks.next_task[b, tail] = i
+    tasks.next_task[b, i] = -1
+    tasks.place[b, i] = IN_BACKOFF
+    tasks.release_step[b, i] = release_step
+    schedulers.backoff_tail[b, s] = i
+    schedulers.backoff_length[b, s] += 1
+
+
+@compiled
+def end_backoffs(clock, tasks, schedulers, b):
+    """Let tasks whose back-off is over enter their FIFOs again, at the tail."""
+    for s in range(schedulers.queue_length.shape[1]):
+        i = schedulers.backoff_head[b, s]
+        while i >= 0 and tasks.release_step[b, i] <= clock.step[b]:
+            behind = tasks.next_task[b, i]
+            schedulers.backoff_head[b, s] = behind
+            if behind < 0:
+                schedulers.backoff_tail[b, s] = -1
+            schedulers.backoff_length[b, s] -= 1
+            enter_fifo(tasks, schedulers, b, s, i)
+            i = behind
 
 
 @compiled
@@ -82,13 +112,16 @@ def waiting_tasks(compute, schedulers, b):
     for n in range(compute.queue_length.shape[1]):
         waiting += compute.queue_length[b, n]
     for s in range(schedulers.queue_length.shape[1]):
-        waiting += schedulers.queue_length[b, s]
+        waiting += schedulers.queue_length[b, s] + schedulers.backoff_length[b, s]
     return waiting
 
 
 @compiled
-def place(parameters, tasks, compute, schedulers, b, now_s, actions, masks):
+def place(parameters, tasks, compute, schedulers, b, step, now_s, actions, masks):
     """Carry out the placements of all schedulers.
+
+    A deferred task backs off, as an unschedulable pod does in kube-scheduler's back-off queue, so that it does not
+    block those behind it.
 
     ``actions`` is int64 ``[schedulers, slots]``, a compute node or their number to defer; ``masks`` is int8
     ``[schedulers, slots x (compute nodes + 1)]`` as shown with the last observation. Returns the number of masked
@@ -110,12 +143,14 @@ def place(parameters, tasks, compute, schedulers, b, now_s, actions, masks):
                 n = nodes
             if i < 0:
                 continue
-            if n == nodes:
+            if n == nodes and parameters.backoff_steps == 0:
                 previous = i
                 i = tasks.next_task[b, i]
                 continue
             behind = leave_fifo(tasks, schedulers, b, s, previous, i)
-            if compute.alive[b, n] == 1:
+            if n == nodes:
+                back_off(tasks, schedulers, b, s, i, step + parameters.backoff_steps)
+            elif compute.alive[b, n] == 1:
                 enter_node_queue(tasks, compute, b, n, i, ready_s)
                 schedulers.sent_cores[b, s, n] += tasks.cores[b, i]
                 schedulers.sent_memory_gb[b, s, n] += tasks.memory_gb[b, i]

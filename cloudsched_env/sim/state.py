@@ -13,6 +13,7 @@ from cloudsched_env.sim.result import TOTALS
 __all__ = [
     "ABSENT",
     "FINISHED",
+    "IN_BACKOFF",
     "IN_FIFO",
     "IN_NODE_QUEUE",
     "RUNNING",
@@ -30,7 +31,7 @@ __all__ = [
     "allocate",
 ]
 
-ABSENT, IN_FIFO, IN_NODE_QUEUE, RUNNING, FINISHED = range(5)
+ABSENT, IN_FIFO, IN_NODE_QUEUE, RUNNING, FINISHED, IN_BACKOFF = range(6)
 
 F = NDArray[np.float64]
 I = NDArray[np.int32]  # noqa: E741 - the integer arrays of the state
@@ -57,7 +58,6 @@ class Tasks(NamedTuple):
     cacheable_mb: F
     scan_mb: F
     write_mb: F
-    writer_cores: F
     deadline_s: F
     estimated_time_s: F
     estimated_read_mb: F
@@ -67,6 +67,7 @@ class Tasks(NamedTuple):
     slo_class: I
     place: NDArray[np.int8]
     next_task: I
+    release_step: NDArray[np.int64]  # when a task that was deferred comes back to its FIFO
     ready_s: F
     start_s: F
     finish_s: F
@@ -104,7 +105,6 @@ class Running(NamedTuple):
     cacheable_mb: F
     scan_mb: F
     write_mb: F
-    writer_cores: F
     start_s: F
     remaining: F
 
@@ -129,7 +129,6 @@ class Compute(NamedTuple):
     running_tasks: I
     running_cores: F
     running_memory_gb: F
-    running_writer_cores: F
     processor_share: F
     efficiency: F
     io_wait: F
@@ -162,6 +161,9 @@ class Schedulers(NamedTuple):
     queue_tail: I
     queue_length: I
     queued_cores: F
+    backoff_head: I
+    backoff_tail: I
+    backoff_length: I
     arrivals_decayed: F
     sent_cores: F  # [B, schedulers, compute nodes]
     sent_memory_gb: F
@@ -248,20 +250,20 @@ class State(NamedTuple):
     scratch: Scratch
 
 
-COMPUTE_VIEW = 10
+COMPUTE_VIEW = 9
 STORAGE_VIEW = 5
 SUMMARY_VIEW = 4
 
 _DTYPES: dict[str, Any] = {
     "step": np.int64, "next_arrival": np.int64, "next_outage": np.int64, "next_background": np.int64, "changes": np.int64, "background_step": np.int64, "loss_key": np.uint64, "task_count": np.int64,
     "slots_used": np.int64,
-    "outages": np.int64, "outage_step": np.int64, "outage_up": np.int8, "place": np.int8, "alive": np.int8,
+    "outages": np.int64, "outage_step": np.int64, "outage_up": np.int8, "place": np.int8, "release_step": np.int64, "alive": np.int8,
     "home": np.int8, "burst": np.int8, "ring_warmth": np.float32, "warmth_view": np.float32,
     "compute_stamp": np.int64, "storage_stamp": np.int64, "summary_stamp": np.int64,
 }  # fmt: skip
 _INT32 = {
     "shard", "tenant", "job", "slo_class", "next_task", "task", "node", "replicas", "tenant_scheduler", "outage_node", "background_node",
-    "cache_level", "admission_level", "queue_head", "queue_tail", "queue_length", "running_tasks",
+    "cache_level", "admission_level", "queue_head", "queue_tail", "queue_length", "running_tasks", "backoff_head", "backoff_tail", "backoff_length",
     "background_level", "serve_level",
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from cloudsched_env.sim.memory import admit, split_memory
 from cloudsched_env.sim.processor import share_processors
 from cloudsched_env.sim.progress import advance_tasks
 from cloudsched_env.sim.reward import book_step, team_reward
-from cloudsched_env.sim.scheduling import place
+from cloudsched_env.sim.scheduling import end_backoffs, place
 from cloudsched_env.sim.storage import open_paths, settle_storage, share_bandwidth
 from cloudsched_env.sim.telemetry import circulate
 
@@ -56,7 +56,9 @@ def step_cluster(
         compute.alive, compute.cache_level, compute.admission_level, compute_actions, compute_masks,
         parameters.cache_fractions.shape[0], b,
     )  # fmt: skip
-    masked, bounced = place(parameters, tasks, compute, schedulers, b, now_s, scheduler_actions, masks)
+    masked, bounced = place(
+        parameters, tasks, compute, schedulers, b, clock.step[b], now_s, scheduler_actions, masks
+    )
     invalid += masked
     split_memory(parameters, compute, b)
     admit(parameters, tasks, running, compute, b, now_s)
@@ -73,6 +75,7 @@ def step_cluster(
         ledger.served_decayed[b, g] = decay * ledger.served_decayed[b, g] + scratch.tenant_work[g]
     apply_background(parameters, clock, data, compute, b)
     requeued, lost = apply_outages(clock, tasks, data, running, compute, storage, schedulers, b)
+    end_backoffs(clock, tasks, schedulers, b)
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, now_s, decay, counted)
     circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
     reward = team_reward(parameters, tasks, compute, schedulers, ledger, b)

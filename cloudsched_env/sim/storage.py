@@ -96,7 +96,8 @@ def share_bandwidth(parameters, data, running, storage, scratch, b):
     throttled = False
     for r in range(storage.alive.shape[1]):
         amplification = read_amplification(parameters, storage, b, r)
-        demand = amplification * scratch.reads_mb[r] + scratch.writes_mb[r] + storage.lag_mb[b, r]
+        # A replica that lags catches up with what is left: it must not hold up the readers that it serves.
+        demand = amplification * scratch.reads_mb[r] + scratch.writes_mb[r]
         capacity = 0.0
         if storage.alive[b, r] == 1:
             background = parameters.background_shares[storage.background_level[b, r]]

@@ -25,7 +25,6 @@ __all__ = [
     "RUNNING_CORES",
     "RUNNING_MEMORY",
     "STREAM_FACTOR",
-    "WRITERS",
     "WRITE_FACTOR",
     "circulate",
     "is_lost",
@@ -33,7 +32,7 @@ __all__ = [
 ]
 
 # Columns of a compute node's snapshot...
-ALIVE, RUNNING_CORES, QUEUED_CORES, RUNNING_MEMORY, QUEUED_MEMORY, EFFICIENCY, IO_WAIT, EXECUTION_MEMORY, AVAILABLE, WRITERS = range(10)
+ALIVE, RUNNING_CORES, QUEUED_CORES, RUNNING_MEMORY, QUEUED_MEMORY, EFFICIENCY, IO_WAIT, EXECUTION_MEMORY, AVAILABLE = range(9)
 # ...of a storage node's (after ALIVE)...
 DEBT, STREAM_FACTOR, WRITE_FACTOR, READ_RATE = 1, 2, 3, 4
 # ...and of the storage summary.
@@ -96,7 +95,6 @@ def _publish(parameters, data, compute, storage, schedulers, telemetry, b, slot)
         ring[b, slot, n, IO_WAIT] = compute.io_wait[b, n]
         ring[b, slot, n, EXECUTION_MEMORY] = execution_memory_gb(parameters, compute, b, n)
         ring[b, slot, n, AVAILABLE] = compute.available_cores[b, n] * parameters.per_core[n]
-        ring[b, slot, n, WRITERS] = compute.running_writer_cores[b, n] * parameters.per_core[n]
         for m in range(shards):
             warmth = min(1.0, valid_bytes_mb(compute, b, n, m) * data.per_hot_set[b, m])
             telemetry.ring_warmth[b, slot, n, m] = warmth

@@ -43,7 +43,6 @@ PAIR_FEATURES = (
     "memory_share",
     "throttled",
     "throttled x load",
-    "writer_load",
 )
 CONTEXT_FEATURES = (
     "urgency x load",
@@ -60,7 +59,6 @@ CONTEXT_FEATURES = (
     "cluster_load x queued_load",
     "length x load",
     "length x efficiency",
-    "writes x writer_load",
     "urgency x throttled",
 )
 # A task is deferred if this weighted sum exceeds the best node's score.
@@ -89,7 +87,6 @@ COMPUTE_FEATURES = (
     "storage_write_rate",
     "processor_share",
     "available_cores",
-    "writer_load",
 )
 STORAGE_FEATURES = (
     "debt",
@@ -116,8 +113,8 @@ _RUNNING, _QUEUED, _IN_FLIGHT = (
 _RUNNING_MEMORY, _QUEUED_MEMORY, _IN_FLIGHT_MEMORY = (
     _NODE[f"{name}_memory_pressure"] for name in ("running", "queued", "in_flight")
 )
-_EFFICIENCY, _IO_WAIT, _CORES, _AVAILABLE, _WRITERS = (
-    _NODE[name] for name in ("efficiency", "io_wait", "cores", "available_cores", "writer_load")
+_EFFICIENCY, _IO_WAIT, _CORES, _AVAILABLE = (
+    _NODE[name] for name in ("efficiency", "io_wait", "cores", "available_cores")
 )
 _TASK_TIME, _TASK_READ, _SCAN_SHARE, _WRITE = (
     _SLOT[name] for name in ("estimated_time", "estimated_read", "scan_share", "write")
@@ -182,27 +179,25 @@ def fill_pair_features(slot, node, warmth, home, same_node, load, own, pressure,
     out[13] = io_wait
     out[14] = efficiency
     out[15] = memory_share
-    throttled, writer_load = 1.0 - node[_AVAILABLE], node[_WRITERS]
+    throttled = 1.0 - node[_AVAILABLE]
     out[16] = throttled
     out[17] = throttled * load
-    out[18] = writer_load
     urgency, late, congestion, writes, cluster_load, length = situation
-    out[19] = urgency * load
-    out[20] = urgency * efficiency
-    out[21] = urgency * node[_CORES]
-    out[22] = late * load
-    out[23] = congestion * load
-    out[24] = congestion * warmth
-    out[25] = congestion * io_wait
-    out[26] = writes * load
-    out[27] = writes * efficiency
-    out[28] = writes * io_wait
-    out[29] = cluster_load * warmth
-    out[30] = cluster_load * node[_QUEUED]
-    out[31] = length * load
-    out[32] = length * efficiency
-    out[33] = writes * writer_load
-    out[34] = urgency * throttled
+    out[18] = urgency * load
+    out[19] = urgency * efficiency
+    out[20] = urgency * node[_CORES]
+    out[21] = late * load
+    out[22] = congestion * load
+    out[23] = congestion * warmth
+    out[24] = congestion * io_wait
+    out[25] = writes * load
+    out[26] = writes * efficiency
+    out[27] = writes * io_wait
+    out[28] = cluster_load * warmth
+    out[29] = cluster_load * node[_QUEUED]
+    out[30] = length * load
+    out[31] = length * efficiency
+    out[32] = urgency * throttled
 
 
 @compiled
