@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import numbers
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,11 @@ __all__ = [
     "scenario_chain",
     "scenario_ids",
 ]
+
+
+_EXAMPLE = '{"telemetry.loss_probability": 0.3}'
+# Numbers of numpy are as good as Python's.
+_ACCEPTED: dict[Any, Any] = {float: numbers.Real, int: numbers.Integral}
 
 
 def _number(default: float, low: float, high: float, unit: str, doc: str) -> Any:
@@ -285,17 +291,28 @@ class Scenario:
     def override(self, changes: Mapping[str, Any]) -> Scenario:
         """Return a copy with fields changed by dotted name, as in ``{"telemetry.loss_probability": 0.3}``.
 
+        Groups may also be nested, as in ``{"telemetry": {"loss_probability": 0.3}}``. The id stays,
+        unless it is among the changes.
+
         Raises:
-            ValueError: for a name that no field has, or a value outside its range.
+            ValueError: for a name that no field has, a value of another type or outside its range, or a field that
+                is changed twice.
         """
+        if not isinstance(changes, Mapping):
+            raise ValueError(f"overrides are {changes!r}: expected field names and values, such as {_EXAMPLE}")
         tree: dict[str, Any] = {}
         for path, value in changes.items():
+            if not isinstance(path, str):
+                raise ValueError(f"override {path!r}: expected the dotted name of a field, as in {_EXAMPLE}")
             node = tree
             *groups, leaf = path.split(".")
             for group in groups:
                 node = node.setdefault(group, {})
-            node[leaf] = value
-        return _merge(self, tree, "")
+                if not isinstance(node, dict):
+                    raise ValueError(f"scenario field {path!r} cannot be set inside another override of {group!r}")
+            _put(node, leaf, value, path)
+        changed: Scenario = _merge(self, tree, "")
+        return changed
 
     def to_dict(self) -> dict[str, Any]:
         """The scenario as plain JSON types."""
@@ -366,6 +383,19 @@ def _load_file(scenario_id: str) -> Scenario:
     return chosen
 
 
+def _put(node: dict[str, Any], name: str, value: Any, path: str) -> None:
+    """Set one entry of a tree of changes; groups are copied, and merged with what is there."""
+    if isinstance(value, Mapping):
+        group = node.setdefault(name, {})
+        if isinstance(group, dict):
+            for inner_name, inner in value.items():
+                _put(group, inner_name, inner, f"{path}.{inner_name}")
+            return
+    if name in node:
+        raise ValueError(f"scenario field {path!r} is overridden twice")
+    node[name] = value
+
+
 def _merge(base: Any, changes: Mapping[str, Any], path: str) -> Any:
     """Copy a dataclass with nested changes, refusing names that it does not have."""
     known = {f.name: f for f in dataclasses.fields(base)}
@@ -389,16 +419,24 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     """Turn a JSON value into the declared type, or say what was expected."""
     if typing.get_origin(hint) is tuple:
         item: Any = typing.get_args(hint)[0]
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
+        if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
             raise ValueError(f"scenario field {where!r}: expected a list, got {value!r}")
-        is_group = dataclasses.is_dataclass(item)
-        if is_group:
-            return tuple(v if isinstance(v, item) else _merge(item(), v, f"{where}[{i}]") for i, v in enumerate(value))
+        if dataclasses.is_dataclass(item):
+            return tuple(_convert_group(v, item, f"{where}[{i}]") for i, v in enumerate(value))
         return tuple(_convert(v, item, f"{where}[{i}]") for i, v in enumerate(value))
-    accepted: Any = (int, float) if hint is float else hint
+    accepted: Any = _ACCEPTED.get(hint, hint)
     if isinstance(value, bool) is not (hint is bool) or not isinstance(value, accepted):
         raise ValueError(f"scenario field {where!r}: expected {hint.__name__}, got {value!r}")
     return hint(value)
+
+
+def _convert_group(value: Any, kind: Any, where: str) -> Any:
+    """Turn one entry of a list of groups, such as a node type, into its dataclass."""
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"scenario field {where!r}: expected a group of fields, got {value!r}")
+    return _merge(kind(), value, where)
 
 
 def _check_ranges(group: Any, path: str) -> None:
