@@ -57,12 +57,12 @@ def test_shifts_come_at_the_interval_from_a_uniform_start():
     firsts = []
     for seed in range(1000):
         times = draw_shift_times(scenario, np.random.default_rng(seed))
-        assert np.diff(times) == pytest.approx(20.0)
-        assert len(times) in (3, 4)
-        assert 0 <= times[0] < 20
-        assert times[-1] < 65 <= times[-1] + 20
+        assert np.diff(times) == pytest.approx(10.0)
+        assert len(times) in (6, 7)
+        assert 0 <= times[0] < 10
+        assert times[-1] < 65 <= times[-1] + 10
         firsts.append(times[0])
-    assert np.quantile(firsts, [0.25, 0.5, 0.75]) == pytest.approx([5, 10, 15], abs=1.2)
+    assert np.quantile(firsts, [0.25, 0.5, 0.75]) == pytest.approx([2.5, 5, 7.5], abs=0.6)
 
 
 def test_an_episode_with_shifts_differs_in_shards_only_and_from_the_first_shift_on():
@@ -84,8 +84,8 @@ def test_a_shift_leaves_the_hot_shards_cold():
     for seed in range(20):
         episode = episode_of(load_scenario("hot-shift-v1"), seed=seed)
         shift = episode.details["hot_shift_s"][1]
-        before = (episode.arrival_s >= shift - 20) & (episode.arrival_s < shift)
-        after = (episode.arrival_s >= shift) & (episode.arrival_s < shift + 20)
+        before = (episode.arrival_s >= shift - 10) & (episode.arrival_s < shift)
+        after = (episode.arrival_s >= shift) & (episode.arrival_s < shift + 10)
         for tenant in range(12):
             rows = episode.tenant == tenant
             counts = [np.bincount(episode.shard[rows & when] % 16, minlength=16) for when in (before, after)]
