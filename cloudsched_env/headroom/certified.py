@@ -99,7 +99,11 @@ class LinearProgram:
         self._entries.append((row, variable, coefficient))
 
     def maximise(self, objective: Floats, time_limit_s: float | None = None) -> Solution:
-        """Solve for an objective; later calls on the same program start from the last basis.
+        """Solve for an objective.
+
+        HiGHS' interior-point method runs first, without crossover to a vertex, which the certificate does not need: on
+        these programs it takes seconds where the simplex method may take minutes. The simplex method decides where the
+        interior-point method does not end with an optimum.
 
         Args:
             objective: c, ``[variables]``.
@@ -117,12 +121,18 @@ class LinearProgram:
         row, variable, coefficient = self._entries[0]
         solver = self._solver
         solver.changeColsCost(self.variables, np.arange(self.variables, dtype=np.int32), -objective)
-        solver.setOptionValue("time_limit", solver.getRunTime() + time_limit_s if time_limit_s else np.inf)
-        solver.run()
         highspy = _highspy()
-        status = solver.getModelStatus()
-        stopped = status == highspy.HighsModelStatus.kTimeLimit
-        if status != highspy.HighsModelStatus.kOptimal and not stopped:
+        finished = highspy.HighsModelStatus.kOptimal
+        stopped = highspy.HighsModelStatus.kTimeLimit
+        for method in ("ipm", "simplex"):
+            solver.setOptionValue("solver", method)
+            left_s = np.inf if time_limit_s is None else max(0.0, time_limit_s - (time.perf_counter() - began))
+            solver.setOptionValue("time_limit", solver.getRunTime() + left_s)
+            solver.run()
+            status = solver.getModelStatus()
+            if status in (finished, stopped):
+                break
+        if status not in (finished, stopped):
             raise SolverError(
                 f"HiGHS ended with {solver.modelStatusToString(status)!r} on {self.variables} variables and "
                 f"{self.rows} rows: expected an optimum; try other time bins"
@@ -131,14 +141,16 @@ class LinearProgram:
         dual = np.asarray(solution.row_dual, dtype=np.float64)
         point = np.asarray(solution.col_value, dtype=np.float64)
         seconds = time.perf_counter() - began
-        # HiGHS minimises -c'x: its multipliers are those of the maximisation with the sign changed.
+        # HiGHS minimises -c'x: its multipliers are those of the maximisation with the sign changed. A stopped solver's
+        # may be worse than none.
         multiplier = -dual if len(dual) == self.rows else np.zeros(self.rows)
         multiplier = np.where(equal, multiplier, np.maximum(multiplier, 0.0))
         priced = np.bincount(variable, weights=coefficient * multiplier[row], minlength=self.variables)
-        gains = upper * np.maximum(0.0, objective - priced)
-        parts = limit * multiplier
-        bound = float(parts.sum() + gains.sum() + _ROUNDING * (np.abs(parts).sum() + gains.sum()))
-        return Solution(bound, float(objective @ point), point, not stopped, seconds)
+        bound = min(
+            _certificate(limit * multiplier, upper * np.maximum(0.0, objective - priced)),
+            _certificate(np.zeros(1), upper * np.maximum(0.0, objective)),
+        )
+        return Solution(bound, float(objective @ point), point, status == finished, seconds)
 
     def _require_open(self) -> None:
         if self._solver is not None:
@@ -159,6 +171,7 @@ class LinearProgram:
         highspy = _highspy()
         solver = highspy.Highs()
         solver.setOptionValue("output_flag", False)
+        solver.setOptionValue("run_crossover", "off")
         program = highspy.HighsLp()
         program.num_col_, program.num_row_ = self.variables, self.rows
         program.col_cost_ = np.zeros(self.variables)
@@ -172,6 +185,12 @@ class LinearProgram:
         if solver.passModel(program) == highspy.HighsStatus.kError:
             raise SolverError(f"HiGHS refused a program of {self.variables} variables and {self.rows} rows")
         return solver
+
+
+def _certificate(of_rows: Floats, of_variables: Floats) -> float:
+    """The sum of both, with an allowance for its rounding."""
+    size = float(np.abs(of_rows).sum() + of_variables.sum())
+    return float(of_rows.sum() + of_variables.sum()) + _ROUNDING * size
 
 
 def _highspy() -> Any:

@@ -53,7 +53,7 @@ from numpy.typing import NDArray
 
 from cloudsched_env.headroom.certified import LinearProgram
 from cloudsched_env.headroom.plan import Plan, make_plan
-from cloudsched_env.headroom.storage_rows import add_storage
+from cloudsched_env.headroom.storage_rows import StorageVariables, add_storage
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.workload.bound import UpperBound, upper_bound
 from cloudsched_env.workload.episode import Episode
@@ -132,12 +132,12 @@ def foresight_bound(
     counted = nominal * (time.horizon_steps - time.warmup_steps) * time.step_s
     crashes = scenario.failure.compute_failures_per_hour > 0
     plan = make_plan(scenario, episode, bin_steps)
-    program, x = _build(scenario, episode, plan, cores, work_repeats=crashes)
+    program, x, _ = _build(scenario, episode, plan, cores, work_repeats=crashes)
     useful, on_time = (_objective(program, x, chosen / counted) for chosen in (plan.counted, plan.on_time))
     best = program.maximise(reward.useful_weight * useful + reward.goodput_weight * on_time, time_limit_s)
     solutions = [best]
     if crashes:
-        program, x = _build(scenario, episode, plan, cores, work_repeats=False)
+        program, x, _ = _build(scenario, episode, plan, cores, work_repeats=False)
         solutions.append(program.maximise(_objective(program, x, plan.counted / counted), time_limit_s))
     else:
         solutions.append(program.maximise(useful, time_limit_s))
@@ -182,8 +182,8 @@ def _objective(program: LinearProgram, x: NDArray[np.int64], gains: Floats) -> F
 
 def _build(
     scenario: Scenario, episode: Episode, plan: Plan, cores: Floats, *, work_repeats: bool
-) -> tuple[LinearProgram, NDArray[np.int64]]:
-    """The program, and the numbers of its work variables."""
+) -> tuple[LinearProgram, NDArray[np.int64], StorageVariables | None]:
+    """The program, the numbers of its work variables, and those of storage if its bandwidth is limited."""
     program = LinearProgram()
     x = program.add_variables(plan.most_core_s)
     # A task's work counts once. Where it may be done again, on-time work still counts once: a task completes once.
@@ -191,9 +191,8 @@ def _build(
     once = program.add_rows(plan.work_core_s)
     program.add_terms(once[plan.task[limited]], x[limited], 1.0)
     _add_processors(program, scenario, episode, plan, x, cores)
-    if scenario.storage.sharing_enabled:
-        add_storage(program, scenario, episode, plan, x)
-    return program, x
+    storage = add_storage(program, scenario, episode, plan, x) if scenario.storage.sharing_enabled else None
+    return program, x, storage
 
 
 def _add_processors(

@@ -15,7 +15,7 @@ from cloudsched_env.headroom.plan import Plan
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.workload.episode import Episode
 
-__all__ = ["add_storage", "chord_slopes", "least_debt_mb"]
+__all__ = ["StorageVariables", "add_storage", "chord_slopes", "least_debt_mb"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -41,6 +41,27 @@ class _Paths:
     reads: Integers
     written: Integers
     served: Integers
+
+
+@dataclass(frozen=True)
+class StorageVariables:
+    """Numbers of the variables of storage nodes in the program; those of compaction are empty where it is off.
+
+    Attributes:
+        nodes: storage nodes of each group of shards with the same replicas, ``[groups, replicas]``.
+        reads: MB read from each replica, before amplification, ``[groups, replicas, bins]``.
+        background: MB by which compaction's share of the bandwidth exceeds its smallest, ``[nodes, bins]``.
+        debt: MB of debt at the end of each bin, ``[nodes, bins]``.
+        compacted: MB of debt taken off, ``[nodes, bins]``.
+        extra: MB that amplification adds to reads, ``[nodes, bins]``; empty also where amplification is off.
+    """
+
+    nodes: Integers
+    reads: Integers
+    background: Integers
+    debt: Integers
+    compacted: Integers
+    extra: Integers
 
 
 def chord_slopes(scenario: Scenario, hot_set_mb: Floats, read_mb: Floats) -> Floats:
@@ -78,8 +99,10 @@ def least_debt_mb(scenario: Scenario, edges_steps: Integers) -> Floats:
     return np.minimum.reduceat(by_step, edges_steps[:-1])
 
 
-def add_storage(program: LinearProgram, scenario: Scenario, episode: Episode, plan: Plan, x: Integers) -> None:
-    """Add the rows of all storage nodes.
+def add_storage(
+    program: LinearProgram, scenario: Scenario, episode: Episode, plan: Plan, x: Integers
+) -> StorageVariables:
+    """Add the variables and rows of all storage nodes.
 
     Args:
         program: has the work variables; gets more variables and rows.
@@ -114,11 +137,12 @@ def add_storage(program: LinearProgram, scenario: Scenario, episode: Episode, pl
     rows = bandwidth[paths.nodes[:, :, None], each_bin]
     program.add_terms(rows, paths.reads, 1.0)
     program.add_terms(rows, paths.served, 1.0)
-    if scenario.compaction.enabled:
-        # Compaction's share beyond the smallest one, in MB.
-        background = program.add_variables(np.broadcast_to((max(shares) - min(shares)) * full_mb, bandwidth.shape))
-        program.add_terms(bandwidth, background, 1.0)
-        _add_compaction(program, scenario, plan, paths, writes_mb, bandwidth, background)
+    if not scenario.compaction.enabled:
+        none = np.empty((nodes, 0), dtype=np.int64)
+        return StorageVariables(paths.nodes, paths.reads, none, none, none, none)
+    background = program.add_variables(np.broadcast_to((max(shares) - min(shares)) * full_mb, bandwidth.shape))
+    program.add_terms(bandwidth, background, 1.0)
+    return _add_compaction(program, scenario, plan, paths, writes_mb, bandwidth, background)
 
 
 def _add_reads(
@@ -183,7 +207,7 @@ def _add_compaction(
     writes_mb: Floats,
     bandwidth: Integers,
     background: Integers,
-) -> None:
+) -> StorageVariables:
     """Debt at the end of each bin, what compaction takes off it, and the reads that it adds."""
     compaction, storage = scenario.compaction, scenario.storage
     nodes, bins = bandwidth.shape
@@ -224,7 +248,8 @@ def _add_compaction(
 
     slope, cap = compaction.read_amplification_slope, compaction.read_amplification_cap
     if slope == 0.0 or cap == 0.0:
-        return
+        none = np.empty((nodes, 0), dtype=np.int64)
+        return StorageVariables(paths.nodes, paths.reads, background, debt, done, none)
     foreground_mb = (1.0 - min(storage.background_shares)) * full_mb
     extra = program.add_variables(np.broadcast_to(foreground_mb, (nodes, bins)))
     program.add_terms(bandwidth, extra, 1.0)
@@ -244,3 +269,4 @@ def _add_compaction(
     program.add_terms(upper[:, 1:], debt[:, :-1], (slope * foreground_mb * chord)[:, 1:])
     program.add_terms(upper, done, -slope * foreground_mb * chord)
     program.add_terms(upper, extra, -1.0)
+    return StorageVariables(paths.nodes, paths.reads, background, debt, done, extra)

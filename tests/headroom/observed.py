@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from cloudsched_env.vector import CloudSchedVectorEnv
@@ -28,13 +30,51 @@ def remaining(env: CloudSchedVectorEnv) -> np.ndarray:
     return left
 
 
-def play_and_observe(env: CloudSchedVectorEnv, episode, choose, seed: int = 0) -> np.ndarray:
-    """Play one episode with ``choose(env)`` as policy; work done on each task in each step, ``[tasks, steps]``."""
+@dataclass(frozen=True)
+class Observed:
+    """One episode as it went; arrays by step.
+
+    Attributes:
+        work_core_s: work done on each task, ``[tasks, steps]``.
+        reads_mb: bytes read from each storage node, before amplification, ``[storage nodes, steps]``.
+        extra_mb: what amplification added to them, ``[storage nodes, steps]``.
+        background: share of the bandwidth for compaction, ``[storage nodes, steps]``.
+        debt_mb: debt after each step, ``[storage nodes, steps]``.
+        written_mb: bytes written to each storage node by tasks, ``[storage nodes, steps]``.
+    """
+
+    work_core_s: np.ndarray
+    reads_mb: np.ndarray
+    extra_mb: np.ndarray
+    background: np.ndarray
+    debt_mb: np.ndarray
+    written_mb: np.ndarray
+
+
+def play_and_observe(env: CloudSchedVectorEnv, episode, choose, seed: int = 0) -> Observed:
+    """Play one episode with ``choose(env)`` as policy."""
+    scenario = env.scenario
+    compaction, per_step = scenario.compaction, scenario.storage.bandwidth_mb_per_s * scenario.time.step_s
+    soft = compaction.soft_limit_s * scenario.storage.bandwidth_mb_per_s
+    slope = compaction.read_amplification_slope if compaction.enabled else 0.0
     env.reset([seed], episodes=[episode])
-    before, done, over = remaining(env), [], False
+    storage = env.simulator_state.storage
+    before, over = remaining(env), False
+    work, reads, extra, background, debts, written = [], [], [], [], [], []
     while not over:
+        added = slope * np.minimum(storage.debt_mb[0] / soft, compaction.read_amplification_cap)
         over = env.step(choose(env))
         after = remaining(env)
-        done.append(before - after)
+        work.append(before - after)
         before = after
-    return np.stack(done, axis=1) * (episode.cores * episode.base_time_s)[:, None]
+        reads.append(storage.read_rate[0] * per_step / (1.0 + added))
+        extra.append(added * reads[-1])
+        background.append(np.asarray(scenario.storage.background_shares)[storage.background_level[0]])
+        debts.append(storage.debt_mb[0].copy())
+        of_task = work[-1] * episode.write_mb
+        written.append(np.zeros(len(reads[-1])))
+        np.add.at(written[-1], episode.shard_replicas[episode.shard], of_task[:, None])
+    return Observed(
+        np.stack(work, axis=1) * (episode.cores * episode.base_time_s)[:, None],
+        *(np.stack(columns, axis=1) for columns in (reads, extra, background, debts, written)),
+    )

@@ -71,7 +71,7 @@ def test_a_solver_that_is_stopped_leaves_a_valid_bound():
     assert not stopped.optimal
     assert finished.optimal
     assert stopped.bound > finished.bound >= finished.value
-    assert stopped.bound <= upper.sum() * (1 + 1e-6)
+    assert stopped.bound <= upper.sum() * (1 + 1e-6), "worse than without the solver"
 
 
 def test_an_infeasible_program_is_an_error():

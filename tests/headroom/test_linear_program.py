@@ -9,13 +9,14 @@ from cloudsched_env.agents import ClusterInfo, load_agent
 from cloudsched_env.agents.registry import LINEAR, PLACEMENTS
 from cloudsched_env.evaluation.metrics import summarise
 from cloudsched_env.evaluation.protocol import play
+from cloudsched_env.headroom.certified import SolverError
 from cloudsched_env.headroom.linear_program import _build, _cores_by_step, foresight_bound
 from cloudsched_env.headroom.plan import make_plan, time_bins
 from cloudsched_env.headroom.windows import shorten
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload import GeneratedSource
-from tests.headroom.observed import play_and_observe, random_actions
+from tests.headroom.observed import Observed, play_and_observe, random_actions
 from tests.simulator.episodes import hand_made_episode, simple_episode
 
 # One node, no I/O delay worth speaking of, one replica on one storage node: optima that can be worked out by hand.
@@ -124,9 +125,10 @@ def test_memory_limits_how_many_tasks_run_at_full_efficiency():
     tasks = [{"memory_gb": 0.8, "base_time_s": 2.0} for _ in range(4)]
     assert by_hand(tasks).useful_utilisation == pytest.approx(8.0 / 12, rel=1e-6)
     assert by_hand(tasks, memory).useful_utilisation == pytest.approx(DURATION_S / 0.8 / 12, rel=1e-6)
-    # Spilling at slope 0.5 is worth up to 1 / 0.5 times the memory; the admission limit is 1.7 times.
-    spill = {**memory, "compute.spill_slope": 0.5}
-    assert by_hand(tasks, spill).useful_utilisation == pytest.approx(1.7 * DURATION_S / 0.8 / 12, rel=1e-6)
+    # Spilling at slope s is worth up to 1 / s times the memory, and the admission limit is 1.7 times.
+    for slope, worth in ((0.8, 1.25), (0.5, 1.7)):
+        spill = {**memory, "compute.spill_slope": slope}
+        assert by_hand(tasks, spill).useful_utilisation == pytest.approx(worth * DURATION_S / 0.8 / 12, rel=1e-6)
 
 
 def test_memory_of_one_node_type_cannot_be_used_on_another():
@@ -215,16 +217,40 @@ def test_no_packaged_heuristic_exceeds_the_bound(name, overrides, window, least)
         )
 
 
-def require_point(scenario, episode, done):
-    """The work that a policy did is a point of the program, or `SolverError`: no row cuts the policy off."""
+def fix(program, variables, values, axis=None):
+    """Require that sums of variables take these values, within the tolerance of the solver; MB."""
+    for sign in (1.0, -1.0):
+        rows = program.add_rows(sign * values + 1e-6)
+        program.add_terms(rows if axis is None else np.expand_dims(rows, axis), variables, sign)
+
+
+def require_point(scenario, episode, seen):
+    """What a policy did is a point of the program, or `SolverError`: no row cuts the policy off."""
     plan = make_plan(scenario, episode, 5)
-    program, x = _build(scenario, episode, plan, _cores_by_step(scenario, None), work_repeats=False)
-    in_bin = np.add.reduceat(done, plan.edges_steps[:-1], axis=1)
-    rows = program.add_rows(-in_bin * (1.0 - 1e-9) + 1e-12)
+    program, x, storage = _build(scenario, episode, plan, _cores_by_step(scenario, None), work_repeats=False)
+
+    def in_bins(by_step):
+        return np.add.reduceat(by_step, plan.edges_steps[:-1], axis=1)
+
+    rows = program.add_rows(-in_bins(seen.work_core_s) * (1.0 - 1e-9) + 1e-12)
     program.add_terms(rows[plan.task, plan.bin], x, -1.0)
+    if storage is not None:
+        reads = program.add_rows(in_bins(seen.reads_mb) + 1e-6)
+        program.add_terms(reads[storage.nodes[:, :, None], np.arange(plan.bins)], storage.reads, 1.0)
+        per_step = scenario.storage.bandwidth_mb_per_s * scenario.time.step_s
+        if storage.debt.size:
+            ends = seen.debt_mb[:, plan.edges_steps[1:] - 1]
+            initial = scenario.compaction.initial_debt * scenario.compaction.soft_limit_s
+            begins = np.column_stack((np.full(len(ends), initial * scenario.storage.bandwidth_mb_per_s), ends[:, :-1]))
+            growth = scenario.compaction.write_amplification * in_bins(seen.written_mb)
+            fix(program, storage.debt, ends)
+            fix(program, storage.compacted, begins + growth - ends)
+            shares = seen.background - min(scenario.storage.background_shares)
+            fix(program, storage.background, in_bins(shares * per_step))
+        if storage.extra.size:
+            fix(program, storage.extra, in_bins(seen.extra_mb))
     solution = program.maximise(np.zeros(program.variables))
     assert solution.optimal
-    return plan, x, solution
 
 
 SWITCHES = (
@@ -247,10 +273,12 @@ SWITCHES = (
     half=st.sampled_from([0.0, 0.05, 0.3]),
     warmth=st.sampled_from([0.0, 0.5, 1.0]),
     spill=st.sampled_from([0.2, 3.0]),
+    cache_fractions=st.sampled_from([[0.15, 0.75], [0.9]]),
+    shares=st.sampled_from([[0.03, 0.1, 0.2, 0.5], [0.3]]),
     agent=st.sampled_from(["random", "least_allocated", "locality", "linear_feedback"]),
 )
 def test_whatever_a_policy_does_is_a_point_of_the_program(
-    seed, switched_off, bandwidth, debt, half, warmth, spill, agent
+    seed, switched_off, bandwidth, debt, half, warmth, spill, cache_fractions, shares, agent
 ):
     scenario = load_scenario("tiny-v0").override(
         {
@@ -260,6 +288,10 @@ def test_whatever_a_policy_does_is_a_point_of_the_program(
             "compaction.efficient_debt_s": half,
             "cache.initial_warmth": warmth,
             "compute.spill_slope": spill,
+            "compute.cache_fractions": cache_fractions,
+            "compute.initial_cache_level": 0,
+            "storage.background_shares": shares,
+            "storage.initial_background_level": 0,
             **dict.fromkeys(switched_off, False),
         }
     )
@@ -267,13 +299,13 @@ def test_whatever_a_policy_does_is_a_point_of_the_program(
     episode = simple_episode(scenario, rng, tasks=30)
     env = CloudSchedVectorEnv(scenario, 1)
     if agent == "random":
-        done = play_and_observe(env, episode, lambda env: random_actions(env, rng))
+        seen = play_and_observe(env, episode, lambda env: random_actions(env, rng))
     else:
         policy = load_agent(agent)
         policy.reset(ClusterInfo(env.scenario, env.layouts, env.action_levels, env.role_counts), 1, seed)
-        done = play_and_observe(env, episode, lambda env: policy.act(env.observations, env.masks))
-    assert done.sum() > 0.0
-    require_point(scenario, episode, done)
+        seen = play_and_observe(env, episode, lambda env: policy.act(env.observations, env.masks))
+    assert seen.work_core_s.sum() > 0.0
+    require_point(scenario, episode, seen)
     result = summarise(env.results()[0])
     bound = foresight_bound(scenario, episode, bin_steps=5)
     assert result["team_reward"] <= bound.team_reward + 1e-9
@@ -284,7 +316,7 @@ def test_a_point_that_no_policy_can_reach_is_refused():
     # The other side of the test above: twice the work that storage can carry is not a point of the program.
     scenario = load_scenario("tiny-v0", BY_HAND)
     episode = hand_made_episode(scenario, [{"scan_read_mb": 1000.0}])
-    done = np.full((1, 30), 0.3 / 30)
-    require_point(scenario, episode, done)
-    with pytest.raises(RuntimeError, match="Infeasible"):
-        require_point(scenario, episode, 2.0 * done)
+    work, nothing = np.full((1, 30), 0.3 / 30), np.zeros((1, 30))
+    require_point(scenario, episode, Observed(work, 1000.0 * work, nothing, nothing, nothing, nothing))
+    with pytest.raises(SolverError, match="Infeasible"):
+        require_point(scenario, episode, Observed(2.0 * work, 2000.0 * work, nothing, nothing, nothing, nothing))
