@@ -107,3 +107,9 @@ def times(env: CloudSchedVectorEnv) -> tuple[NDArray[np.float64], NDArray[np.flo
     """Start and finish times of all tasks, ``[B, tasks]``, NaN where there is none; the episodes have equal sizes."""
     results = env.results()
     return np.array([r.start_s for r in results]), np.array([r.finish_s for r in results])
+
+
+def valid_mb(env: CloudSchedVectorEnv) -> NDArray[np.float64]:
+    """Valid bytes of every shard in every cache, ``[B, nodes, shards]``."""
+    compute = env.simulator_state.compute
+    return compute.valid_mb * compute.valid_scale[:, :, None] * compute.shard_validity[:, None, :]

@@ -11,7 +11,14 @@ import pytest
 
 from tests.simulator.drive import make_episode, play, times
 from tests.simulator.isolated import isolated
-from tests.simulator.mechanisms.processor import SIZES, run_busy_period, run_m_g_1, stepped_slowdown
+from tests.simulator.mechanisms.processor import (
+    SIZES,
+    over_committed_throughput,
+    run_busy_period,
+    run_m_g_1,
+    run_over_commitment,
+    stepped_slowdown,
+)
 
 LOAD = 0.6
 STEP_S = 0.14  # no divisor of the mean size: tasks must not always end with a step
@@ -54,6 +61,13 @@ def test_tasks_with_wider_requests_get_proportionally_more():
     scenario = isolated(cluster__compute_nodes=({"count": 1, "cores": 3.0, "memory_gb": 8.0},))
     start, finish = times(play(scenario, [make_episode(scenario, cores=[2.0, 4.0], base_time_s=[5.0, 5.0])]))
     np.testing.assert_allclose(finish - start, 10.0, rtol=1e-12)
+
+
+def test_throughput_falls_with_the_square_of_over_commitment_beyond_the_onset():
+    tasks = np.array([4, 8, 12, 16, 24, 40])
+    measured = run_over_commitment(tasks, slope=0.7, onset=1.5)
+    np.testing.assert_allclose(measured, over_committed_throughput(tasks / 8, slope=0.7, onset=1.5), rtol=1e-9)
+    assert measured[2] > measured[3] > measured[4] > measured[5]
 
 
 def test_busy_cores_are_the_smaller_of_cores_and_demand_at_every_step():

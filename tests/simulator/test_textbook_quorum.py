@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from tests.simulator.mechanisms.storage import harmonic_gap, run_outage, run_writes
+from tests.simulator.mechanisms.storage import (
+    BANDWIDTH_MB_PER_S,
+    harmonic_gap,
+    run_catch_up,
+    run_outage,
+    run_read_split,
+    run_writes,
+)
 
 CLUSTERS = 1200
 
@@ -47,3 +54,20 @@ def test_reads_and_writes_without_a_quorum_go_on_until_the_last_replica_is_down(
     for options in ({"reads": True}, {"quorum": False}):
         assert run_outage(3, [0, 2], **options)[1] == pytest.approx(10.0, abs=1e-6)
         assert run_outage(3, [0, 1, 2], **options)[1] == pytest.approx(11.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("rate", [100.0, 400.0])
+def test_a_replica_that_comes_back_catches_up_with_the_bandwidth_that_writes_leave(rate):
+    """What was written during the outage, rate x outage, is applied at B - rate after it."""
+    lag = run_catch_up(rate, outage_s=5.0)
+    assert lag[10] == 0.0
+    assert lag.max() == pytest.approx(rate * 5.0, rel=1e-4)
+    assert lag.argmax() == 60
+    expected_s = rate * 5.0 / (BANDWIDTH_MB_PER_S - rate)
+    caught_up = 60 + int(np.argmax(lag[60:] == 0.0))
+    assert (caught_up - 60) * 0.1 == pytest.approx(expected_s, abs=0.11)
+
+
+def test_reads_are_split_in_proportion_to_the_weights_of_the_live_replicas():
+    np.testing.assert_allclose(run_read_split([1.0, 1.0, 2.0]), [0.25, 0.25, 0.5], rtol=1e-12)
+    np.testing.assert_allclose(run_read_split([0.3, 2.5]), np.array([0.3, 2.5]) / 2.8, rtol=1e-12)

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from cloudsched_env.sim.cache import valid_bytes_mb
-from tests.simulator.drive import constant_actions, make_episode, play
+from tests.simulator.drive import constant_actions, make_episode, play, valid_mb
 from tests.simulator.isolated import isolated
 
 
@@ -70,8 +69,7 @@ def run_steady_readers(rate_mb_per_s: ArrayLike, hot_set_mb: float, cache_mb: fl
         cacheable_read_mb=rate * long_s,
         memory_gb=1e-6,
     )
-    compute = play(scenario, [episode]).simulator_state.compute
-    return np.array([valid_bytes_mb.py_func(compute, 0, 0, m) for m in range(len(rate))]) / hot_set_mb
+    return valid_mb(play(scenario, [episode]))[0, 0] / hot_set_mb
 
 
 def run_references(
@@ -141,8 +139,7 @@ def run_invalidation(
     )
     actions = constant_actions(scenario, 1)
     actions["scheduler"][0, 0, :2] = (0, 1)
-    compute = play(scenario, [episode], actions=actions).simulator_state.compute
-    return Invalidation(*(valid_bytes_mb.py_func(compute, 0, n, 0) / hot_set_mb for n in (0, 1)))
+    return Invalidation(*(valid_mb(play(scenario, [episode], actions=actions))[0, :, 0] / hot_set_mb))
 
 
 def invalidated_warmth(

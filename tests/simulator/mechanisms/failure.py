@@ -80,6 +80,8 @@ def mean_time_with_restarts(base_time_s: float, *, mtbf_s: float, mttr_s: float,
         return (mtbf_s + mttr_s) * float(np.expm1(base_time_s / mtbf_s))
     survive = np.exp(-step_s / mtbf_s)
     steps = int(np.ceil(base_time_s / step_s - 1e-9))
+    if steps == 1:
+        return base_time_s
     k = np.arange(1, steps)
     chance = (1.0 - survive) * survive ** (k - 1)
     success = survive ** (steps - 1)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudsched_env.sim.cache import valid_bytes_mb
-from tests.simulator.drive import constant_actions, make_episode, play, times
+from tests.simulator.drive import constant_actions, make_episode, play, times, valid_mb
 from tests.simulator.isolated import isolated
 
 MEMORY_GB = 10.0
@@ -78,9 +77,8 @@ def run_shrink(
     valid, fraction = [], []
 
     def watch(env, step):
-        compute = env.simulator_state.compute
-        valid.append([valid_bytes_mb.py_func(compute, 0, 0, m) for m in range(len(hot_set_mb))])
-        fraction.append(compute.cache_fraction[0, 0])
+        valid.append(valid_mb(env)[0, 0])
+        fraction.append(env.simulator_state.compute.cache_fraction[0, 0])
 
     play(scenario, [episode], actions=actions, watch=watch, steps=steps)
     return np.array(valid), np.array(fraction)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tests.simulator.drive import make_episode, play, times
 from tests.simulator.isolated import isolated
@@ -71,6 +72,28 @@ def stepped_slowdown(load: float, step_s: float, mean_size_s: float = 1.0) -> fl
     speed[0] = 1.0  # nobody is there who could have used the idle share
     weight = load**m / np.cumprod(speed)
     return float((m * weight).sum() / weight.sum() / load)
+
+
+def run_over_commitment(tasks: Sequence[int], *, slope: float, onset: float, cores: int = 8) -> NDArray[np.float64]:
+    """Tasks of one core and 2 s finished per second, as a multiple of one core's rate, when so many run at once."""
+    scenario = isolated(
+        time__horizon_steps=int(20.0 * max(tasks) / cores * (1.0 + slope * (max(tasks) / cores) ** 2)) + 50,
+        cluster__compute_nodes=({"count": 1, "cores": float(cores), "memory_gb": 1000.0},),
+        compute__contention_enabled=True,
+        compute__contention_slope=slope,
+        compute__contention_onset=onset,
+        scheduling__window_slots=64,
+    )
+    finished = [
+        times(play(scenario, [make_episode(scenario, base_time_s=[2.0] * count, memory_gb=1e-3)]))[1] for count in tasks
+    ]
+    return np.array([2.0 * count / finish.max() for count, finish in zip(tasks, finished, strict=True)])
+
+
+def over_committed_throughput(load: ArrayLike, *, slope: float, onset: float, cores: int = 8) -> NDArray[np.float64]:
+    """Useful cores C min(1, l) / (1 + slope max(0, l - onset)^2) at l running cores per core."""
+    load = np.asarray(load, float)
+    return cores * np.minimum(1.0, load) / (1.0 + slope * np.maximum(0.0, load - onset) ** 2)
 
 
 class Accounts(NamedTuple):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 from cloudsched_env.sim.failure import Outage
-from tests.simulator.drive import make_episode, play, times
+from tests.simulator.drive import constant_actions, make_episode, play, times
 from tests.simulator.isolated import isolated
 
 BANDWIDTH_MB_PER_S = 1000.0
@@ -140,6 +140,46 @@ def run_outage(replicas: int, down: Sequence[int], *, quorum: bool = True, reads
 
     _, finish = times(play(scenario, [episode], outages=[outages], watch=watch))
     return remaining[10] - remaining[20], float(finish[0, 0])
+
+
+def run_catch_up(write_mb_per_s: float, *, outage_s: float, steps: int = 300) -> NDArray[np.float64]:
+    """Apply lag in MB of a replica that was down from 1 s on, while a task writes all the time; ``[steps + 1]``."""
+    scenario = isolated(
+        time__horizon_steps=steps,
+        cluster__compute_nodes=_MANY_CORES,
+        cluster__storage_nodes=3,
+        workload__replicas=3,
+        storage__bandwidth_mb_per_s=BANDWIDTH_MB_PER_S,
+        storage__sharing_enabled=True,
+    )
+    long_s = 1e6
+    episode = make_episode(scenario, base_time_s=long_s, write_mb=write_mb_per_s * long_s)
+    node = scenario.compute_count + 2
+    back = 10 + round(outage_s / scenario.time.step_s)
+    lag = []
+
+    def watch(env, step):
+        lag.append(env.simulator_state.storage.lag_mb[0, 2])
+
+    play(scenario, [episode], outages=[[(10, node, 0), (back, node, 1)]], watch=watch)
+    return np.array(lag)
+
+
+def run_read_split(weights: Sequence[float]) -> NDArray[np.float64]:
+    """Share of the reads of one shard that each replica serves under the given weights."""
+    replicas = len(weights)
+    scenario = isolated(
+        time__horizon_steps=10,
+        cluster__compute_nodes=_MANY_CORES,
+        cluster__storage_nodes=replicas,
+        workload__replicas=replicas,
+        storage__serve_weights=tuple(weights),
+    )
+    actions = constant_actions(scenario, 1)
+    actions["storage"][0, :, 1] = np.arange(replicas)
+    episode = make_episode(scenario, base_time_s=100.0, scan_read_mb=10_000.0)
+    rate = play(scenario, [episode], actions=actions).simulator_state.storage.read_rate[0]
+    return rate / rate.sum()
 
 
 def harmonic_gap(replicas: int, quorum: int) -> float:
