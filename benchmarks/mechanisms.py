@@ -188,17 +188,17 @@ def quorum_writes(figure: Any) -> None:
     delay = 1 + np.random.default_rng(0).exponential(1.0, (1000, 3))
     for quorum, colour, name in ((True, COLOURS[0], "2 of 3"), (False, COLOURS[1], "1 of 3")):
         measured = np.sort(storage.run_writes(delay, quorum=quorum))
-        right.step(measured[::10], np.arange(0, 1000, 10) / 1000, where="post", color=colour, label=name)
+        right.step(measured[::20], np.arange(0, 1000, 20) / 1000, where="post", color=colour, label=name)
         theory = 1 - 3 * late**2 + 2 * late**3 if quorum else 1 - late**3
         right.plot(1 + x, theory, **THEORY)
     right.set_xlim(1, 4)
     label(right, "write time / fastest possible", "share of writes", "Distribution with three replicas")
     time_s = np.arange(301) * 0.1
     for rate, colour in ((100.0, COLOURS[0]), (300.0, COLOURS[1]), (500.0, COLOURS[2])):
-        last.plot(time_s[::4], storage.run_catch_up(rate, outage_s=5.0)[::4], "o", color=colour, markersize=3,
+        last.plot(time_s[:151:5], storage.run_catch_up(rate, outage_s=5.0)[:151:5], "o", color=colour, markersize=3,
                   label=f"{rate:g} MB/s")  # fmt: skip
         theory = np.minimum(rate * np.clip(time_s - 1, 0, 5), rate * 5 - (1000 - rate) * (time_s - 6))
-        last.plot(time_s, np.maximum(0, theory), **THEORY)
+        last.plot(time_s[:151], np.maximum(0, theory)[:151], **THEORY)
     last.set_xlim(0, 15)
     label(last, "time (s)", "apply lag (MB)", "Down from 1 s to 6 s, 1000 MB/s")
 
