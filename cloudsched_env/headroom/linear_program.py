@@ -105,8 +105,10 @@ def foresight_bound(
 ) -> ForesightBound:
     """What no policy can exceed on an episode, however much it knows of the future.
 
-    The program has about tasks x (bins from arrival to the end) variables: use short windows
-    (`cloudsched_env.headroom.windows.shorten`) or long bins. Shorter bins give tighter bounds.
+    The program has about tasks x (bins from arrival to the end) variables and shards x bins rows: use short windows
+    (`cloudsched_env.headroom.windows.shorten`) or long bins. Measured on one core for ``paper-v0``: 200 steps, 1,100
+    tasks, bins of 1 s: 17,000 variables, 7,000 rows, 3 s; a whole episode, 3,700 tasks, bins of 2 s: 79,000 variables,
+    14,000 rows, 50 s. Shorter bins give tighter bounds: 0.0001 of J at most between 0.5 s and 1 s.
 
     Args:
         scenario: the cluster.
