@@ -333,7 +333,10 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help=f"Draw only this one; repeatable. One of: {', '.join(FIGURES)}.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the SVG files.")] = ROOT / "docs" / "images" / "mechanisms",
+    out: Annotated[Path, typer.Option(help="Folder for the SVG files.", show_default="docs/images/mechanisms")] = ROOT
+    / "docs"
+    / "images"
+    / "mechanisms",
 ) -> None:
     """Draw a figure for every mechanism of the simulator, from the compiled kernel against theory."""
     try:

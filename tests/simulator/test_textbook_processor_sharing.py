@@ -1,7 +1,7 @@
 """CPU: M/G/1 with processor sharing, and work conservation, through the compiled kernel.
 
-At load 0.6 first-come-first-served would give mean slowdowns of 1.75 (deterministic), 2.5 (exponential) and 4.75
-(hyperexponential sizes) instead of 2.5 for all three.
+At load 0.5 first-come-first-served would give mean slowdowns of 1.5 (deterministic), 2 (exponential) and 3.5
+(hyperexponential sizes) instead of 2 for all three.
 """
 
 from functools import lru_cache
@@ -20,19 +20,19 @@ from tests.simulator.mechanisms.processor import (
     stepped_slowdown,
 )
 
-LOAD = 0.6
+LOAD = 0.5
 STEP_S = 0.14  # no divisor of the mean size: tasks must not always end with a step
 
 
 @lru_cache
 def runs(kind, step_s=STEP_S):
-    return run_m_g_1(kind, LOAD, step_s=step_s, clusters=128, tasks=400, seed=1)
+    return run_m_g_1(kind, LOAD, step_s=step_s, clusters=96, tasks=320, seed=1)
 
 
 @pytest.mark.parametrize("kind", SIZES)
 def test_mean_response_is_size_over_one_minus_load_whatever_the_size_distribution(kind):
     slowdown, error = runs(kind).slowdown()
-    assert error < 0.06  # the test would notice 10 %
+    assert error < 0.05  # the test would notice 10 %
     assert abs(slowdown - stepped_slowdown(LOAD, STEP_S)) < 3.5 * error
     # What steps cost is itself small: 2.8 % with tasks of seven steps, in proportion less with longer ones.
     assert stepped_slowdown(LOAD, STEP_S) == pytest.approx(1 / (1 - LOAD), rel=0.029)
