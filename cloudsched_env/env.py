@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
-from cloudsched_env.scenario import Scenario
+from cloudsched_env.scenario import Scenario, load_scenario
 from cloudsched_env.sim.result import EpisodeResult
 from cloudsched_env.spaces import MaskedMultiDiscrete, observation_space
 from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
@@ -53,7 +53,8 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
             l x local + (1 - l) x team.
         source: where episodes come from; the calibrated generator by default.
         split: which windows or seeds the default source draws from.
-        overrides: scenario fields changed by dotted name, as in ``{"telemetry.loss_probability": 0.3}``.
+        overrides: scenario fields changed by dotted name, as in ``{"telemetry.loss_probability": 0.3}``. A ``source``
+            that was made for the scenario follows them.
         render_mode: None or ``"ansi"`` (`render` returns text).
 
     Raises:
@@ -88,7 +89,10 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
             raise ValueError(f"render_mode is {render_mode!r}: expected None or one of {self.metadata['render_modes']}")
         self._local_share = _local_share(reward)
         self.render_mode = render_mode
-        self._vector = CloudSchedVectorEnv(scenario, 1, source=source, split=split, overrides=overrides)
+        chosen = load_scenario(scenario, overrides)
+        if source is not None and source.scenario == load_scenario(scenario):
+            source = _for_scenario(source, chosen)
+        self._base = self._vector = CloudSchedVectorEnv(chosen, 1, source=source, split=split)
         self.metadata = {**type(self).metadata, "name": f"cloudsched_{self._vector.scenario.id.replace('-', '_')}"}
         counts = self._vector.role_counts
         self.possible_agents = [f"{role}_{i}" for role in ROLES for i in range(counts[role])]
@@ -106,7 +110,7 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
 
     @property
     def scenario(self) -> Scenario:
-        """The constants of the cluster."""
+        """The constants of the cluster, with the overrides of the running episode."""
         return self._vector.scenario
 
     def observation_space(self, agent: str) -> gymnasium.Space[Any]:
@@ -134,12 +138,18 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
 
         Args:
             seed: the same seed gives the same episode, byte for byte; without one the generator goes on.
-            options: ``{"episode": Episode}`` runs that episode instead of a drawn one; other keys are ignored, as
-                PettingZoo asks.
+            options: ``{"episode": Episode}`` runs that episode instead of a drawn one. ``{"overrides": {...}}`` changes
+                scenario fields by dotted name, for this episode and on top of the overrides of the constructor; only
+                fields that leave all spaces as they are. Other keys are ignored, as PettingZoo asks.
+
+        Raises:
+            ValueError: for an unknown field, a value out of range, or a field that would change a space, by name.
         """
-        episode = (options or {}).get("episode")
+        options = options or {}
+        episode = options.get("episode")
         if episode is not None and not isinstance(episode, Episode):
             raise ValueError(f'options["episode"] is a {type(episode).__name__}: expected an Episode')
+        self._vector = self._with_overrides(options.get("overrides") or {})
         self._vector.reset(None if seed is None else [seed], episodes=None if episode is None else [episode])
         self.agents = list(self.possible_agents)
         return self._observe(), self._infos()
@@ -198,6 +208,32 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
     def close(self) -> None:
         """Nothing to release."""
 
+    def _with_overrides(self, overrides: Mapping[str, Any]) -> CloudSchedVectorEnv:
+        """The cluster with the constructor's scenario and these changes; its random numbers go on where they were."""
+        scenario = self._base.scenario.override(overrides) if overrides else self._base.scenario
+        if scenario == self._vector.scenario:
+            return self._vector
+        if scenario == self._base.scenario:
+            vector = self._base
+        else:
+            vector = CloudSchedVectorEnv(scenario, 1, source=_for_scenario(self._base.source, scenario))
+            if _spaces(vector) != _spaces(self._base):
+                fields = [name for name in overrides if self._changes_spaces(name, overrides[name])]
+                raise ValueError(
+                    f'options["overrides"]: {", ".join(fields or overrides)} would change the spaces of the agents, '
+                    "which stay the same for all episodes: pass it to parallel_env(..., overrides=...) instead"
+                )
+        vector.generators = self._vector.generators
+        return vector
+
+    def _changes_spaces(self, name: str, value: Any) -> bool:
+        """Whether one override alone would change a space; one that is not valid alone is suspected."""
+        try:
+            scenario = self._base.scenario.override({name: value})
+        except ValueError:
+            return True
+        return _spaces(CloudSchedVectorEnv(scenario, 1)) != _spaces(self._base)
+
     def _observe(self) -> dict[str, Observation]:
         observations: dict[str, Observation] = {}
         for role in ROLES:
@@ -224,6 +260,33 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
             shape = (len(self._vector.action_levels[role]),)
             wrong = {agent: np.shape(actions[agent]) for agent in agents if np.shape(actions[agent]) != shape}
             raise ValueError(f"actions of role {role!r} must have shape {shape}, got {wrong}") from None
+
+
+def _spaces(vector: CloudSchedVectorEnv) -> tuple[Any, ...]:
+    """All that the spaces of the agents and of the global state are made of."""
+    return (
+        vector.role_counts,
+        vector.layouts,
+        {r: v.tolist() for r, v in vector.action_levels.items()},
+        vector.state_layout,
+    )
+
+
+def _for_scenario(source: WorkloadSource, scenario: Scenario) -> WorkloadSource:
+    """The source made for another scenario.
+
+    Raises:
+        ValueError: if it is of a kind that cannot be.
+    """
+    if source.scenario == scenario:
+        return source
+    if not hasattr(source, "with_scenario"):
+        raise ValueError(
+            f"source {type(source).__name__} has no method with_scenario, so that it cannot follow overrides: give it "
+            "one, or make the source for the scenario with its overrides"
+        )
+    following: WorkloadSource = source.with_scenario(scenario)
+    return following
 
 
 def _local_share(reward: str | float) -> float:

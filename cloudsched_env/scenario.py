@@ -1,20 +1,25 @@
 """What a scenario is: every constant of a simulated cluster, with its unit, range and default.
 
 A scenario is a tree of frozen dataclasses, one a mechanism. The defaults written here are the
-calibrated cluster ``paper-v0`` (16 compute, 6 storage, 3 schedulers); the named scenarios in
-``cloudsched_env/scenarios/*.json`` say only in what they differ. `docs/simulator.md` has the equation that
-uses each constant, and `docs/calibration.md` says where each value comes from.
+calibrated cluster of the ``paper`` scenarios (16 compute, 6 storage, 3 schedulers); the named scenarios in
+``cloudsched_env/scenarios/*.json`` say only in what they differ: from the defaults, or from the scenario that they name
+as ``"extends"``. `docs/simulator.md` has the equation that uses each constant, and `docs/calibration.md` says where
+each value comes from.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import numbers
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 __all__ = [
     "CacheConfig",
@@ -31,8 +36,14 @@ __all__ = [
     "TimeConfig",
     "WorkloadConfig",
     "load_scenario",
+    "scenario_chain",
     "scenario_ids",
 ]
+
+
+_EXAMPLE = '{"telemetry.loss_probability": 0.3}'
+# Numbers of numpy are as good as Python's.
+_ACCEPTED: dict[Any, Any] = {float: numbers.Real, int: numbers.Integral}
 
 
 def _number(default: float, low: float, high: float, unit: str, doc: str) -> Any:
@@ -103,6 +114,12 @@ class WorkloadConfig:
     phase_maximum_s: float = _number(14.0, 0.1, 1e5, "s", "longest stay in a read or write phase")
     antiphase_probability: float = _number(0.1, 0, 1, "1", "chance that a tenant runs against the phase")
     estimate_error: float = _number(0.5, 0, 3, "1", "sigma of the lognormal error of planner estimates")
+    shard_skew: float = _number(0.0, 0, 10, "1", "Zipf exponent of a tenant's shards over job names (0: even)")
+    hot_shift_interval_s: float = _number(0.0, 0, 1e6, "s", "time between moves of all jobs to other shards (0: none)")
+    flash_crowds: int = _number(0, 0, 1_000, "crowds", "flash crowds in an episode, all after the warm-up")
+    flash_crowd_factor: float = _number(4.0, 1, 1e4, "1", "arrival intensity of a hit tenant inside / outside")
+    flash_crowd_duration_s: float = _number(5.0, 1e-3, 1e6, "s", "length of a flash crowd")
+    flash_crowd_tenant_share: float = _number(0.5, 0, 1, "1", "share of tenants that a crowd hits, at least one")
 
 
 @dataclass(frozen=True)
@@ -287,27 +304,63 @@ class Scenario:
     def override(self, changes: Mapping[str, Any]) -> Scenario:
         """Return a copy with fields changed by dotted name, as in ``{"telemetry.loss_probability": 0.3}``.
 
+        Groups may also be nested, as in ``{"telemetry": {"loss_probability": 0.3}}``. The id stays,
+        unless it is among the changes.
+
         Raises:
-            ValueError: for a name that no field has, or a value outside its range.
+            ValueError: for a name that no field has, a value of another type or outside its range, or a field that
+                is changed twice.
         """
+        if not isinstance(changes, Mapping):
+            raise ValueError(f"overrides are {changes!r}: expected field names and values, such as {_EXAMPLE}")
         tree: dict[str, Any] = {}
         for path, value in changes.items():
+            if not isinstance(path, str):
+                raise ValueError(f"override {path!r}: expected the dotted name of a field, as in {_EXAMPLE}")
             node = tree
             *groups, leaf = path.split(".")
             for group in groups:
                 node = node.setdefault(group, {})
-            node[leaf] = value
-        return _merge(self, tree, "")
+                if not isinstance(node, dict):
+                    raise ValueError(f"scenario field {path!r} cannot be set inside another override of {group!r}")
+            _put(node, leaf, value, path)
+        changed: Scenario = _merge(self, tree, "")
+        return changed
 
     def to_dict(self) -> dict[str, Any]:
         """The scenario as plain JSON types."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
+def _scenario_folder() -> Traversable:
+    return resources.files("cloudsched_env") / "scenarios"
+
+
 def scenario_ids() -> list[str]:
     """Names of the scenarios that come with the package."""
-    folder = resources.files("cloudsched_env") / "scenarios"
-    return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+    entries = _scenario_folder().iterdir()
+    return sorted(entry.name.removesuffix(".json") for entry in entries if entry.name.endswith(".json"))
+
+
+def scenario_chain(scenario_id: str) -> list[str]:
+    """The named scenario and those that its file extends, nearest first: ``["large-v1", "paper-v1"]``.
+
+    Raises:
+        ValueError: for an unknown id, or scenarios that extend each other in a circle.
+    """
+    chain: list[str] = []
+    following: str | None = scenario_id
+    while following is not None:
+        if following in chain:
+            circle = " -> ".join((*chain, following))
+            raise ValueError(f'scenarios extend each other in a circle: {circle}; remove "extends" from one of them')
+        known = scenario_ids()
+        if following not in known:
+            asked = f" (extended by {chain[-1]!r})" if chain else ""
+            raise ValueError(f"unknown scenario {following!r}{asked}: expected one of {', '.join(known)}")
+        chain.append(following)
+        following = _read_file(following)[0]
+    return chain
 
 
 def load_scenario(scenario: str | Scenario, overrides: Mapping[str, Any] | None = None) -> Scenario:
@@ -320,15 +373,40 @@ def load_scenario(scenario: str | Scenario, overrides: Mapping[str, Any] | None 
     Raises:
         ValueError: for an unknown id (the known ones are named), field or value.
     """
-    if isinstance(scenario, str):
-        known = scenario_ids()
-        if scenario not in known:
-            raise ValueError(f"unknown scenario {scenario!r}: expected one of {', '.join(known)}")
-        text = (resources.files("cloudsched_env") / "scenarios" / f"{scenario}.json").read_text(encoding="utf-8")
-        chosen: Scenario = _merge(Scenario(id=scenario), json.loads(text), "")
-    else:
-        chosen = scenario
+    chosen = _load_file(scenario) if isinstance(scenario, str) else scenario
     return chosen.override(overrides) if overrides else chosen
+
+
+def _read_file(scenario_id: str) -> tuple[str | None, dict[str, Any]]:
+    """What a scenario's file extends, or None, and in what the scenario differs from that."""
+    changes = json.loads((_scenario_folder() / f"{scenario_id}.json").read_text(encoding="utf-8"))
+    if not isinstance(changes, dict):
+        raise ValueError(f"scenario file {scenario_id!r}: expected an object of fields, got {type(changes).__name__}")
+    extends = changes.pop("extends", None)
+    if extends is not None and not isinstance(extends, str):
+        raise ValueError(f'scenario file {scenario_id!r}: "extends" is {extends!r}: expected the id of a scenario')
+    return extends, changes
+
+
+def _load_file(scenario_id: str) -> Scenario:
+    """The scenario of a file: the defaults, with the differences of each file that it extends and its own."""
+    chosen = Scenario()
+    for member in reversed(scenario_chain(scenario_id)):
+        chosen = _merge(dataclasses.replace(chosen, id=member, description=""), _read_file(member)[1], "")
+    return chosen
+
+
+def _put(node: dict[str, Any], name: str, value: Any, path: str) -> None:
+    """Set one entry of a tree of changes; groups are copied, and merged with what is there."""
+    if isinstance(value, Mapping):
+        group = node.setdefault(name, {})
+        if isinstance(group, dict):
+            for inner_name, inner in value.items():
+                _put(group, inner_name, inner, f"{path}.{inner_name}")
+            return
+    if name in node:
+        raise ValueError(f"scenario field {path!r} is overridden twice")
+    node[name] = value
 
 
 def _merge(base: Any, changes: Mapping[str, Any], path: str) -> Any:
@@ -354,16 +432,24 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     """Turn a JSON value into the declared type, or say what was expected."""
     if typing.get_origin(hint) is tuple:
         item: Any = typing.get_args(hint)[0]
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
+        if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
             raise ValueError(f"scenario field {where!r}: expected a list, got {value!r}")
-        is_group = dataclasses.is_dataclass(item)
-        if is_group:
-            return tuple(v if isinstance(v, item) else _merge(item(), v, f"{where}[{i}]") for i, v in enumerate(value))
+        if dataclasses.is_dataclass(item):
+            return tuple(_convert_group(v, item, f"{where}[{i}]") for i, v in enumerate(value))
         return tuple(_convert(v, item, f"{where}[{i}]") for i, v in enumerate(value))
-    accepted: Any = (int, float) if hint is float else hint
+    accepted: Any = _ACCEPTED.get(hint, hint)
     if isinstance(value, bool) is not (hint is bool) or not isinstance(value, accepted):
         raise ValueError(f"scenario field {where!r}: expected {hint.__name__}, got {value!r}")
     return hint(value)
+
+
+def _convert_group(value: Any, kind: Any, where: str) -> Any:
+    """Turn one entry of a list of groups, such as a node type, into its dataclass."""
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"scenario field {where!r}: expected a group of fields, got {value!r}")
+    return _merge(kind(), value, where)
 
 
 def _check_ranges(group: Any, path: str) -> None:
@@ -399,6 +485,22 @@ def _check_relations(s: Scenario) -> None:
         s.cluster.schedulers <= s.workload.tenants,
         f"cluster.schedulers {s.cluster.schedulers} exceeds workload.tenants {s.workload.tenants}: "
         "every scheduler owns at least one tenant",
+    )
+    counted_s = s.duration_s - s.time.warmup_steps * s.time.step_s
+    crowds, crowd_s = s.workload.flash_crowds, s.workload.flash_crowd_duration_s
+    require(
+        crowds * crowd_s <= counted_s,
+        f"workload.flash_crowds {crowds} x workload.flash_crowd_duration_s {crowd_s} do not fit into the "
+        f"{counted_s:g} s after the warm-up: expected fewer or shorter crowds",
+    )
+    shift_s = s.workload.hot_shift_interval_s
+    require(
+        shift_s == 0 or shift_s >= s.time.step_s,
+        f"workload.hot_shift_interval_s {shift_s} must be 0 (no shifts) or at least time.step_s {s.time.step_s}",
+    )
+    require(
+        shift_s == 0 or s.workload.shards_per_tenant >= 2,
+        "workload.hot_shift_interval_s needs at least 2 workload.shards_per_tenant, to have somewhere to move",
     )
     require(
         s.scheduling.dispatch_delay_s < s.time.step_s,

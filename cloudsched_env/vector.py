@@ -298,6 +298,20 @@ class CloudSchedVectorEnv:
         return self._source
 
     @property
+    def generators(self) -> list[np.random.Generator]:
+        """Each cluster's source of randomness; assign those of another env to go on where it is.
+
+        Raises:
+            ValueError: when assigned a list that is not of length B.
+        """
+        return self._rngs
+
+    @generators.setter
+    def generators(self, generators: Sequence[np.random.Generator]) -> None:
+        _require_length("generators", generators, self.num_envs)
+        self._rngs = list(generators)
+
+    @property
     def simulator_state(self) -> State:
         """The struct of arrays behind the observations, for tests and pictures; reading only.
 

@@ -65,8 +65,9 @@ SYNTHETIC_COLUMNS = {
     "write_mb": "work x lognormal, read and write phases, scaled to workload.write_load",
     "deadline_s": "slowdown x base time + offset of the SLO class",
     "estimated_time_s, estimated_read_mb": "true value x lognormal error, workload.estimate_error",
-    "shard": "hash of the logical job name within the tenant",
+    "shard": "hash of the logical job name within the tenant, workload.shard_skew and hot_shift_interval_s",
     "shard_hot_set_mb, shard_replicas, shard_homes": "drawn for each episode",
-    "arrival_s": "compressed in time and warped towards even work, workload.time_compression and arrival_warp",
+    "arrival_s": "compressed in time, warped towards even work and drawn into flash crowds, workload.time_compression, "
+    "arrival_warp and flash_crowds",
     "base_time_s, memory_gb": "the trace's run times and requests, scaled to workload.cpu_load and memory_load",
 }

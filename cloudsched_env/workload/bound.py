@@ -1,11 +1,12 @@
 """What no policy can exceed on a given episode: a fluid relaxation of the cluster, solved exactly.
 
-The relaxation pools all cores into one server that divides itself at will, with no I/O, no memory, no contention and
-no communication. What is kept, because every policy is subject to it (`docs/simulator.md`):
+The relaxation pools all cores into one server that divides itself at will, with unlimited storage bandwidth, no memory,
+no contention and no communication. What is kept, because every policy is subject to it (`docs/simulator.md`):
 
 * A task cannot start before the step that follows its arrival, plus the dispatch delay.
-* It progresses at most at its requested cores (and no node has more than the largest), all tasks together at most at
-  the cores of the cluster; a task's work counts once.
+* It progresses at most at its requested cores, less the time it spends on bytes that no cache saves even at the fastest
+  streams (`fastest_rates`), and no node has more cores than the largest; all tasks together progress at most at the
+  cores of the cluster; a task's work counts once.
 * Each scheduler sends at most ``window_slots`` tasks per step, and tasks that arrive during a step wait at its end.
 
 Since each limit holds in the simulator, the bound holds for every policy, one that idles through the warm-up to have
@@ -23,7 +24,15 @@ from numpy.typing import NDArray
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.workload.episode import Episode
 
-__all__ = ["UpperBound", "fluid_work", "upper_bound"]
+__all__ = [
+    "UpperBound",
+    "fastest_rates",
+    "fluid_work",
+    "least_waiting",
+    "release_times",
+    "upper_bound",
+    "warmth_limits",
+]
 
 # Slack on comparisons of times, s: makes the bound looser, never tighter.
 _SLACK_S = 1e-9
@@ -50,43 +59,111 @@ class UpperBound:
     fairness_term: float
 
 
+def release_times(scenario: Scenario, episode: Episode) -> NDArray[np.float64]:
+    """Earliest start of each task in s: the step after its arrival plus the dispatch delay, ``[tasks]``."""
+    step_s = scenario.time.step_s
+    entered = np.ceil(np.maximum(episode.arrival_s, 0.0) / step_s - _SLACK_S / step_s) * step_s
+    return entered + scenario.scheduling.dispatch_delay_s - _SLACK_S
+
+
+def warmth_limits(scenario: Scenario, episode: Episode, read_mb: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Warmest that any node's cache can be for each shard after so many bytes of it were read, ``[shards]``.
+
+    A step that reads x hot sets of a shard at warmth w misses x (1 - w) of them, and only misses enter a cache: w grows
+    by at most x (1 - w). From the initial warmth w0, reads of x in all lead to no more than w0 + (1 - w0) x: by
+    induction, as w + x (1 - w) grows with w for x <= 1, and the limit is 1 for x >= 1. Eviction, invalidation, crashes
+    and reads on other nodes only lower it. With the cache off it is 0.
+
+    Args:
+        scenario: the cluster.
+        episode: its work.
+        read_mb: at least the cacheable bytes of each shard that were read, ``[shards]``, ``inf`` for no limit.
+    """
+    if not scenario.cache.enabled:
+        return np.zeros(len(episode.shard_hot_set_mb))
+    initial = scenario.cache.initial_warmth
+    return np.minimum(1.0, initial + (1.0 - initial) * np.minimum(1.0, read_mb / episode.shard_hot_set_mb))
+
+
+def fastest_rates(
+    scenario: Scenario, episode: Episode, warmth: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Most work per second that any policy gets out of each task, ``[tasks]`` cores.
+
+    A task of p cores and base time b advances by at most 1 / T per second, with T = b + miss R + v W (steps 6 and 7 of
+    `docs/simulator.md`), hence by p b / T work, and by no more than the cores of its node. T is smallest where
+
+    * R = 1 / ``read_stream_mb_per_s``: the splits over live replicas add up to 1 and stream factors are at most 1,
+    * W = 1 / ``write_stream_mb_per_s``: write factors are at most 1, whatever the quorum,
+    * miss = scan bytes + cacheable bytes x (1 - warmth), with the largest warmth.
+
+    All three hold under every switch: without bandwidth sharing stream factors are 1, without compaction write factors
+    are 1, without the quorum the fastest replica counts, and without the cache the warmth is 0.
+
+    Args:
+        scenario: the cluster.
+        episode: its work.
+        warmth: no less than the warmth of each shard on any node, ``[shards]``; by default that of `warmth_limits` at
+            the end of the episode (1 where crashes let tasks read again).
+    """
+    if warmth is None:
+        read_mb = np.zeros(len(episode.shard_hot_set_mb))
+        np.add.at(read_mb, episode.shard, episode.cacheable_read_mb)
+        if scenario.failure.compute_failures_per_hour > 0:
+            read_mb = np.full(len(read_mb), np.inf)
+        warmth = warmth_limits(scenario, episode, read_mb)
+    miss_mb = episode.scan_read_mb + episode.cacheable_read_mb * (1.0 - warmth[episode.shard])
+    wait_s = miss_mb / scenario.storage.read_stream_mb_per_s + episode.write_mb / scenario.storage.write_stream_mb_per_s
+    alone = episode.cores * episode.base_time_s / (episode.base_time_s + wait_s)
+    return np.minimum(alone, max(t.cores for t in scenario.cluster.compute_nodes))
+
+
 def fluid_work(
     release_s: NDArray[np.float64],
     rate_cores: NDArray[np.float64],
     work_core_s: NDArray[np.float64],
-    capacity_cores: float,
+    capacity_cores: float | NDArray[np.float64],
     start_s: float,
     end_s: float,
+    step_s: float = 1.0,
 ) -> float:
     """Most work that one divisible server can do in [start, end].
 
     Task i can be served from its release on, at most at its rate and at most its work in all; the server's rate is
-    limited too. This is a maximum flow from tasks to instants; as tasks only ever become available, some minimum
-    cut separates the instants before a time s from those after it, so that the maximum is
+    limited too. This is a maximum flow from tasks to instants. The cuts that separate the instants before a time s from
+    those after it have the values
 
-        min over s of  sum_i min(work_i, rate_i (s - max(release_i, start))+)  +  capacity (end - s).
+        sum_i min(work_i, rate_i (s - max(release_i, start))+)  +  (capacity from s to end).
 
-    The expression is piecewise linear in s: it is evaluated at all its corners, hence exact.
+    Every cut bounds the flow. With constant capacity some minimum cut is of this form, as tasks only ever become
+    available: the smallest value is exact. With a capacity that changes it is a bound. The expression is piecewise
+    linear in s and evaluated at all its corners.
 
     Args:
         release_s: when each task becomes available, ``[tasks]``.
         rate_cores: largest rate of each task, positive, ``[tasks]``.
         work_core_s: work of each task, ``inf`` for no limit, ``[tasks]``.
-        capacity_cores: largest rate of the server.
+        capacity_cores: largest rate of the server, or one for each step from time 0 to at least ``end_s``, ``[steps]``.
         start_s: start of the interval.
         end_s: end of the interval.
+        step_s: length of the steps of ``capacity_cores``.
 
     Returns:
         Core-seconds.
     """
+    capacity = np.atleast_1d(np.asarray(capacity_cores, dtype=np.float64))
+    edges = np.array([start_s, end_s]) if len(capacity) == 1 else np.arange(len(capacity) + 1) * step_s
+    offered = np.concatenate(([0.0], np.cumsum(capacity * np.diff(edges))))
+    inner = np.clip(edges, start_s, end_s)
     release = np.maximum(release_s, start_s)
-    corners = np.concatenate(([start_s, end_s], release, release + work_core_s / rate_cores))
-    slope_change = np.concatenate(([0.0, 0.0], rate_cores, -rate_cores))
+    corners = np.concatenate((inner, release, release + work_core_s / rate_cores))
+    slope_change = np.concatenate((np.zeros(len(inner)), rate_cores, -rate_cores))
     corners = np.minimum(corners, end_s)
     order = np.argsort(corners, kind="stable")
     corners, slope = corners[order], np.cumsum(slope_change[order])
     served = np.concatenate(([0.0], np.cumsum(slope[:-1] * np.diff(corners))))
-    return max(0.0, float(np.min(served + capacity_cores * (end_s - corners))))
+    left = np.interp(end_s, edges, offered) - np.interp(corners, edges, offered)
+    return max(0.0, float(np.min(served + left)))
 
 
 def least_waiting(scenario: Scenario, episode: Episode) -> NDArray[np.int64]:
@@ -108,7 +185,7 @@ def least_waiting(scenario: Scenario, episode: Episode) -> NDArray[np.int64]:
     return waiting[:, 1:].sum(axis=0)
 
 
-def upper_bound(scenario: Scenario, episode: Episode) -> UpperBound:
+def upper_bound(scenario: Scenario, episode: Episode, capacity_cores: NDArray[np.float64] | None = None) -> UpperBound:
     """Upper bounds of the team reward, its terms, useful utilisation and goodput, over the counted steps.
 
     Goodput counts a task only if it could finish on time inside the counted steps when run alone from its release
@@ -117,25 +194,35 @@ def upper_bound(scenario: Scenario, episode: Episode) -> UpperBound:
     Args:
         scenario: the cluster.
         episode: its work.
+        capacity_cores: cores of all nodes together in each step where they are not those of the scenario, ``[steps]``;
+            utilisation and goodput stay relative to the scenario's cores.
+
+    Raises:
+        ValueError: if ``capacity_cores`` has not one entry for each step.
     """
     types = scenario.cluster.compute_nodes
-    capacity = sum(t.count * t.cores for t in types)
-    step_s = scenario.time.step_s
+    nominal = sum(t.count * t.cores for t in types)
+    step_s, steps = scenario.time.step_s, scenario.time.horizon_steps
+    if capacity_cores is not None and np.shape(capacity_cores) != (steps,):
+        raise ValueError(
+            f"capacity_cores has shape {np.shape(capacity_cores)}: expected one value per step, ({steps},)"
+        )
+    capacity = nominal if capacity_cores is None else capacity_cores
     first, end = scenario.time.warmup_steps * step_s, scenario.duration_s
-    counted = capacity * (end - first)
+    counted = nominal * (end - first)
 
-    rate = np.minimum(episode.cores, max(t.cores for t in types))
+    rate = fastest_rates(scenario, episode)
     work = episode.cores * episode.base_time_s
-    entered = np.ceil(np.maximum(episode.arrival_s, 0.0) / step_s - _SLACK_S / step_s) * step_s
-    release = entered + scenario.scheduling.dispatch_delay_s - _SLACK_S
+    release = release_times(scenario, episode)
 
-    net = fluid_work(release, rate, work, capacity, first, end) / counted
+    net = fluid_work(release, rate, work, capacity, first, end, step_s) / counted
     crashes = scenario.failure.compute_failures_per_hour > 0
-    gross = fluid_work(release, rate, np.full_like(work, np.inf), capacity, first, end) / counted if crashes else net
+    again = np.full_like(work, np.inf)
+    gross = fluid_work(release, rate, again, capacity, first, end, step_s) / counted if crashes else net
 
     latest = np.minimum(end, episode.arrival_s + episode.deadline_s) + _SLACK_S
     on_time = (release + work / rate <= latest) & (latest >= first)
-    goodput = fluid_work(release[on_time], rate[on_time], work[on_time], capacity, 0.0, end) / counted
+    goodput = fluid_work(release[on_time], rate[on_time], work[on_time], capacity, 0.0, end, step_s) / counted
 
     waiting = least_waiting(scenario, episode)[scenario.time.warmup_steps :]
     reward = scenario.reward

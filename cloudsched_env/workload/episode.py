@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cloudsched_env.scenario import Scenario
 
-__all__ = ["DataTag", "Episode", "Split", "WorkloadSource"]
+__all__ = ["TASK_COLUMNS", "DataTag", "Episode", "Split", "WorkloadSource"]
 
 DataTag = Literal["generated", "excerpt", "full trace"]
 Split = Literal["train", "validation", "test"]
@@ -74,6 +74,25 @@ class Episode:
     def tasks(self) -> int:
         """Number of tasks."""
         return len(self.arrival_s)
+
+
+TASK_COLUMNS = (
+    "arrival_s",
+    "cores",
+    "base_time_s",
+    "memory_gb",
+    "cacheable_read_mb",
+    "scan_read_mb",
+    "write_mb",
+    "deadline_s",
+    "estimated_time_s",
+    "estimated_read_mb",
+    "shard",
+    "tenant",
+    "job",
+    "slo_class",
+)
+"""Fields of `Episode` with one entry for each task."""
 
 
 class WorkloadSource(Protocol):

@@ -83,6 +83,10 @@ class EvaluationSource(abc.ABC):
         """The fixed list of evaluation episodes of this source, in order."""
 
     @abc.abstractmethod
+    def with_scenario(self, scenario: str | Scenario) -> EvaluationSource:
+        """The same source of tasks, with the same split, for another scenario."""
+
+    @abc.abstractmethod
     def _build(self, start_s: float | None, rng: np.random.Generator) -> Episode:
         """The episode of one window."""
 
@@ -160,6 +164,10 @@ class GeneratedSource(EvaluationSource):
             return seed_entries(self.split, _TRAIN_ENTRIES)
         return committed_entries(_GENERATED_LIST, self.split)
 
+    def with_scenario(self, scenario: str | Scenario) -> GeneratedSource:
+        """The same generator and split for another scenario."""
+        return GeneratedSource(scenario, self.split, self.profile)
+
     def _build(self, start_s: float | None, rng: np.random.Generator) -> Episode:
         scenario = self.scenario
         wanted = _GENERATED_SURPLUS * target_tasks(scenario)
@@ -202,6 +210,7 @@ class TraceSource(EvaluationSource):
                 "workload.time_compression or give other borders (TraceSplits)"
             )
         self._committed = tasks.source == "google2011" and splits is None and _is_google_excerpt(self.splits)
+        self._tasks, self._given_splits = tasks, splits
         self._index = TraceIndex(tasks, fan_out_limit(self.scenario))
         self._details: dict[str, Any] = {
             "source": tasks.source,
@@ -235,6 +244,14 @@ class TraceSource(EvaluationSource):
             entries = grid_entries(self.window_starts(), self.split, _LIST_ROUNDS)
         first, end = self.splits.bounds(self.split)
         return [e for e in entries if e.start_s is not None and first <= e.start_s <= end - self._length_s]
+
+    def with_scenario(self, scenario: str | Scenario) -> TraceSource:
+        """The same trace, split and borders for another scenario.
+
+        Raises:
+            ValueError: if the split is shorter than one window of that scenario.
+        """
+        return TraceSource(self._tasks, scenario, self.split, self._given_splits)
 
     def _build(self, start_s: float | None, rng: np.random.Generator) -> Episode:
         if start_s is None:

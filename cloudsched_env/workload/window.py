@@ -1,12 +1,14 @@
 """One window of a task stream becomes one episode: the only mapping, for traces and for the generator.
 
-Order of the steps, each a function below: whole jobs are thinned to the target rate; users are folded into tenants and
-logical names into shards; run times are scaled to the exact CPU load; arrivals are warped; memory is scaled;
-bytes, deadlines and planner estimates are filled in; tenants are divided among schedulers.
+Order of the steps: whole jobs are thinned to the target rate; users are folded into tenants and logical names into
+shards; run times are scaled to the exact CPU load; arrivals are warped; flash crowds move arrivals and hot-set shifts
+move shards, where a scenario has them; memory is scaled; bytes, deadlines and planner estimates are filled in; tenants
+are divided among schedulers.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import heapq
 from dataclasses import dataclass
@@ -19,7 +21,10 @@ from cloudsched_env.scenario import Scenario
 from cloudsched_env.workload import assumptions as a
 from cloudsched_env.workload.background import draw_background
 from cloudsched_env.workload.data import TaskData, draw_phases, draw_shards, draw_task_data
-from cloudsched_env.workload.episode import DataTag, Episode
+from cloudsched_env.workload.episode import TASK_COLUMNS, DataTag, Episode
+from cloudsched_env.workload.flash_crowd import draw_flash_crowds
+from cloudsched_env.workload.folding import hash_fold, zipf_fold
+from cloudsched_env.workload.hot_shift import draw_shift_times, shift_shards
 from cloudsched_env.workload.scaling import scale_to_target
 
 __all__ = [
@@ -34,6 +39,9 @@ __all__ = [
     "warp_arrivals",
     "window_length_s",
 ]
+
+
+_CROWD_STREAM, _SHIFT_STREAM = 0, 1
 
 
 class InfeasibleWindowError(ValueError):
@@ -105,24 +113,6 @@ def target_tasks(scenario: Scenario) -> int:
 def fan_out_limit(scenario: Scenario) -> int:
     """Most tasks kept of one job: the cap, or the whole episode if that is smaller."""
     return min(scenario.workload.fan_out_cap, target_tasks(scenario))
-
-
-def hash_fold(values: NDArray[np.uint64], salt: int, buckets: int) -> NDArray[np.int32]:
-    """Fold hashes into buckets; another salt gives an independent folding.
-
-    Args:
-        values: uint64 hashes.
-        salt: integer in [0, 2^63).
-        buckets: how many.
-
-    Returns:
-        Bucket of each value, int32; the finaliser of SplitMix64 (Steele et al. 2014) mixes value and salt.
-    """
-    mixed = values + np.uint64((2 * salt + 1) * 0x9E3779B97F4A7C15 % 2**64)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return (mixed % np.uint64(buckets)).astype(np.int32)
 
 
 def thin_by_job(job: NDArray[np.int64], limit: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -277,7 +267,11 @@ def build_episode(
 
     tenant_salt, shard_salt = (int(x) for x in rng.integers(2**63, size=2))
     tenant = hash_fold(tasks.user, tenant_salt, workload.tenants)
-    shard = tenant * workload.shards_per_tenant + hash_fold(tasks.name, shard_salt, workload.shards_per_tenant)
+    per_tenant = workload.shards_per_tenant
+    shard = tenant * per_tenant + zipf_fold(tasks.name, shard_salt, per_tenant, workload.shard_skew)
+    # Stress mechanisms draw from streams of their own, so that with and without them all other draws are the same.
+    crowds = draw_flash_crowds(scenario, np.random.default_rng((tenant_salt, shard_salt, _CROWD_STREAM)))
+    shift_s = draw_shift_times(scenario, np.random.default_rng((tenant_salt, shard_salt, _SHIFT_STREAM)))
 
     cores = np.clip(
         tasks.cpu_request * workload.cores_of_largest_machine, workload.minimum_cores, workload.maximum_cores
@@ -287,6 +281,12 @@ def build_episode(
     arrival = warp_arrivals(
         tasks.offset_s / workload.time_compression, work, scenario.duration_s, workload.arrival_warp
     )
+    if crowds is not None:
+        arrival = crowds.move(arrival, tenant)
+        details = {**details, "flash_crowds": crowds.to_details()}
+    if len(shift_s):
+        shard = shift_shards(shard, arrival, shift_s, per_tenant)
+        details = {**details, "hot_shift_s": shift_s.tolist()}
     phase = draw_phases(scenario, arrival, tenant, rng)
     memory = _scale_memory(scenario, tasks.memory_gb * np.take(a.MEMORY_PHASE_FACTOR, phase), base_time)
     data = draw_task_data(scenario, work, phase, rng)
@@ -295,7 +295,7 @@ def build_episode(
     estimated_read = _estimate(data.cacheable_read_mb + data.scan_read_mb, workload.estimate_error, rng)
     background_step, background_node, background_share = draw_background(scenario, rng)
     loads = offered_loads(scenario, cores, base_time, memory, data)
-    return Episode(
+    episode = Episode(
         arrival_s=arrival,
         cores=cores,
         base_time_s=base_time,
@@ -330,3 +330,11 @@ def build_episode(
             "offered_load": loads,
         },
     )
+    return episode if crowds is None else _in_order_of_arrival(episode)
+
+
+def _in_order_of_arrival(episode: Episode) -> Episode:
+    """The same episode with its tasks sorted by arrival; ties keep their order."""
+    order = np.argsort(episode.arrival_s, kind="stable")
+    columns: dict[str, Any] = {name: np.take(getattr(episode, name), order) for name in TASK_COLUMNS}
+    return dataclasses.replace(episode, **columns)

@@ -13,7 +13,7 @@ import cloudsched_env
 from cloudsched_env.env import CloudSchedEnv
 from cloudsched_env.vector import ROLES
 
-SCENARIOS = cloudsched_env.scenario_ids()
+SCENARIOS = ("paper-v0", "tiny-v0")  # the others: test_scenario_ladder.py
 
 
 def masked_actions(env, observations):

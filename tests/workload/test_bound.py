@@ -12,7 +12,15 @@ from scipy.sparse.csgraph import maximum_flow
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload import GeneratedSource
-from cloudsched_env.workload.bound import fluid_work, least_waiting, upper_bound
+from cloudsched_env.workload.bound import (
+    fastest_rates,
+    fluid_work,
+    least_waiting,
+    release_times,
+    upper_bound,
+    warmth_limits,
+)
+from tests.simulator.episodes import hand_made_episode, simple_episode
 
 
 def served_by_maximum_flow(release, rate, work, capacity, start, end) -> int:
@@ -55,6 +63,125 @@ def test_fluid_work_by_hand():
     assert fluid_work(*one, 8.0, 2.5, 10.0) == pytest.approx(4.0)  # idle before: all work is still there
     empty = np.empty(0)
     assert fluid_work(empty, empty, empty, 8.0, 0.0, 10.0) == 0.0
+
+
+def test_fluid_work_with_capacity_that_varies():
+    one = (np.array([0.5]), np.array([2.0]), np.array([4.0]))
+    # 8 cores, nothing, 1 core in seconds 0, 1 and 2: 1 core-second from 0.5 on, none, 1.
+    capacity = np.array([8.0, 0.0, 1.0])
+    assert fluid_work(*one, capacity, 0.0, 3.0) == pytest.approx(2.0)
+    assert fluid_work(*one, capacity, 0.0, 2.5) == pytest.approx(1.5)
+    assert fluid_work(*one, capacity, 1.5, 3.0) == pytest.approx(1.0)
+    # Half-second steps: the same three values within 1.5 s.
+    assert fluid_work(*one, capacity, 0.0, 1.5, 0.5) == pytest.approx(0.5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    tasks=st.lists(st.tuples(st.integers(0, 6), st.integers(1, 4), st.integers(1, 20)), min_size=1, max_size=5),
+    capacity=st.lists(st.integers(0, 8), min_size=8, max_size=8),
+    start=st.integers(0, 4),
+)
+def test_fluid_work_bounds_the_maximum_flow_under_varying_capacity(tasks, capacity, start):
+    release, rate, work = (np.array(column, dtype=int) for column in zip(*tasks, strict=True))
+    expected = served_by_maximum_flow(release, rate, work, np.array(capacity[start:]), start, 8)
+    found = fluid_work(*(a.astype(float) for a in (release, rate, work)), np.array(capacity, float), start, 8.0)
+    assert found >= expected - 1e-9
+    assert found <= sum(capacity[start:]) + 1e-9
+
+
+def test_constant_capacity_is_the_same_by_step():
+    scenario = load_scenario("tiny-v0")
+    episode = GeneratedSource(scenario, "test").evaluation_episodes(1)[0]
+    by_step = upper_bound(scenario, episode, np.full(scenario.time.horizon_steps, 12.0))
+    assert dataclasses.astuple(by_step) == pytest.approx(dataclasses.astuple(upper_bound(scenario, episode)))
+    halved = upper_bound(scenario, episode, np.full(scenario.time.horizon_steps, 6.0))
+    assert 0.49 < halved.useful_utilisation <= 0.5
+    with pytest.raises(ValueError, match=r"shape \(3,\): expected one value per step, \(210,\)"):
+        upper_bound(scenario, episode, np.ones(3))
+
+
+SWITCHES = (
+    "storage.sharing_enabled",
+    "storage.quorum_enabled",
+    "cache.enabled",
+    "cache.invalidation_enabled",
+    "compaction.enabled",
+    "compute.spill_enabled",
+    "compute.contention_enabled",
+)
+
+
+@pytest.mark.parametrize("off", ["", *SWITCHES])
+@pytest.mark.parametrize("failures", [0.0, 100.0])
+def test_no_task_is_faster_than_its_fastest_rate(off, failures):
+    changes = {
+        "storage.bandwidth_mb_per_s": 4000.0,
+        "storage.read_stream_mb_per_s": 1000.0,
+        "storage.write_stream_mb_per_s": 500.0,
+        "failure.compute_failures_per_hour": failures,
+        "failure.storage_failures_per_hour": failures,
+        "cache.initial_warmth": 0.2,
+    }
+    scenario = load_scenario("tiny-v0").override(changes | ({off: False} if off else {}))
+    rng = np.random.default_rng(3)
+    episodes = [simple_episode(scenario, rng, tasks=25) for _ in range(4)]
+    env = CloudSchedVectorEnv(scenario, len(episodes))
+    env.reset(list(range(len(episodes))), episodes=episodes)
+    warmest = np.zeros((len(episodes), scenario.shards))
+    over = False
+    while not over:
+        over = env.step(greedy_actions(env, rng))
+        compute = env.simulator_state.compute
+        valid = compute.valid_mb * compute.valid_scale[:, :, None] * compute.shard_validity[:, None, :]
+        hot = np.stack([episode.shard_hot_set_mb for episode in episodes])
+        warmest = np.maximum(warmest, (valid / hot[:, None, :]).max(axis=1))
+    closest = 0.0
+    for b, result in enumerate(env.results()):
+        episode = result.episode
+        finished = ~np.isnan(result.finish_s)
+        least_s = (episode.cores * episode.base_time_s / fastest_rates(scenario, episode))[finished]
+        taken_s = (result.finish_s - result.start_s)[finished]
+        assert finished.sum() > (10 if failures == 0.0 else 3)
+        assert (taken_s >= least_s - 1e-9).all()
+        assert (result.start_s >= release_times(scenario, episode))[finished].all()
+        closest = max(closest, float((least_s / taken_s).max()))
+        if failures == 0.0:
+            read_mb = np.bincount(episode.shard, episode.cacheable_read_mb, scenario.shards)
+            assert (warmest[b] <= warmth_limits(scenario, episode, read_mb) + 1e-9).all()
+    assert closest > 0.98, "no task comes near the bound: it is too loose to be worth anything"
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "seconds"),
+    [
+        ({"scan_read_mb": 2000.0}, {}, 1.0 + 2000 / 4000),
+        ({"write_mb": 300.0}, {}, 1.0 + 300 / 1500),
+        ({"cacheable_read_mb": 2000.0}, {"cache.enabled": False}, 1.0 + 2000 / 4000),
+        # 400 of a hot set of 500 MB, from warmth 0.5: never warmer than 0.5 + 0.5 x 0.8 = 0.9.
+        ({"cacheable_read_mb": 400.0}, {}, 1.0 + 0.1 * 400 / 4000),
+        # After a crash it may read again: its cache may have become warm.
+        ({"cacheable_read_mb": 400.0}, {"failure.compute_failures_per_hour": 1.0}, 1.0),
+        # Eight cores are what the largest node has; waiting for storage does not need them.
+        ({"cores": 16.0, "scan_read_mb": 4000.0}, {}, 2.0),
+        ({"cores": 16.0}, {}, 2.0),
+    ],
+)
+def test_time_that_storage_takes_by_hand(task, changes, seconds):
+    scenario = load_scenario("tiny-v0", changes)
+    episode = hand_made_episode(scenario, [task])
+    work = episode.cores * episode.base_time_s
+    assert work / fastest_rates(scenario, episode) == pytest.approx([seconds])
+
+
+def test_a_task_that_cannot_meet_its_deadline_because_of_storage_adds_nothing_to_goodput():
+    scenario = load_scenario("tiny-v0")
+    tasks = [{"arrival_s": 2.0, "deadline_s": 1.3, "scan_read_mb": mb} for mb in (800.0, 1600.0)]
+    # Just 0.02 s of dispatch, 1 s of work, and 0.2 or 0.4 s for the bytes.
+    bounds = [upper_bound(scenario, hand_made_episode(scenario, [task])) for task in tasks]
+    assert bounds[0].goodput == pytest.approx(1.0 / (12 * 20))
+    assert bounds[1].goodput == 0.0
+    assert bounds[1].useful_utilisation == pytest.approx(1.0 / (12 * 20))
 
 
 def simple_waiting(scenario, episode) -> list[int]:

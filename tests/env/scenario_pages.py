@@ -1,0 +1,154 @@
+"""The generated parts of ``docs/scenarios``: tables of agents, sizes and differences, and links to headroom tables.
+
+Each part of a page stands between two comments, ``<!-- generated: NAME -->`` and ``<!-- end -->``. After a change of a
+scenario, of the observations or of the headroom tables, rewrite them with ``python -m tests.env.scenario_pages``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+
+from cloudsched_env.scenario import Scenario, load_scenario, scenario_chain, scenario_ids
+from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
+
+FOLDER = pathlib.Path(__file__).parents[2] / "docs" / "scenarios"
+FAMILIES = {
+    "tiny": r"tiny-v\d+",
+    "paper": r"paper-v\d+",
+    "medium": r"medium-v\d+",
+    "large": r"large-v\d+",
+    "internet": r"internet-v\d+",
+    "loss": r"loss-\d+(-bursty)?-v\d+",
+    "stale": r"stale-\d+-v\d+",
+    "tenants": r"tenants-\d+(-per-tenant)?-v\d+",
+    "failures": r"failures-v\d+",
+    "flash-crowd": r"flash-crowd-v\d+",
+    "hot-shift": r"hot-shift-v\d+",
+}
+_PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def _natural(scenario_id: str) -> tuple[int, str, list[int]]:
+    """Sort key that puts tenants-8 before tenants-16, and plain kinds before those with a suffix."""
+    kind = re.sub(r"\d+", "", scenario_id)
+    return len(kind), kind, [int(number) for number in re.findall(r"\d+", scenario_id)]
+
+
+def family_of(scenario_id: str) -> str | None:
+    """The page on which a scenario is described, or None."""
+    return next((f for f, pattern in FAMILIES.items() if re.fullmatch(pattern, scenario_id)), None)
+
+
+def members(family: str) -> list[str]:
+    """Ids of a family in reading order."""
+    return sorted((i for i in scenario_ids() if family_of(i) == family), key=_natural)
+
+
+def _table(header: list[str], rows: list[list[str]], numbers_from: int) -> str:
+    rule = ["---" if column < numbers_from else "---:" for column in range(len(header))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
+
+
+def agents_table(ids: list[str]) -> str:
+    """Agents, tenants, shards and load of scenarios."""
+    header = ["scenario", "agents", *ROLES, "tenants", "shards", "tasks/s", "episode, s"]
+    rows = []
+    for scenario_id in ids:
+        s = load_scenario(scenario_id)
+        counts = s.role_counts
+        numbers = [sum(counts.values()), *counts.values(), s.workload.tenants, s.shards, s.workload.task_rate_per_s]
+        rows.append([f"`{scenario_id}`", *(f"{n:,g}" for n in numbers), f"{s.duration_s:g}"])
+    return _table(header, rows, 1)
+
+
+def sizes_table(ids: list[str]) -> str:
+    """Observation, action and state sizes of scenarios."""
+    header = ["scenario", *(f"{role} observes" for role in ROLES), *(f"{role} chooses" for role in ROLES), "state"]
+    rows = []
+    for scenario_id in ids:
+        env = CloudSchedVectorEnv(scenario_id, 1)
+        observed = [f"{env.layouts[role].size:,}" for role in ROLES]
+        levels = [env.action_levels[role].tolist() for role in ROLES]
+        chosen = [f"{len(v)} x {v[0]:,}" if len(set(v)) == 1 else " and ".join(map(str, v)) for v in levels]
+        rows.append([f"`{scenario_id}`", *observed, *chosen, f"{env.state_layout.size:,}"])
+    return _table(header, rows, 1)
+
+
+def _show(value: object) -> str:
+    if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+        return ", ".join(f"{t.count} x ({t.cores:g} cores, {t.memory_gb:g} GB)" for t in value)
+    return f"{value:,g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+
+
+def differences(scenario_id: str) -> tuple[str, list[list[str]]]:
+    """What a scenario is compared with, and the fields in which it differs: name, value there, value here."""
+    chain = scenario_chain(scenario_id)
+    other = load_scenario(chain[-1]) if len(chain) > 1 else Scenario()
+    own = load_scenario(scenario_id)
+    rows = []
+    for group in dataclasses.fields(own):
+        mine, theirs = getattr(own, group.name), getattr(other, group.name)
+        if dataclasses.is_dataclass(mine):
+            for entry in dataclasses.fields(mine):
+                pair = [getattr(theirs, entry.name), getattr(mine, entry.name)]
+                if pair[0] != pair[1]:
+                    rows.append([f"`{group.name}.{entry.name}`", *map(_show, pair)])
+    return (chain[-1] if len(chain) > 1 else "the defaults"), rows
+
+
+def differences_table(ids: list[str]) -> str:
+    """The fields in which scenarios differ from what they extend."""
+    bases = sorted({differences(i)[0] for i in ids})
+    header = ["scenario", "field", " or ".join(bases), "here"]
+    rows = []
+    for scenario_id in ids:
+        found = differences(scenario_id)[1] or [["no difference", "", ""]]
+        rows += [[f"`{scenario_id}`", *row] for row in found]
+    return _table(header, rows, 4)
+
+
+def headroom_links(ids: list[str]) -> str:
+    """Links to the headroom tables that have been computed; nothing for the others."""
+    present = [i for i in ids if (FOLDER / "headroom" / f"{i}.md").is_file()]
+    if not present:
+        return ""
+    return "Headroom: " + " · ".join(f"[{i}](headroom/{i}.md)" for i in present) + "\n"
+
+
+def index_table() -> str:
+    """All scenarios with their descriptions and pages."""
+    rows = [
+        [f"[`{i}`]({family}.md)", f"{sum(load_scenario(i).role_counts.values()):,}", load_scenario(i).description]
+        for family in FAMILIES
+        for i in members(family)
+    ]
+    return _table(["scenario", "agents", "what it is"], rows, 1).replace("| ---: | ---: |\n", "| ---: | --- |\n", 1)
+
+
+def generated_part(name: str, family: str) -> str:
+    """The text of one part of one page.
+
+    Raises:
+        KeyError: for a part that is not known.
+    """
+    if name == "index":
+        return index_table()
+    tables = {
+        "agents": agents_table,
+        "sizes": sizes_table,
+        "differences": differences_table,
+        "headroom": headroom_links,
+    }
+    return tables[name](members(family))
+
+
+def refreshed(page: pathlib.Path) -> str:
+    """The page's text with all generated parts up to date."""
+    return _PART.sub(lambda m: m[1] + generated_part(m[2], page.stem) + m[3], page.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    for path in sorted(FOLDER.glob("*.md")):
+        path.write_text(refreshed(path), encoding="utf-8")

@@ -1,0 +1,47 @@
+"""``docs/scenarios`` says what the code does, of every scenario."""
+
+import re
+
+import pytest
+
+from cloudsched_env.scenario import scenario_ids
+from tests.env.scenario_pages import FAMILIES, FOLDER, differences, family_of, members, refreshed
+
+PAGES = ["index", *FAMILIES]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_generated_tables_are_up_to_date(page):
+    path = FOLDER / f"{page}.md"
+    assert refreshed(path) == path.read_text(), "run: python -m tests.env.scenario_pages"
+
+
+@pytest.mark.parametrize("scenario", scenario_ids())
+def test_every_scenario_is_on_one_page_with_its_version(scenario):
+    family = family_of(scenario)
+    assert family is not None, f"add the family of {scenario} to tests/env/scenario_pages.py and write its page"
+    text = (FOLDER / f"{family}.md").read_text()
+    assert f"`{scenario}`" in text
+    history = text.split("## Version history")[1]
+    assert re.search(rf"^\| {scenario.rsplit('-', 1)[1]} \|", history, re.MULTILINE)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_page_has_all_parts(family):
+    text = (FOLDER / f"{family}.md").read_text()
+    for part in ("agents", "sizes", "differences", "headroom"):
+        assert text.count(f"<!-- generated: {part} -->") == 1
+    assert members(family)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", (FOLDER / f"{page}.md").read_text()):
+        assert target.startswith("http") or (FOLDER / target).is_file(), target
+
+
+def test_differences_name_the_field_and_both_values():
+    base, rows = differences("loss-30-bursty-v1")
+    assert base == "paper-v1"
+    assert rows == [["`telemetry.loss_probability`", "0", "0.3"], ["`telemetry.loss_burst_length`", "1", "10"]]
+    assert differences("paper-v1") == ("the defaults", [])
