@@ -47,7 +47,7 @@ def main(
     trace: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder of the published Google 2011 files.")
     ] = None,
-    scenario: Annotated[str, typer.Option(help="Scenario.")] = "paper-v0",
+    scenario: Annotated[str, typer.Option(help="Scenario.")] = "paper-v1",
     episodes: Annotated[int, typer.Option(min=1, help="Test episodes.")] = 30,
     out: Annotated[Path, typer.Option(help="Folder for the run and the imported trace.")] = Path("runs/demo"),
 ) -> None:

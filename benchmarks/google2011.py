@@ -117,7 +117,7 @@ def main(
         folder = runs / f"seed{seed}"
         if not (folder / "finished").exists():
             begun = ["--resume", str(folder)] if (folder / "latest.json").exists() else []
-            fresh = ["hrac_lgrs", "--scenario", "paper-v0", "--trace", str(tasks), "--seed", str(seed)]
+            fresh = ["hrac_lgrs", "--scenario", "paper-v1", "--trace", str(tasks), "--seed", str(seed)]
             where = begun or [*fresh, "--out", str(folder)]
             cloudsched("train", *where, "--stop-minutes", f"{minutes:g}")
             (folder / "finished").touch()
@@ -127,7 +127,7 @@ def main(
         return
     command = shlex.join(["python", "benchmarks/google2011.py", "path/to/google-clusterdata-2011-2", *sys.argv[2:]])
     with console.status("Evaluating on test windows"):
-        evaluation = evaluate([*specs, *RIVALS], "paper-v0", "test", episodes, 0, tasks)
+        evaluation = evaluate([*specs, *RIVALS], "paper-v1", "test", episodes, 0, tasks)
     out.mkdir(parents=True, exist_ok=True)
     write_json(evaluation, out / "results.json", command)
     table = markdown(evaluation, names, command)

@@ -2,7 +2,7 @@
 
     python benchmarks/input_scales.py
 
-Plays one batch of training episodes of paper-v0 with each of three unlike policies (random placement and knobs,
+Plays one batch of training episodes of paper-v1 with each of three unlike policies (random placement and knobs,
 locality, the linear policy) and writes `cloudsched_env/rllib/networks/input_scales.json`. Takes about a minute on one
 core, once the simulator is compiled.
 """
@@ -23,7 +23,7 @@ from cloudsched_env.rllib.networks import NetworkConfig, SchedulerPolicy
 from cloudsched_env.rllib.networks.scheduler import PAIR_FEATURES
 from cloudsched_env.vector import CloudSchedVectorEnv
 
-SCENARIO, CLUSTERS, SEED = "paper-v0", 8, 1000
+SCENARIO, CLUSTERS, SEED = "paper-v1", 8, 1000
 AGENTS = ("random+random", "locality", "linear_feedback")
 TARGET = Path("cloudsched_env/rllib/networks/input_scales.json")
 

@@ -144,7 +144,7 @@ def training_rates(scenario: str, minutes: float) -> dict[str, dict[str, float]]
 
 
 def main(
-    scenario: Annotated[str, typer.Option(help="Scenario to measure.")] = "paper-v0",
+    scenario: Annotated[str, typer.Option(help="Scenario to measure.")] = "paper-v1",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds, alternating between the subjects.")] = 7,
     seconds: Annotated[float, typer.Option(min=0.1, help="CPU seconds of a round.")] = 2.0,
     rllib: Annotated[bool, typer.Option("--rllib", help="Measure whole training iterations too.")] = False,

@@ -1,7 +1,7 @@
 """Benchmark for multi-agent reinforcement learning on cloud-native database clusters.
 
 Importing this package registers every scenario with PettingZoo, so that
-``pettingzoo.make("parallel", "cloudsched/paper-v0")`` works. The environment itself, and numba with it, is loaded when
+``pettingzoo.make("parallel", "cloudsched/paper-v1")`` works. The environment itself, and numba with it, is loaded when
 it is first asked for.
 """
 
@@ -38,7 +38,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def parallel_env(scenario: str | Scenario = "paper-v0", **options: Any) -> CloudSchedEnv:
+def parallel_env(scenario: str | Scenario = "paper-v1", **options: Any) -> CloudSchedEnv:
     """A PettingZoo ``ParallelEnv`` of the named scenario; options as for `cloudsched_env.env.CloudSchedEnv`."""
     from cloudsched_env.env import CloudSchedEnv
 

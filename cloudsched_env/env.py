@@ -4,8 +4,8 @@
 
 | | |
 |---|---|
-| Import | `import cloudsched_env; env = cloudsched_env.parallel_env("paper-v0")` |
-| Registry | `pettingzoo.make("parallel", "cloudsched/paper-v0")` |
+| Import | `import cloudsched_env; env = cloudsched_env.parallel_env("paper-v1")` |
+| Registry | `pettingzoo.make("parallel", "cloudsched/paper-v1")` |
 | Agents | `compute_0 …`, `storage_0 …`, `scheduler_0 …` |
 | Actions | `MultiDiscrete` per role, masked |
 | Observations | `{"observation": Box float32, "action_mask": Box int8}` per role |
@@ -48,7 +48,7 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
     """One simulated cluster, with an agent for every compute node, storage node and scheduler.
 
     Args:
-        scenario: an id such as ``"paper-v0"`` or a `Scenario`.
+        scenario: an id such as ``"paper-v1"`` or a `Scenario`.
         reward: ``"team"`` gives every agent the team reward, ``"local"`` each its own, a number l in [0, 1] the mix
             l x local + (1 - l) x team.
         source: where episodes come from; the calibrated generator by default.
@@ -62,7 +62,7 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
 
     Example:
         >>> import cloudsched_env
-        >>> env = cloudsched_env.parallel_env("tiny-v0")
+        >>> env = cloudsched_env.parallel_env("tiny-v1")
         >>> observations, infos = env.reset(seed=0)
         >>> actions = {a: env.action_space(a).sample(observations[a]["action_mask"]) for a in env.agents}
         >>> observations, rewards, terminations, truncations, infos = env.step(actions)
@@ -77,7 +77,7 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
 
     def __init__(
         self,
-        scenario: str | Scenario = "paper-v0",
+        scenario: str | Scenario = "paper-v1",
         *,
         reward: str | float = "team",
         source: WorkloadSource | None = None,

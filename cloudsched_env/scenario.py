@@ -244,7 +244,7 @@ class Scenario:
     Build one with `load_scenario`, change fields with `override`.
 
     Attributes:
-        id: versioned name, such as ``paper-v0``; a change of behaviour is a new version.
+        id: versioned name, such as ``paper-v1``; a change of behaviour is a new version.
         description: one line for people.
     """
 

@@ -139,7 +139,7 @@ class CloudSchedVectorEnv:
     """B clusters of one scenario in lockstep; outputs are arrays that every step overwrites in place.
 
     Args:
-        scenario: an id such as ``"paper-v0"`` or a `Scenario`.
+        scenario: an id such as ``"paper-v1"`` or a `Scenario`.
         num_envs: B, how many clusters.
         source: where episodes come from; the calibrated generator by default.
         split: which windows or seeds the default source draws from.
@@ -168,7 +168,7 @@ class CloudSchedVectorEnv:
 
     def __init__(
         self,
-        scenario: str | Scenario = "paper-v0",
+        scenario: str | Scenario = "paper-v1",
         num_envs: int = 1,
         *,
         source: WorkloadSource | None = None,

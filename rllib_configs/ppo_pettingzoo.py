@@ -1,4 +1,4 @@
-"""RLlib's own PPO on the PettingZoo face of tiny-v0: `rllib train file rllib_configs/ppo_pettingzoo.py`.
+"""RLlib's own PPO on the PettingZoo face of tiny-v1: `rllib train file rllib_configs/ppo_pettingzoo.py`.
 
 One policy for each role, shared by its agents; no centralised critic. It shows how any algorithm of RLlib is put on
 these environments; it samples one cluster at a time and is far slower than the array face (docs/rllib.md).
@@ -15,7 +15,7 @@ register_environments()
 
 config = (
     PPOConfig()
-    .environment("cloudsched/tiny-v0", env_config={"reward": "team"})
+    .environment("cloudsched/tiny-v1", env_config={"reward": "team"})
     .env_runners(num_env_runners=0, rollout_fragment_length=105)
     .multi_agent(
         policies={"compute", "storage", "scheduler"},

@@ -29,7 +29,7 @@ _EPILOG = """
 
 `cloudsched evaluate "least_allocated+static(background_level=3,admission_level=2)" --episodes 60`
 
-`cloudsched evaluate my_agent.py:MyAgent locality --scenario tiny-v0 --split validation`
+`cloudsched evaluate my_agent.py:MyAgent locality --scenario tiny-v1 --split validation`
 
 `cloudsched evaluate linear_feedback --override telemetry.loss_probability=0.3 --json results.json`
 """
@@ -40,7 +40,7 @@ app = typer.Typer(rich_markup_mode="markdown", no_args_is_help=True)
 @app.command(epilog=_EPILOG, no_args_is_help=True)
 def evaluate(
     agent: Annotated[list[str], typer.Argument(help="agents to compare; differences are to the first")],
-    scenario: Annotated[str, typer.Option(help="scenario id")] = "paper-v0",
+    scenario: Annotated[str, typer.Option(help="scenario id")] = "paper-v1",
     split: Annotated[SplitName, typer.Option(help="windows or seeds the episodes come from")] = SplitName.test,
     episodes: Annotated[int, typer.Option(min=1, help="episodes, the same for every agent")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="seed of episodes, clusters and agents")] = 0,

@@ -18,7 +18,7 @@ _EPILOG = """
 
 `cloudsched train hrac_lgrs --stop-epochs 60 --out runs/first`
 
-`cloudsched train hrac_lgrs --scenario paper-v0 --trace google.parquet --stop-minutes 10 --seed 3 --out runs/google`
+`cloudsched train hrac_lgrs --scenario paper-v1 --trace google.parquet --stop-minutes 10 --seed 3 --out runs/google`
 
 `cloudsched train hrac_lgrs --set lgrs.mode=mix --set lgrs.lambda=0.5 --set update.epochs=4 --stop-epochs 60`
 

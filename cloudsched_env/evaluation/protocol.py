@@ -88,7 +88,7 @@ class Evaluation:
 
 def evaluate(
     agents: Sequence[str | Agent],
-    scenario: str | Scenario = "paper-v0",
+    scenario: str | Scenario = "paper-v1",
     split: Split = "test",
     episodes: int = 30,
     seed: int = 0,

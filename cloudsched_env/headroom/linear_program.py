@@ -55,6 +55,7 @@ from cloudsched_env.headroom.certified import LinearProgram
 from cloudsched_env.headroom.plan import Plan, make_plan
 from cloudsched_env.headroom.storage_rows import StorageVariables, add_storage
 from cloudsched_env.scenario import Scenario
+from cloudsched_env.workload.background import core_shares
 from cloudsched_env.workload.bound import UpperBound, upper_bound
 from cloudsched_env.workload.episode import Episode
 
@@ -106,7 +107,7 @@ def foresight_bound(
     """What no policy can exceed on an episode, however much it knows of the future.
 
     The program has about tasks x (bins from arrival to the end) variables and shards x bins rows: use short windows
-    (`cloudsched_env.headroom.windows.shorten`) or long bins. Measured on one core for ``paper-v0``: 200 steps, 1,100
+    (`cloudsched_env.headroom.windows.shorten`) or long bins. Measured on one core for ``paper-v1``: 200 steps, 1,100
     tasks, bins of 1 s: 17,000 variables, 7,000 rows, 3 s; a whole episode, 3,700 tasks, bins of 2 s: 79,000 variables,
     14,000 rows, 50 s. Shorter bins give tighter bounds: 0.0001 of J at most between 0.5 s and 1 s.
 
@@ -115,7 +116,7 @@ def foresight_bound(
         episode: its work.
         bin_steps: steps of a time bin.
         capacity_factors: what is left of each compute node's cores in each step where that varies, between 0 and 1,
-            ``[compute nodes, steps]``.
+            ``[compute nodes, steps]``; by default what the episode's background load leaves.
         time_limit_s: stop each of the solver's runs after this long, with a looser bound.
 
     Raises:
@@ -124,7 +125,7 @@ def foresight_bound(
     """
     if bin_steps < 1:
         raise ValueError(f"bin_steps is {bin_steps}: expected at least 1")
-    cores = _cores_by_step(scenario, capacity_factors)
+    cores = _cores_by_step(scenario, episode, capacity_factors)
     fluid = upper_bound(scenario, episode, None if capacity_factors is None else cores.sum(axis=0))
     if episode.tasks == 0:
         return ForesightBound(fluid.team_reward, fluid.useful_utilisation, fluid, 0.0, 0.0, 0, 0, 0.0, True)
@@ -157,7 +158,7 @@ def foresight_bound(
     )
 
 
-def _cores_by_step(scenario: Scenario, factors: Floats | None) -> Floats:
+def _cores_by_step(scenario: Scenario, episode: Episode, factors: Floats | None) -> Floats:
     """Cores of all nodes of each type in each step, ``[node types, steps]``.
 
     Raises:
@@ -166,7 +167,7 @@ def _cores_by_step(scenario: Scenario, factors: Floats | None) -> Floats:
     types, steps = scenario.cluster.compute_nodes, scenario.time.horizon_steps
     shape = (scenario.compute_count, steps)
     if factors is None:
-        factors = np.ones(shape)
+        factors = core_shares(scenario, episode)
     if np.shape(factors) != shape:
         raise ValueError(f"capacity_factors has shape {np.shape(factors)}: expected {shape}, compute nodes and steps")
     if not ((factors >= 0.0) & (factors <= 1.0)).all():

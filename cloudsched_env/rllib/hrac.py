@@ -46,7 +46,7 @@ class HRACConfig(PPOConfig):
 
     Our own settings (`HRACSettings`) are set by `hrac`, everything about resources by RLlib's methods::
 
-        config = HRACConfig().hrac({"scenario": "paper-v0", "lgrs.mode": "td"}).env_runners(num_env_runners=2)
+        config = HRACConfig().hrac({"scenario": "paper-v1", "lgrs.mode": "td"}).env_runners(num_env_runners=2)
 
     RLlib fields that follow from our settings (discount, roll-out length, batch sizes, epochs, modules, learner,
     connector, validation) are derived by `hrac` and again when the config is validated, so there is one place for each.

@@ -126,7 +126,7 @@ class HRACSettings:
         network_builder: ``module:function`` that builds the networks; one's own may be named here.
     """
 
-    scenario: str = "paper-v0"
+    scenario: str = "paper-v1"
     overrides: Mapping[str, Any] = field(default_factory=dict)
     trace: str | None = None
     epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")

@@ -150,6 +150,8 @@ def settle_storage(parameters, data, storage, scratch, b):
         )
         accrue_debt(parameters, storage, b, r, scratch.writes_mb[r])
         demand = scratch.demand_mb[r]
+        if storage.alive[b, r] == 0:
+            continue  # its streams begin again where they stood
         if demand > 0.0 and parameters.sharing_enabled:
             factor = storage.stream_factor[b, r] * sqrt(scratch.capacity_mb[r] / demand)
             storage.stream_factor[b, r] = min(1.0, max(parameters.minimum_stream_factor, factor))

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.scenario import Scenario
+from cloudsched_env.workload.episode import Episode
 
-__all__ = ["draw_background"]
+__all__ = ["core_shares", "draw_background"]
 
 
 def draw_background(
@@ -43,3 +44,13 @@ def draw_background(
         np.array([event[1] for event in events], dtype=np.int32),
         np.array([event[2] for event in events], dtype=np.float64),
     )
+
+
+def core_shares(scenario: Scenario, episode: Episode) -> NDArray[np.float64]:
+    """Share of its cores that each compute node has in each step, ``[compute nodes, steps]``."""
+    shares = np.ones((scenario.compute_count, scenario.time.horizon_steps))
+    for step, node, share in zip(
+        episode.background_step, episode.background_node, episode.background_share, strict=True
+    ):
+        shares[node, step:] = share
+    return shares

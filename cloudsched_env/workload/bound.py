@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.scenario import Scenario
+from cloudsched_env.workload.background import core_shares
 from cloudsched_env.workload.episode import Episode
 
 __all__ = [
@@ -194,19 +195,22 @@ def upper_bound(scenario: Scenario, episode: Episode, capacity_cores: NDArray[np
     Args:
         scenario: the cluster.
         episode: its work.
-        capacity_cores: cores of all nodes together in each step where they are not those of the scenario, ``[steps]``;
-            utilisation and goodput stay relative to the scenario's cores.
+        capacity_cores: cores of all nodes together in each step, ``[steps]``;
+            utilisation and goodput stay relative to the scenario's cores. By default what the episode's background load
+            leaves of them.
 
     Raises:
         ValueError: if ``capacity_cores`` has not one entry for each step.
     """
-    types = scenario.cluster.compute_nodes
-    nominal = sum(t.count * t.cores for t in types)
+    cores = np.repeat([t.cores for t in scenario.cluster.compute_nodes], [t.count for t in scenario.cluster.compute_nodes])
+    nominal = float(cores.sum())
     step_s, steps = scenario.time.step_s, scenario.time.horizon_steps
     if capacity_cores is not None and np.shape(capacity_cores) != (steps,):
         raise ValueError(
             f"capacity_cores has shape {np.shape(capacity_cores)}: expected one value per step, ({steps},)"
         )
+    if capacity_cores is None and len(episode.background_step):
+        capacity_cores = cores @ core_shares(scenario, episode)
     capacity = nominal if capacity_cores is None else capacity_cores
     first, end = scenario.time.warmup_steps * step_s, scenario.duration_s
     counted = nominal * (end - first)

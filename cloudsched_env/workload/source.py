@@ -140,7 +140,7 @@ class GeneratedSource(EvaluationSource):
     """
 
     def __init__(
-        self, scenario: str | Scenario = "paper-v0", split: Split = "train", profile: Profile | None = None
+        self, scenario: str | Scenario = "paper-v1", split: Split = "train", profile: Profile | None = None
     ) -> None:
         super().__init__(scenario, split, "generated")
         self.profile = profile or load_profile()
@@ -194,7 +194,7 @@ class TraceSource(EvaluationSource):
     def __init__(
         self,
         trace: str | Path | RawTasks,
-        scenario: str | Scenario = "paper-v0",
+        scenario: str | Scenario = "paper-v1",
         split: Split = "train",
         splits: TraceSplits | None = None,
     ) -> None:
@@ -266,7 +266,7 @@ def _is_google_excerpt(splits: TraceSplits) -> bool:
 
 
 def make_source(
-    scenario: str | Scenario = "paper-v0", split: Split = "train", trace: str | Path | RawTasks | None = None
+    scenario: str | Scenario = "paper-v1", split: Split = "train", trace: str | Path | RawTasks | None = None
 ) -> EvaluationSource:
     """The source of a scenario's episodes.
 

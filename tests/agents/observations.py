@@ -41,7 +41,7 @@ def equal_nodes(nodes: int = 4, schedulers: int = 1, slots: int = 4) -> ClusterI
         "storage.initial_background_level": 2,
         "storage.initial_serve_level": 1,
     }
-    return cluster_info(load_scenario("tiny-v0", changes))
+    return cluster_info(load_scenario("tiny-v1", changes))
 
 
 def blank(info: ClusterInfo, batch: int = 1) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

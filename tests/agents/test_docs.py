@@ -40,7 +40,7 @@ def test_the_example_does_what_the_page_says(tmp_path):
 
 def test_the_example_can_be_evaluated(tmp_path):
     changes = {"time.horizon_steps": 40, "time.warmup_steps": 10}
-    result = evaluate([example_agent(tmp_path)], "tiny-v0", "validation", episodes=2, overrides=changes)
+    result = evaluate([example_agent(tmp_path)], "tiny-v1", "validation", episodes=2, overrides=changes)
     assert np.isfinite(result.agents[0].metrics["team_reward"]).all()
     assert (result.agents[0].metrics["invalid_actions"] == 0).all()
 

@@ -13,7 +13,7 @@ import cloudsched_env
 from cloudsched_env.env import CloudSchedEnv
 from cloudsched_env.vector import ROLES
 
-SCENARIOS = ("paper-v0", "tiny-v0")  # the others: test_scenario_ladder.py
+SCENARIOS = ("paper-v1", "tiny-v1")  # the others: test_scenario_ladder.py
 
 
 def masked_actions(env, observations):
@@ -42,7 +42,7 @@ def test_is_registered_with_pettingzoo(scenario):
 
 
 def test_paper_has_25_agents_of_three_roles():
-    env = cloudsched_env.parallel_env("paper-v0")
+    env = cloudsched_env.parallel_env("paper-v1")
     assert len(env.possible_agents) == 25
     prefixes = [agent.rsplit("_", 1)[0] for agent in env.possible_agents]
     assert {role: prefixes.count(role) for role in ROLES} == {"compute": 16, "storage": 6, "scheduler": 3}
@@ -67,7 +67,7 @@ def test_observations_stay_inside_their_spaces_for_a_whole_episode(scenario):
 
 
 def test_spaces_pass_gymnasium_checks():
-    env = cloudsched_env.parallel_env("tiny-v0")
+    env = cloudsched_env.parallel_env("tiny-v1")
     for agent in env.possible_agents:
         observation = env.observation_space(agent)
         assert np.all(np.isfinite(observation["observation"].low))
@@ -79,7 +79,7 @@ def test_spaces_pass_gymnasium_checks():
 
 
 def test_names_every_observed_number():
-    env = cloudsched_env.parallel_env("paper-v0")
+    env = cloudsched_env.parallel_env("paper-v1")
     for role in ROLES:
         names = env.observation_fields(role)
         assert len(names) == env.observation_space(f"{role}_0")["observation"].shape[0]
@@ -93,7 +93,7 @@ def test_names_every_observed_number():
 def test_mixes_local_and_team_reward(share):
     episodes = {}
     for reward in ("team", "local", share):
-        env = CloudSchedEnv("tiny-v0", reward=reward)
+        env = CloudSchedEnv("tiny-v1", reward=reward)
         observations, _ = env.reset(seed=5)
         for agent in env.agents:
             env.action_space(agent).seed(0)
@@ -110,7 +110,7 @@ def test_mixes_local_and_team_reward(share):
 def test_same_seed_gives_the_same_bytes_in_another_process():
     script = (
         "import hashlib, numpy as np, cloudsched_env\n"
-        "env = cloudsched_env.CloudSchedVectorEnv('tiny-v0', 2)\n"
+        "env = cloudsched_env.CloudSchedVectorEnv('tiny-v1', 2)\n"
         "env.reset(11)\n"
         "digest, rng = hashlib.sha256(), np.random.default_rng(0)\n"
         "for _ in range(100):\n"
@@ -142,7 +142,7 @@ def test_same_seed_gives_the_same_bytes_in_another_process():
     ],
 )
 def test_refuses_wrong_actions_by_name(change, message):
-    env = cloudsched_env.parallel_env("tiny-v0")
+    env = cloudsched_env.parallel_env("tiny-v1")
     env.reset(seed=0)
     actions = {agent: env.action_space(agent).sample() for agent in env.agents}
     change(actions)
@@ -151,23 +151,23 @@ def test_refuses_wrong_actions_by_name(change, message):
 
 
 def test_refuses_unknown_scenarios_fields_and_modes():
-    with pytest.raises(ValueError, match=r"unknown scenario 'papr-v0': expected one of .*paper-v0"):
+    with pytest.raises(ValueError, match=r"unknown scenario 'papr-v0': expected one of .*paper-v1"):
         cloudsched_env.parallel_env("papr-v0")
     with pytest.raises(ValueError, match=r"telemetry\.los"):
-        cloudsched_env.parallel_env("tiny-v0", overrides={"telemetry.los": 1})
+        cloudsched_env.parallel_env("tiny-v1", overrides={"telemetry.los": 1})
     with pytest.raises(ValueError, match="reward is 'selfish'"):
-        cloudsched_env.parallel_env("tiny-v0", reward="selfish")
+        cloudsched_env.parallel_env("tiny-v1", reward="selfish")
     with pytest.raises(ValueError, match="render_mode is 'human'"):
-        cloudsched_env.parallel_env("tiny-v0", render_mode="human")
+        cloudsched_env.parallel_env("tiny-v1", render_mode="human")
     with pytest.raises(RuntimeError, match="call reset"):
-        cloudsched_env.parallel_env("tiny-v0").step({"compute_0": np.array([0, 0])})
+        cloudsched_env.parallel_env("tiny-v1").step({"compute_0": np.array([0, 0])})
 
 
 def test_draws_the_cluster_as_text():
-    env = cloudsched_env.parallel_env("tiny-v0", render_mode="ansi")
+    env = cloudsched_env.parallel_env("tiny-v1", render_mode="ansi")
     observations, _ = env.reset(seed=0)
     env.step(masked_actions(env, observations))
     picture = env.render()
-    assert "tiny-v0" in picture
+    assert "tiny-v1" in picture
     for agent in env.possible_agents:
         assert agent in picture

@@ -17,7 +17,7 @@ def outputs(env, b):
     return b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
 
 
-@pytest.mark.parametrize("scenario", ["tiny-v0", "paper-v0"])
+@pytest.mark.parametrize("scenario", ["tiny-v1", "paper-v1"])
 def test_a_seed_gives_the_same_bytes_alone_and_anywhere_in_a_batch(scenario):
     steps, seeds = 80, [7, 3, 11]
     overrides = {"telemetry.loss_probability": 0.3, "failure.compute_failures_per_hour": 60.0}
@@ -43,14 +43,14 @@ def test_a_seed_gives_the_same_bytes_alone_and_anywhere_in_a_batch(scenario):
 
 
 def test_counts_seeds_from_an_integer():
-    one, two = CloudSchedVectorEnv("tiny-v0", 2), CloudSchedVectorEnv("tiny-v0", 2)
+    one, two = CloudSchedVectorEnv("tiny-v1", 2), CloudSchedVectorEnv("tiny-v1", 2)
     one.reset(5)
     two.reset([5, 6])
     assert outputs(one, 1) == outputs(two, 1)
 
 
 def test_goes_on_with_new_episodes_when_no_seed_is_given():
-    env = CloudSchedVectorEnv("tiny-v0", 1)
+    env = CloudSchedVectorEnv("tiny-v1", 1)
     env.reset(5)
     first = env.episodes[0].arrival_s
     env.reset()
@@ -72,7 +72,7 @@ def test_goes_on_with_new_episodes_when_no_seed_is_given():
     ],
 )
 def test_refuses_wrong_actions(change, message):
-    env = CloudSchedVectorEnv("tiny-v0", 1)
+    env = CloudSchedVectorEnv("tiny-v1", 1)
     env.reset(0)
     actions = random_actions(env, np.random.default_rng(0))
     change(actions)
@@ -81,14 +81,14 @@ def test_refuses_wrong_actions(change, message):
 
 
 def test_refuses_to_step_outside_an_episode_and_wrong_lengths():
-    env = CloudSchedVectorEnv("tiny-v0", 2)
+    env = CloudSchedVectorEnv("tiny-v1", 2)
     actions = {r: np.zeros((2, env.role_counts[r], len(env.action_levels[r])), int) for r in ROLES}
     with pytest.raises(RuntimeError, match=r"call reset\(\)"):
         env.step(actions)
     with pytest.raises(ValueError, match="seeds has length 3: expected one per cluster, 2"):
         env.reset([1, 2, 3])
     with pytest.raises(ValueError, match="num_envs is 0"):
-        CloudSchedVectorEnv("tiny-v0", 0)
+        CloudSchedVectorEnv("tiny-v1", 0)
     env.reset(0)
     for _ in range(env.scenario.time.horizon_steps - 1):
         assert not env.step(actions)
@@ -98,15 +98,15 @@ def test_refuses_to_step_outside_an_episode_and_wrong_lengths():
 
 
 def test_refuses_an_episode_of_another_scenario():
-    tiny, paper = CloudSchedVectorEnv("tiny-v0", 1), CloudSchedVectorEnv("paper-v0", 1)
+    tiny, paper = CloudSchedVectorEnv("tiny-v1", 1), CloudSchedVectorEnv("paper-v1", 1)
     paper.reset(0)
-    with pytest.raises(ValueError, match="does not belong to scenario 'tiny-v0'"):
+    with pytest.raises(ValueError, match="does not belong to scenario 'tiny-v1'"):
         tiny.reset(episodes=paper.episodes)
 
 
 def test_masked_actions_do_nothing_and_are_counted():
     always = {"compute.decision_interval_steps": 1, "storage.decision_interval_steps": 1}
-    env = CloudSchedVectorEnv("tiny-v0", 1, overrides={"time.warmup_steps": 0, **always})
+    env = CloudSchedVectorEnv("tiny-v1", 1, overrides={"time.warmup_steps": 0, **always})
     env.reset(0)
     deferred = env.action_levels["scheduler"][0] - 1
     actions = {r: np.zeros((1, env.role_counts[r], len(env.action_levels[r])), int) for r in ROLES}
@@ -119,7 +119,7 @@ def test_masked_actions_do_nothing_and_are_counted():
 
 
 def test_a_node_may_change_its_levels_only_when_it_is_its_turn():
-    env = CloudSchedVectorEnv("tiny-v0", 1, overrides={"storage.decision_interval_steps": 4})
+    env = CloudSchedVectorEnv("tiny-v1", 1, overrides={"storage.decision_interval_steps": 4})
     env.reset(0)
     actions = {r: np.zeros((1, env.role_counts[r], len(env.action_levels[r])), int) for r in ROLES}
     actions["scheduler"][:] = env.action_levels["scheduler"][0] - 1

@@ -13,7 +13,7 @@ from tests.simulator.episodes import hand_made_episode
 # 10 s counted after 1 s of warm-up; 12 cores, 24 GB, 2 storage nodes of 1600 MB/s, 2 tenants of 3 shards.
 # Written out, so that the values on paper hold whatever becomes of the shipped scenarios.
 SCENARIO = load_scenario(
-    "tiny-v0",
+    "tiny-v1",
     {
         "time.step_s": 0.1,
         "time.warmup_steps": 10,

@@ -23,7 +23,7 @@ def evaluation():
     calls = []
     result = evaluate(
         ["least_allocated", "locality+reactive"],
-        "tiny-v0",
+        "tiny-v1",
         "validation",
         episodes=5,
         seed=3,
@@ -55,7 +55,7 @@ def test_agents_are_paired_on_the_same_episodes(evaluation):
 def test_results_do_not_depend_on_the_batch_size(evaluation):
     result, _ = evaluation
     other = evaluate(
-        ["least_allocated", "locality+reactive"], "tiny-v0", "validation", 5, 3, overrides=SHORT, batch_size=5
+        ["least_allocated", "locality+reactive"], "tiny-v1", "validation", 5, 3, overrides=SHORT, batch_size=5
     )
     for first, second in zip((*result.agents, result.random), (*other.agents, other.random), strict=True):
         for name in first.metrics:
@@ -87,7 +87,7 @@ def test_progress_counts_up_to_the_total(evaluation):
 
 def test_random_is_not_played_twice_when_it_is_asked_for():
     calls = []
-    result = evaluate(["random"], "tiny-v0", episodes=2, overrides=SHORT, progress=lambda *call: calls.append(call))
+    result = evaluate(["random"], "tiny-v1", episodes=2, overrides=SHORT, progress=lambda *call: calls.append(call))
     assert result.agents[0] is result.random
     assert calls[-1][2] == 2 * 60
 
@@ -109,12 +109,12 @@ def test_an_agents_mistake_is_reported_with_its_name_role_and_range():
     with pytest.raises(
         AgentError, match=r"'out_of_range', role 'storage': sub-action 0 of storage_1 is 9, expected 0 to 4"
     ):
-        evaluate([OutOfRange()], "tiny-v0", episodes=1, overrides=SHORT)
+        evaluate([OutOfRange()], "tiny-v1", episodes=1, overrides=SHORT)
 
 
 def test_two_agents_of_the_same_name_are_refused():
     with pytest.raises(ValueError, match="same name"):
-        evaluate(["locality", "locality"], "tiny-v0", episodes=1)
+        evaluate(["locality", "locality"], "tiny-v1", episodes=1)
 
 
 def test_agents_are_reset_with_the_seed_of_their_first_episode():
@@ -130,14 +130,14 @@ def test_agents_are_reset_with_the_seed_of_their_first_episode():
         def act(self, observations, masks):
             return self.inner.act(observations, masks)
 
-    evaluate([Spy()], "tiny-v0", episodes=5, seed=10, overrides=SHORT, batch_size=2)
+    evaluate([Spy()], "tiny-v1", episodes=5, seed=10, overrides=SHORT, batch_size=2)
     assert seeds == [(2, 10), (2, 12), (1, 14)]
 
 
 def test_play_returns_one_record_an_episode_and_one_time_a_step():
-    source = make_source("tiny-v0", "validation")
+    source = make_source("tiny-v1", "validation")
     episodes = source.evaluation_episodes(2, 0)
-    env = CloudSchedVectorEnv("tiny-v0", 2, source=source)
+    env = CloudSchedVectorEnv("tiny-v1", 2, source=source)
     records, times = play(load_agent("drf"), env, episodes, seed=0)
     assert [record.episode for record in records] == episodes
     assert times.shape == (env.scenario.time.horizon_steps,)
@@ -147,8 +147,8 @@ def test_results_have_the_layout_of_marl_eval(evaluation):
     result, _ = evaluation
     content = json.loads(json.dumps(marl_eval_results(result), allow_nan=False))
     assert list(content) == ["cloudsched"]
-    assert list(content["cloudsched"]) == ["tiny-v0/validation"]
-    algorithms = content["cloudsched"]["tiny-v0/validation"]
+    assert list(content["cloudsched"]) == ["tiny-v1/validation"]
+    algorithms = content["cloudsched"]["tiny-v1/validation"]
     assert set(algorithms) == {"least_allocated", "locality+reactive", "random"}
     run = algorithms["least_allocated"]["seed_3"]
     assert run["step_1"]["step_count"] == 0
@@ -177,13 +177,13 @@ def run_command(*arguments):
 def test_the_command_prints_tables_and_writes_results(tmp_path):
     target = tmp_path / "results.json"
     result = run_command(
-        "evaluate", "balanced", "random", "--scenario", "tiny-v0", "--episodes", "3", "--json", str(target),
+        "evaluate", "balanced", "random", "--scenario", "tiny-v1", "--episodes", "3", "--json", str(target),
         "--override", "time.horizon_steps=40", "--override", "telemetry.loss_probability=0.3",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    for text in ("tiny-v0 · test · 3 episodes · data: generated", "upper bound", "slo_attainment", "offered_cpu"):
+    for text in ("tiny-v1 · test · 3 episodes · data: generated", "upper bound", "slo_attainment", "offered_cpu"):
         assert text in result.output
-    scores = json.loads(target.read_text())["cloudsched"]["tiny-v0/test"]
+    scores = json.loads(target.read_text())["cloudsched"]["tiny-v1/test"]
     assert set(scores) == {"balanced", "random"}
     beside = json.loads((tmp_path / "results.metadata.json").read_text())
     assert beside["scenario"]["telemetry"]["loss_probability"] == 0.3
@@ -224,7 +224,7 @@ def test_long_names_are_cut_but_stay_apart():
 def test_the_tables_fit_the_terminal_without_losing_numbers(width, tmp_path):
     specs = ["least_allocated+static(background_level=3,admission_level=2)", "bounded_load_hash+reactive", "locality"]
     changes = ["--override", "time.horizon_steps=30", "--override", "time.warmup_steps=5"]
-    arguments = ["evaluate", *specs, "--scenario", "tiny-v0", "--episodes", "2", *changes]
+    arguments = ["evaluate", *specs, "--scenario", "tiny-v1", "--episodes", "2", *changes]
     result = CliRunner().invoke(build_app(), arguments, env={"COLUMNS": width})
     assert result.exit_code == 0, result.output
     assert "…" not in result.output

@@ -13,7 +13,7 @@ from cloudsched_env.scenario import load_scenario
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload import GeneratedSource
 
-FULL = load_scenario("tiny-v0")
+FULL = load_scenario("tiny-v1")
 CUT = [shorten(FULL, episode, 60) for episode in GeneratedSource(FULL, "train").evaluation_episodes(3)]
 SCENARIO, EPISODES = CUT[0][0], [episode for _, episode in CUT]
 PEAKS = np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, -1.0]])  # the best parameters of each window, in the toy below

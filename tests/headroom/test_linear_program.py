@@ -40,7 +40,7 @@ DURATION_S = 3.0
 
 
 def by_hand(tasks, overrides=None, bin_steps=1, **keywords):
-    scenario = load_scenario("tiny-v0", {**BY_HAND, **(overrides or {})})
+    scenario = load_scenario("tiny-v1", {**BY_HAND, **(overrides or {})})
     return foresight_bound(scenario, hand_made_episode(scenario, tasks), bin_steps=bin_steps, **keywords)
 
 
@@ -64,7 +64,7 @@ def test_useful_and_on_time_work_compete_for_the_same_cores():
     # Both terms alone reach their fluid bounds; a plan has to leave one of the two tasks for after its deadline.
     one_core = {"cluster.compute_nodes": [{"count": 1, "cores": 1.0, "memory_gb": 8.0}], "time.warmup_steps": 10}
     bound = by_hand([{"deadline_s": 1.0}, {"base_time_s": 2.0}], one_core)
-    weight = load_scenario("tiny-v0").reward
+    weight = load_scenario("tiny-v1").reward
     plan = weight.useful_weight * bound.useful_term + weight.goodput_weight * bound.goodput_term
     # Work of the warm-up (1 s) earns goodput only: on-time work of 1 in it, then 2 that are useful and on time.
     assert plan == pytest.approx((0.3 * 2 + 0.4 * 3) / 2, rel=1e-6)
@@ -176,7 +176,7 @@ def test_bins_are_whole_steps_with_a_border_after_the_warm_up(warmup, horizon, b
 
 
 def test_finer_bins_give_no_higher_bound():
-    scenario = load_scenario("tiny-v0", {"time.horizon_steps": 80})
+    scenario = load_scenario("tiny-v1", {"time.horizon_steps": 80})
     episode = GeneratedSource(scenario, "train").evaluation_episodes(1)[0]
     fine, coarse = (foresight_bound(scenario, episode, bin_steps=steps).team_reward for steps in (2, 10))
     assert fine <= coarse + 1e-7
@@ -188,10 +188,10 @@ HEURISTICS = [f"{name}{knobs}" for name in PLACEMENTS for knobs in ("", "+reacti
 @pytest.mark.parametrize(
     ("name", "overrides", "window", "least"),
     [
-        ("tiny-v0", {}, 210, 0.6),
-        ("tiny-v0", {"workload.read_load": 0.9, "workload.write_load": 1.5}, 120, 0.5),
-        ("tiny-v0", {"failure.compute_failures_per_hour": 400.0, "failure.storage_failures_per_hour": 200.0}, 120, 0.3),
-        ("paper-v0", {"time.warmup_steps": 20}, 70, 0.6),
+        ("tiny-v1", {}, 210, 0.6),
+        ("tiny-v1", {"workload.read_load": 0.9, "workload.write_load": 1.5}, 120, 0.5),
+        ("tiny-v1", {"failure.compute_failures_per_hour": 400.0, "failure.storage_failures_per_hour": 200.0}, 120, 0.3),
+        ("paper-v1", {"time.warmup_steps": 20}, 70, 0.6),
     ],
 )
 def test_no_packaged_heuristic_exceeds_the_bound(name, overrides, window, least):
@@ -280,7 +280,7 @@ SWITCHES = (
 def test_whatever_a_policy_does_is_a_point_of_the_program(
     seed, switched_off, bandwidth, debt, half, warmth, spill, cache_fractions, shares, agent
 ):
-    scenario = load_scenario("tiny-v0").override(
+    scenario = load_scenario("tiny-v1").override(
         {
             "time.horizon_steps": 50,
             "storage.bandwidth_mb_per_s": bandwidth,
@@ -314,7 +314,7 @@ def test_whatever_a_policy_does_is_a_point_of_the_program(
 
 def test_a_point_that_no_policy_can_reach_is_refused():
     # The other side of the test above: twice the work that storage can carry is not a point of the program.
-    scenario = load_scenario("tiny-v0", BY_HAND)
+    scenario = load_scenario("tiny-v1", BY_HAND)
     episode = hand_made_episode(scenario, [{"scan_read_mb": 1000.0}])
     work, nothing = np.full((1, 30), 0.3 / 30), np.zeros((1, 30))
     require_point(scenario, episode, Observed(work, 1000.0 * work, nothing, nothing, nothing, nothing))

@@ -10,7 +10,7 @@ from cloudsched_env.scenario import load_scenario
 from cloudsched_env.workload import GeneratedSource
 from tests.simulator.episodes import hand_made_episode
 
-TINY = load_scenario("tiny-v0")  # 12 cores, 24 GB, 2 x 1600 MB/s, 21 s, 2 replicas, write amplification 2
+TINY = load_scenario("tiny-v1")  # 12 cores, 24 GB, 2 x 1600 MB/s, 21 s, 2 replicas, write amplification 2
 
 
 def test_loads_by_hand():
@@ -51,14 +51,14 @@ def test_mean_and_extremes_over_episodes():
 
 
 def test_the_busiest_scheduler_counts():
-    scenario = load_scenario("tiny-v0", {"cluster.schedulers": 2})
+    scenario = load_scenario("tiny-v1", {"cluster.schedulers": 2})
     shards = scenario.workload.shards_per_tenant
     episode = hand_made_episode(scenario, [{"shard": 0}, {"shard": 0}, {"shard": 0}, {"shard": shards}])
     assert offered_loads(scenario, [episode]).scheduler_slots.mean == pytest.approx(3.0 / (4 * 210))
 
 
 def test_generated_episodes_offer_what_their_scenario_says():
-    scenario = load_scenario("paper-v0")
+    scenario = load_scenario("paper-v1")
     episodes = GeneratedSource(scenario, "train").evaluation_episodes(3)
     loads = offered_loads(scenario, episodes)
     assert loads.cpu.mean == pytest.approx(0.93, rel=1e-6)

@@ -12,7 +12,7 @@ from cloudsched_env.workload import GeneratedSource
 
 
 def test_a_window_plays_like_the_beginning_of_its_episode():
-    full = load_scenario("tiny-v0")
+    full = load_scenario("tiny-v1")
     episode = GeneratedSource(full, "train").evaluation_episodes(1)[0]
     scenario, window = shorten(full, episode, 90)
     assert scenario.time.horizon_steps == 90
@@ -28,7 +28,7 @@ def test_a_window_plays_like_the_beginning_of_its_episode():
 
 
 def test_a_window_of_the_whole_length_keeps_every_task():
-    full = load_scenario("tiny-v0")
+    full = load_scenario("tiny-v1")
     episode = GeneratedSource(full, "train").evaluation_episodes(1)[0]
     scenario, window = shorten(full, episode, 210)
     assert scenario == full
@@ -37,7 +37,7 @@ def test_a_window_of_the_whole_length_keeps_every_task():
 
 @pytest.mark.parametrize("steps", [0, 10, 211])
 def test_impossible_windows_are_refused(steps):
-    full = load_scenario("tiny-v0")
+    full = load_scenario("tiny-v1")
     episode = GeneratedSource(full, "train").evaluation_episodes(1)[0]
     with pytest.raises(ValueError, match="expected more than the warm-up, 10, and at most the episode, 210"):
         shorten(full, episode, steps)

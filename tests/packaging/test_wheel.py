@@ -32,8 +32,8 @@ def test_holds_code_data_and_typing_marker_and_nothing_else(installed):
     files = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
     for expected in (
         "cloudsched_env/py.typed",
-        "cloudsched_env/scenarios/paper-v0.json",
-        "cloudsched_env/scenarios/tiny-v0.json",
+        "cloudsched_env/scenarios/paper-v1.json",
+        "cloudsched_env/scenarios/tiny-v1.json",
         "cloudsched_env/workload/profiles/google2011.json",
         "cloudsched_env/rllib_configs/hrac_lgrs.py",
         "cloudsched_env/rllib/networks/input_scales.json",
@@ -65,7 +65,7 @@ def test_imports_without_optional_packages_and_draws_an_episode(installed, tmp_p
         "import numpy as np, cloudsched_env\n"
         f"assert cloudsched_env.__file__.startswith({str(installed)!r}), cloudsched_env.__file__\n"
         "from cloudsched_env.workload.source import make_source\n"
-        "scenario = cloudsched_env.load_scenario('paper-v0')\n"
+        "scenario = cloudsched_env.load_scenario('paper-v1')\n"
         "episode = make_source(scenario, 'train').episode(np.random.default_rng(0))\n"
         "print(episode.tasks, episode.data_tag)\n"
     )
@@ -78,7 +78,7 @@ def test_imports_without_optional_packages_and_draws_an_episode(installed, tmp_p
 def test_steps_the_simulator_after_saying_that_it_compiles(installed, tmp_path):
     code = (
         "import cloudsched_env\n"
-        "env = cloudsched_env.parallel_env('tiny-v0')\n"
+        "env = cloudsched_env.parallel_env('tiny-v1')\n"
         "observations, _ = env.reset(seed=0)\n"
         "for _ in range(20):\n"
         "    observations, rewards, *_ = env.step("

@@ -9,7 +9,7 @@ from cloudsched_env.scenario import NodeType, Scenario, load_scenario
 
 def cluster(*, compute_nodes=4, storage_nodes=3, schedulers=2, window_slots=3) -> Scenario:
     return load_scenario(
-        "paper-v0",
+        "paper-v1",
         {
             "cluster.compute_nodes": (NodeType(compute_nodes, 8.0, 16.0),),
             "cluster.storage_nodes": storage_nodes,

@@ -169,7 +169,7 @@ def test_the_potential_lags_behind_the_critic(build):
 @pytest.fixture
 def learner(ray_local):
     config = toy_config()
-    spec = config.get_multi_rl_module_spec(spaces=spaces(load_scenario("tiny-v0")))
+    spec = config.get_multi_rl_module_spec(spaces=spaces(load_scenario("tiny-v1")))
     built = HRACLearner(config=config, module_spec=spec)
     built.build()
     return built

@@ -236,8 +236,8 @@ YAML = "mine:\n  run: {run}\n  env: {env}\n  stop: {{training_iteration: 2}}\n  
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (YAML.format(run="HRAC", env="tiny-v0", config="{num_env_runers: 1}"), "num_env_runners"),
-        (YAML.format(run="HRAC", env="tiny-v0", config="{hrac: {lgrs.mdoe: td}}"), "lgrs.mode"),
+        (YAML.format(run="HRAC", env="tiny-v1", config="{num_env_runers: 1}"), "num_env_runners"),
+        (YAML.format(run="HRAC", env="tiny-v1", config="{hrac: {lgrs.mdoe: td}}"), "lgrs.mode"),
         (YAML.format(run="PPOO", env="x", config="{}"), "'PPO'"),
         (YAML.format(run="PPO", env="x", config="{lr: {grid_search: [1, 2]}}"), "tune.Tuner"),
         ("mine: {run: PPO, stopp: {}}", "'stop'"),
@@ -256,10 +256,10 @@ def test_a_faulty_yaml_file_is_refused_by_what_is_wrong(text, message, tmp_path)
 
 def test_yaml_sets_our_settings_and_rllibs(tmp_path):
     path = tmp_path / "experiment.yaml"
-    path.write_text(YAML.format(run="HRAC", env="cloudsched/tiny-v0", config="{seed: 7, hrac: {lgrs: {lambda: 1.0}}}"))
+    path.write_text(YAML.format(run="HRAC", env="cloudsched/tiny-v1", config="{seed: 7, hrac: {lgrs: {lambda: 1.0}}}"))
     experiment = load_experiment(path)
     assert experiment.name == "mine"
-    assert experiment.config.settings.scenario == "tiny-v0"
+    assert experiment.config.settings.scenario == "tiny-v1"
     assert experiment.config.settings.lgrs.lambda_ == 1.0
     assert experiment.config.seed == 7
     assert experiment.stop == {"training_iteration": 2}
@@ -278,7 +278,7 @@ def test_initial_weights_do_not_depend_on_the_hash_seed_of_the_process():
         "import hashlib, logging\n"
         "logging.disable(logging.WARNING)\n"
         "from cloudsched_env.rllib.hrac import HRACConfig\n"
-        "config = HRACConfig().hrac({'scenario': 'tiny-v0'}).debugging(seed=3)\n"
+        "config = HRACConfig().hrac({'scenario': 'tiny-v1'}).debugging(seed=3)\n"
         "config.validate()\n"
         "module = config.rl_module_spec.build()\n"
         "digest = hashlib.sha256()\n"

@@ -22,7 +22,7 @@ class ToyVectorEnv:
     roles = ("compute", "storage", "scheduler")
 
     def __init__(self, num_envs, dead_storage=False):
-        self.scenario = load_scenario("tiny-v0", {"time.horizon_steps": HORIZON, "time.warmup_steps": WARMUP})
+        self.scenario = load_scenario("tiny-v1", {"time.horizon_steps": HORIZON, "time.warmup_steps": WARMUP})
         self.num_envs = num_envs
         self.dead_storage = dead_storage
         self.role_counts = dict(self.scenario.role_counts)
@@ -102,7 +102,7 @@ def toy_config(changes=None, **env_config):
 
     register_env("toy-vector", make_toy_env)
     settings = {
-        "scenario": "tiny-v0",
+        "scenario": "tiny-v1",
         "sampling.clusters": 40,
         "sampling.phases": 4,
         "sampling.rollout_steps": 20,

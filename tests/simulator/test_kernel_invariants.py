@@ -67,10 +67,10 @@ def check_capacities(env, state, b):
 @pytest.mark.parametrize(
     ("scenario", "overrides"),
     [
-        ("tiny-v0", {}),
-        ("paper-v0", {}),
+        ("tiny-v1", {}),
+        ("paper-v1", {}),
         (
-            "paper-v0",
+            "paper-v1",
             {
                 "failure.compute_failures_per_hour": 120.0,
                 "failure.storage_failures_per_hour": 120.0,
@@ -106,7 +106,7 @@ def test_tasks_work_and_capacity_are_conserved_at_every_step(scenario, overrides
 
 
 def test_storage_never_moves_more_than_its_bandwidth():
-    env = CloudSchedVectorEnv("tiny-v0", 1, overrides={"workload.read_load": 4.0, "time.warmup_steps": 0})
+    env = CloudSchedVectorEnv("tiny-v1", 1, overrides={"workload.read_load": 4.0, "time.warmup_steps": 0})
     bandwidth = env.scenario.storage.bandwidth_mb_per_s
     env.reset(1)
     rng = np.random.default_rng(1)
@@ -124,7 +124,7 @@ def test_storage_never_moves_more_than_its_bandwidth():
 
 def test_outages_are_drawn_at_the_stated_rate():
     env = CloudSchedVectorEnv(
-        "paper-v0",
+        "paper-v1",
         1,
         overrides={"failure.compute_failures_per_hour": 60.0, "failure.repair_mean_s": 2.0},
     )
@@ -150,7 +150,7 @@ def test_outages_are_drawn_at_the_stated_rate():
 
 def test_a_crash_loses_progress_and_returns_tasks_to_their_scheduler():
     always = {"compute.decision_interval_steps": 1, "storage.decision_interval_steps": 1}
-    env = CloudSchedVectorEnv("tiny-v0", 1, overrides={"time.warmup_steps": 0, **always})
+    env = CloudSchedVectorEnv("tiny-v1", 1, overrides={"time.warmup_steps": 0, **always})
     env.reset(2, outages=[[(30, 0, 0), (50, 0, 1)]])
     rng = np.random.default_rng(0)
     for _ in range(29):

@@ -22,7 +22,7 @@ DELAY = 0.02
 def tiny(**changes: Any) -> Scenario:
     """The small scenario: node 0 has 8 cores and 16 GB, node 1 has 4 and 8; fields are changed as ``group__field``."""
     always = {"compute.decision_interval_steps": 1, "storage.decision_interval_steps": 1}
-    return load_scenario("tiny-v0", {**always, **{name.replace("__", "."): value for name, value in changes.items()}})
+    return load_scenario("tiny-v1", {**always, **{name.replace("__", "."): value for name, value in changes.items()}})
 
 
 def cluster_of(scenario: Scenario, tasks: Sequence[Mapping[str, Any]], **options: Any) -> OracleCluster:
@@ -183,7 +183,7 @@ def test_debt_between_the_limits_slows_writes_in_proportion(debt_s: float, facto
 
 @pytest.mark.parametrize(("quorum", "factor"), [(True, 0.4), (False, 0.9)])
 def test_write_waits_for_the_middle_of_three_replicas(quorum: bool, factor: float) -> None:
-    scenario = load_scenario("paper-v0", {"storage.quorum_enabled": quorum})
+    scenario = load_scenario("paper-v1", {"storage.quorum_enabled": quorum})
     cluster = cluster_of(scenario, [{"write_mb": 100.0}])
     for replica, write_factor in zip(cluster.replicas[0], (0.9, 0.1, 0.4), strict=True):
         cluster.storage[replica].write_factor = write_factor
@@ -246,7 +246,7 @@ def test_without_a_cache_every_cacheable_read_misses() -> None:
 
 
 def test_replica_that_is_down_owes_the_acknowledged_writes_as_lag() -> None:
-    scenario = load_scenario("paper-v0")
+    scenario = load_scenario("paper-v1")
     cluster = cluster_of(scenario, [{"write_mb": 150.0, "base_time_s": 5.0}], outages=[("storage", 0, 1, 3)])
     run_out(cluster, placing(scenario, [0]), 3)
     owed = 2 * 0.1 / (5.0 + 150.0 / 1500.0) * 150.0
@@ -354,7 +354,7 @@ def test_fairness_forgets_served_and_arrived_work_at_the_same_pace() -> None:
 
 
 def test_observations_have_the_declared_sizes_and_stay_within_bounds() -> None:
-    scenario = load_scenario("paper-v0")
+    scenario = load_scenario("paper-v1")
     rng = np.random.default_rng(5)
     cluster = OracleCluster(scenario, simple_episode(scenario, rng, 900))
     layouts = {"compute": compute.layout, "storage": storage.layout, "scheduler": scheduler.layout}

@@ -145,7 +145,7 @@ def drawn_episodes(scenario: Scenario, count: int, tasks: int) -> list[Episode]:
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_whole_tiny_episodes_agree(masked: bool) -> None:
-    scenario = load_scenario("tiny-v0")
+    scenario = load_scenario("tiny-v1")
     oracles, _ = assert_agreement(scenario, drawn_episodes(scenario, 6, 80), masked=masked, steps=110)
     # The comparison means something only if much happened.
     assert all(len(oracle.finished) >= 15 for oracle in oracles)
@@ -172,7 +172,7 @@ def test_whole_tiny_episodes_agree(masked: bool) -> None:
     ids=lambda changes: ",".join(f"{name}={value}" for name, value in changes.items()),
 )
 def test_every_switch_and_its_kind_agree(changes: dict[str, Any]) -> None:
-    scenario = load_scenario("tiny-v0", changes)
+    scenario = load_scenario("tiny-v1", changes)
     oracles, _ = assert_agreement(scenario, drawn_episodes(scenario, 2, 80), masked=False, steps=110)
     assert all(oracle.finished for oracle in oracles)
 
@@ -183,7 +183,7 @@ OUTAGES = [("compute", 0, 25, 48), ("compute", 1, 31, 37), ("storage", 1, 20, 45
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("changes", [{}, {"cluster.storage_nodes": 3, "workload.replicas": 3}], ids=["two", "three"])
 def test_crashes_and_repairs_agree(changes: dict[str, Any], masked: bool) -> None:
-    scenario = load_scenario("tiny-v0", {"time.warmup_steps": 5, **changes})
+    scenario = load_scenario("tiny-v1", {"time.warmup_steps": 5, **changes})
     oracles, _ = assert_agreement(scenario, drawn_episodes(scenario, 4, 80), masked=masked, steps=110, outages=OUTAGES)
     assert all(oracle.totals["requeued"] > 0 for oracle in oracles)
     assert sum(oracle.totals["bounced"] for oracle in oracles) > 0
@@ -198,7 +198,7 @@ def test_lossy_telemetry_agrees_and_is_lost_as_often_as_declared(loss: float, bu
         "telemetry.delay_steps": 2,
         "cluster.schedulers": 2,
     }
-    scenario = load_scenario("tiny-v0", changes)
+    scenario = load_scenario("tiny-v1", changes)
     _, deliveries = assert_agreement(scenario, drawn_episodes(scenario, 4, 80), masked=True, steps=110)
     runs = [gone for cluster in deliveries for gone in cluster.known.values()]
     assert len(runs) == 4 * (2 * 4 + 4)  # two schedulers watch four nodes, four nodes get the summary
@@ -213,14 +213,14 @@ def test_lossy_telemetry_agrees_and_is_lost_as_often_as_declared(loss: float, bu
 
 
 def test_crowded_paper_cluster_agrees() -> None:
-    scenario = load_scenario("paper-v0", {"time.horizon_steps": 150})
+    scenario = load_scenario("paper-v1", {"time.horizon_steps": 150})
     (oracle,), _ = assert_agreement(scenario, drawn_episodes(scenario, 1, 700), masked=True, steps=150)
     assert len(oracle.finished) > 50
     assert len(oracle.running) > 50
 
 
 def test_sampled_paper_episode_agrees() -> None:
-    scenario = load_scenario("paper-v0")
+    scenario = load_scenario("paper-v1")
     sampler = CloudSchedVectorEnv(scenario)
     sampler.reset(seeds=3)
     (result,) = sampler.results()
@@ -229,7 +229,7 @@ def test_sampled_paper_episode_agrees() -> None:
 
 
 def test_layout_sizes_are_those_of_the_outputs() -> None:
-    scenario = load_scenario("tiny-v0")
+    scenario = load_scenario("tiny-v1")
     env = CloudSchedVectorEnv(scenario, num_envs=2, source=DrawnSource(scenario))
     env.reset(seeds=0)
     shown: dict[str, tuple[Layout, int]] = {

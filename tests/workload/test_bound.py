@@ -91,7 +91,7 @@ def test_fluid_work_bounds_the_maximum_flow_under_varying_capacity(tasks, capaci
 
 
 def test_constant_capacity_is_the_same_by_step():
-    scenario = load_scenario("tiny-v0")
+    scenario = load_scenario("tiny-v1")
     episode = GeneratedSource(scenario, "test").evaluation_episodes(1)[0]
     by_step = upper_bound(scenario, episode, np.full(scenario.time.horizon_steps, 12.0))
     assert dataclasses.astuple(by_step) == pytest.approx(dataclasses.astuple(upper_bound(scenario, episode)))
@@ -123,7 +123,7 @@ def test_no_task_is_faster_than_its_fastest_rate(off, failures):
         "failure.storage_failures_per_hour": failures,
         "cache.initial_warmth": 0.2,
     }
-    scenario = load_scenario("tiny-v0").override(changes | ({off: False} if off else {}))
+    scenario = load_scenario("tiny-v1").override(changes | ({off: False} if off else {}))
     rng = np.random.default_rng(3)
     episodes = [simple_episode(scenario, rng, tasks=25) for _ in range(4)]
     env = CloudSchedVectorEnv(scenario, len(episodes))
@@ -168,14 +168,14 @@ def test_no_task_is_faster_than_its_fastest_rate(off, failures):
     ],
 )
 def test_time_that_storage_takes_by_hand(task, changes, seconds):
-    scenario = load_scenario("tiny-v0", changes)
+    scenario = load_scenario("tiny-v1", changes)
     episode = hand_made_episode(scenario, [task])
     work = episode.cores * episode.base_time_s
     assert work / fastest_rates(scenario, episode) == pytest.approx([seconds])
 
 
 def test_a_task_that_cannot_meet_its_deadline_because_of_storage_adds_nothing_to_goodput():
-    scenario = load_scenario("tiny-v0")
+    scenario = load_scenario("tiny-v1")
     tasks = [{"arrival_s": 2.0, "deadline_s": 1.3, "scan_read_mb": mb} for mb in (800.0, 1600.0)]
     # Just 0.02 s of dispatch, 1 s of work, and 0.2 or 0.4 s for the bytes.
     bounds = [upper_bound(scenario, hand_made_episode(scenario, [task])) for task in tasks]
@@ -199,7 +199,7 @@ def simple_waiting(scenario, episode) -> list[int]:
     return waiting[1:]
 
 
-@pytest.mark.parametrize(("name", "slots"), [("tiny-v0", 1), ("tiny-v0", 4), ("paper-v0", 2)])
+@pytest.mark.parametrize(("name", "slots"), [("tiny-v1", 1), ("tiny-v1", 4), ("paper-v1", 2)])
 def test_least_waiting_is_lindleys_recursion(name, slots):
     scenario = load_scenario(name).override({"scheduling.window_slots": slots})
     episode = GeneratedSource(scenario, "test").evaluation_episodes(1)[0]
@@ -221,7 +221,7 @@ def greedy_actions(env: CloudSchedVectorEnv, rng: np.random.Generator):
 
 @pytest.mark.parametrize("failures", [0.0, 400.0])
 def test_no_simulated_episode_exceeds_the_bound(failures):
-    scenario = load_scenario("tiny-v0").override(
+    scenario = load_scenario("tiny-v1").override(
         {
             "workload.task_rate_per_s": 12.0,
             "workload.maximum_base_time_s": 3.0,
@@ -253,7 +253,7 @@ def test_no_simulated_episode_exceeds_the_bound(failures):
 
 def test_latency_bound_is_attained_when_tasks_start_at_once():
     # One task every second step, never more than the slots: at the end of each step in which one arrives, one waits.
-    scenario = load_scenario("tiny-v0")
+    scenario = load_scenario("tiny-v1")
     episode = GeneratedSource(scenario, "test").evaluation_episodes(1)[0]
     count = 20
     some = {
@@ -270,7 +270,7 @@ def test_latency_bound_is_attained_when_tasks_start_at_once():
 
 
 def test_tasks_that_cannot_finish_on_time_add_nothing_to_goodput():
-    scenario = load_scenario("tiny-v0")
+    scenario = load_scenario("tiny-v1")
     episode = GeneratedSource(scenario, "test").evaluation_episodes(1)[0]
     hopeless = dataclasses.replace(episode, deadline_s=0.9 * episode.base_time_s)
     assert upper_bound(scenario, hopeless).goodput == 0.0

@@ -29,7 +29,7 @@ def google_like(hours: float = 19.654) -> RawTasks:
     return stream(hours=hours, source="google2011", jobs_per_s=0.3)
 
 
-@pytest.mark.parametrize("name", ["paper-v0", "tiny-v0"])
+@pytest.mark.parametrize("name", ["paper-v1", "tiny-v1"])
 @pytest.mark.parametrize("split", SPLITS)
 def test_generated_episodes_are_valid_in_every_split(name, split):
     source = make_source(name, split)
@@ -43,7 +43,7 @@ def test_generated_episodes_are_valid_in_every_split(name, split):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_trace_episodes_are_valid_in_every_split(split):
-    source = make_source("tiny-v0", split, STREAM)
+    source = make_source("tiny-v1", split, STREAM)
     assert source.data_tag == "excerpt"
     for seed in range(5):
         episode = source.episode(np.random.default_rng(seed))
@@ -55,18 +55,18 @@ def test_trace_episodes_are_valid_in_every_split(split):
 
 @pytest.mark.parametrize("trace", [None, STREAM], ids=["generated", "trace"])
 def test_the_same_generator_state_gives_the_same_episode_whatever_came_before(trace):
-    source = make_source("tiny-v0", "train", trace)
+    source = make_source("tiny-v1", "train", trace)
     rng = np.random.default_rng(3)
     first, second = source.episode(rng), source.episode(rng)
     assert not same_bytes(first, second)
-    other = make_source("tiny-v0", "train", trace)
+    other = make_source("tiny-v1", "train", trace)
     rng = np.random.default_rng(3)
     assert same_bytes(first, other.episode(rng))
     assert same_bytes(second, other.episode(rng))
 
 
 def test_splits_of_generated_workload_are_different_streams():
-    episodes = [GeneratedSource("tiny-v0", split).episode(np.random.default_rng(0)) for split in SPLITS]
+    episodes = [GeneratedSource("tiny-v1", split).episode(np.random.default_rng(0)) for split in SPLITS]
     reads = [set(e.estimated_read_mb.tolist()) for e in episodes]
     assert not reads[0] & reads[1]
     assert not reads[0] & reads[2]
@@ -74,7 +74,7 @@ def test_splits_of_generated_workload_are_different_streams():
 
 
 def test_generated_workload_grows_with_the_cluster():
-    scenario = load_scenario("paper-v0").override(
+    scenario = load_scenario("paper-v1").override(
         {
             "cluster.compute_nodes": [{"count": 100, "cores": 8.0, "memory_gb": 16.0}],
             "workload.task_rate_per_s": 300.0,
@@ -110,7 +110,7 @@ def test_every_arrival_is_in_exactly_one_split(span):
 def test_no_task_is_used_by_two_splits():
     used = {}
     for split in SPLITS:
-        source = TraceSource(STREAM, "tiny-v0", split)
+        source = TraceSource(STREAM, "tiny-v1", split)
         length = window_length_s(source.scenario)
         first, end = source.splits.bounds(split)
         starts = [*source.window_starts(), first, end - length]
@@ -123,7 +123,7 @@ def test_no_task_is_used_by_two_splits():
 
 
 def test_evaluation_episodes_are_fixed_and_a_prefix_of_each_other():
-    for source in (GeneratedSource("tiny-v0", "test"), TraceSource(STREAM, "tiny-v0", "test")):
+    for source in (GeneratedSource("tiny-v1", "test"), TraceSource(STREAM, "tiny-v1", "test")):
         few, many = source.evaluation_episodes(3), source.evaluation_episodes(6)
         assert all(same_bytes(a, b) for a, b in zip(few, many, strict=False))
         assert not same_bytes(many[0], many[1])
@@ -134,7 +134,7 @@ def test_evaluation_episodes_are_fixed_and_a_prefix_of_each_other():
 
 
 def test_asking_for_more_evaluation_episodes_than_the_list_has_is_an_error():
-    source = GeneratedSource("tiny-v0", "test")
+    source = GeneratedSource("tiny-v1", "test")
     with pytest.raises(ValueError, match="has 256 episodes"):
         source.evaluation_episodes(1000)
     with pytest.raises(ValueError, match="at least 1"):
@@ -164,10 +164,10 @@ def test_committed_lists_of_validation_and_test_share_nothing():
 
 
 def test_a_google_excerpt_uses_the_committed_list_and_other_traces_the_rule():
-    google = TraceSource(google_like(), "tiny-v0", "test")
+    google = TraceSource(google_like(), "tiny-v1", "test")
     committed = committed_entries("google2011-excerpt", "test")
     assert google.evaluation_entries() == committed
-    other = TraceSource(stream(hours=19.654, jobs_per_s=0.3), "tiny-v0", "test")
+    other = TraceSource(stream(hours=19.654, jobs_per_s=0.3), "tiny-v1", "test")
     assert other.evaluation_entries() != committed
     assert {e.start_s for e in other.evaluation_entries()} == set(other.window_starts())
 
@@ -196,21 +196,21 @@ def test_windows_that_cannot_carry_the_load_are_passed_over():
         span_s=full.span_s,
     )
     splits = TraceSplits(0.0, 12000.0, 12400.0, 14400.0)
-    train = TraceSource(thin, "tiny-v0", "train", splits)
+    train = TraceSource(thin, "tiny-v1", "train", splits)
     starts = [train.episode(np.random.default_rng(seed)).details["window_start_s"] for seed in range(20)]
     assert max(starts) < 7200.0
     with pytest.raises(InfeasibleWindowError, match="none of 100 random windows"):
-        TraceSource(thin, "tiny-v0", "test", splits).episode(np.random.default_rng(0))
+        TraceSource(thin, "tiny-v1", "test", splits).episode(np.random.default_rng(0))
 
 
 def test_a_split_shorter_than_one_window_is_refused_with_a_remedy():
     with pytest.raises(ValueError, match="import a longer trace"):
-        TraceSource(stream(hours=1.0), "paper-v0", "validation")
+        TraceSource(stream(hours=1.0), "paper-v1", "validation")
 
 
 def test_unknown_split_and_descending_borders_are_refused():
     with pytest.raises(ValueError, match="expected one of train, validation, test"):
-        GeneratedSource("tiny-v0", "holdout")  # type: ignore[arg-type]
+        GeneratedSource("tiny-v1", "holdout")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must ascend"):
         TraceSplits.by_hours((0.0, 36000.0), 8.0, 4.0)
 
@@ -273,7 +273,7 @@ def test_the_published_excerpt_feeds_paper_episodes(trace_dir, tmp_path):
     import_google2011(trace_dir, target)
     tasks = RawTasks.from_file(target)
     for split, starts in (("validation", 6), ("test", 13)):
-        source = TraceSource(tasks, "paper-v0", split)
+        source = TraceSource(tasks, "paper-v1", split)
         assert source.evaluation_entries() == committed_entries("google2011-excerpt", split)
         assert len(source.window_starts()) == starts
         for episode in source.evaluation_episodes(starts):

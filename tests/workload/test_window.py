@@ -79,7 +79,7 @@ def check_episode(scenario: Scenario, episode) -> None:
             assert np.isfinite(column).all(), field.name
 
 
-@pytest.mark.parametrize("name", ["paper-v0", "tiny-v0"])
+@pytest.mark.parametrize("name", ["paper-v1", "tiny-v1"])
 def test_named_scenarios_give_valid_episodes_at_exact_load(name):
     scenario = load_scenario(name)
     episode = episode_of(scenario)
@@ -108,7 +108,7 @@ def test_named_scenarios_give_valid_episodes_at_exact_load(name):
 def test_every_scenario_gives_a_valid_episode_unless_no_base_times_give_its_load(
     tenants, shards, replicas, homes, rate, cap, load, warp, error, phase, reads, compression, seed
 ):
-    scenario = load_scenario("tiny-v0").override(
+    scenario = load_scenario("tiny-v1").override(
         {
             "workload.tenants": tenants,
             "workload.shards_per_tenant": shards,
@@ -172,13 +172,13 @@ def test_scaling_stops_at_the_limits_when_the_target_is_out_of_reach():
 
 
 def test_too_few_tasks_for_the_load_are_refused_with_a_remedy():
-    scenario = load_scenario("tiny-v0").override({"workload.task_rate_per_s": 0.3})
+    scenario = load_scenario("tiny-v1").override({"workload.task_rate_per_s": 0.3})
     with pytest.raises(InfeasibleWindowError, match=r"too few tasks; raise workload\.time_compression"):
         episode_of(scenario)
 
 
 def test_the_same_generator_state_gives_the_same_bytes_and_another_seed_does_not():
-    scenario = load_scenario("paper-v0")
+    scenario = load_scenario("paper-v1")
     assert same_bytes(episode_of(scenario, seed=7), episode_of(scenario, seed=7))
     assert not same_bytes(episode_of(scenario, seed=7), episode_of(scenario, seed=8))
 
@@ -252,7 +252,7 @@ def test_tenants_are_balanced_and_every_scheduler_owns_one(loads, data):
 
 
 def test_deadlines_follow_the_class():
-    episode = episode_of(load_scenario("paper-v0"))
+    episode = episode_of(load_scenario("paper-v1"))
     for slo, slowdown, offset in ((0, 1.5, 0.5), (1, 2.0, 1.0), (2, 4.0, 2.0)):
         rows = episode.slo_class == slo
         assert rows.any()
@@ -260,7 +260,7 @@ def test_deadlines_follow_the_class():
 
 
 def test_estimates_are_unbiased_and_exact_without_error():
-    scenario = load_scenario("paper-v0")
+    scenario = load_scenario("paper-v1")
     ratios = [(e.estimated_time_s / e.base_time_s) for e in (episode_of(scenario, seed=s) for s in range(20))]
     ratio = np.concatenate(ratios)
     assert np.std(np.log(ratio)) == pytest.approx(scenario.workload.estimate_error, rel=0.02)
@@ -271,7 +271,7 @@ def test_estimates_are_unbiased_and_exact_without_error():
 
 
 def test_phases_alternate_and_shape_reads_and_writes():
-    scenario = load_scenario("paper-v0").override({"workload.antiphase_probability": 0.0})
+    scenario = load_scenario("paper-v1").override({"workload.antiphase_probability": 0.0})
     episode = episode_of(scenario)
     reads = episode.cacheable_read_mb + episode.scan_read_mb
     scan_share = np.round(episode.scan_read_mb / reads, 9)
@@ -290,7 +290,7 @@ def test_phases_alternate_and_shape_reads_and_writes():
 
 
 def test_a_tenant_in_antiphase_stays_so_for_the_whole_episode():
-    scenario = load_scenario("paper-v0").override({"workload.antiphase_probability": 1.0})
+    scenario = load_scenario("paper-v1").override({"workload.antiphase_probability": 1.0})
     opposite = episode_of(scenario, seed=3)
     plain = episode_of(scenario.override({"workload.antiphase_probability": 0.0}), seed=3)
     share = [np.round(e.scan_read_mb / (e.scan_read_mb + e.cacheable_read_mb), 9) for e in (plain, opposite)]
