@@ -72,6 +72,7 @@ def _ladder(axes: Any, rows: list[tuple[str, dict[str, list[float]]]], seed: int
         axes.errorbar(interval.estimate, place, xerr=spread, color="#333333", linewidth=1, capsize=2)
         axes.text(interval.high + 0.008, place, f"{interval.estimate:.3f}", va="center", fontsize=7)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
     top = max(float(np.mean(metrics["team_reward"])) for _, metrics in rows)
     axes.set_xlim(0, top * 1.14)
     axes.set_xlabel("J, mean team reward per step")
@@ -92,7 +93,7 @@ def _knockout(axes: Any, study: Study) -> None:
             axes.barh(place, 100 * loss.estimate, color=_BLUE if best else _GREY, height=0.7)
             spread = [[100 * (loss.estimate - loss.low)], [100 * (loss.high - loss.estimate)]]
             axes.errorbar(100 * loss.estimate, place, xerr=spread, color="#333333", linewidth=1, capsize=2)
-            labels.append(f"{role}: {name}")
+            labels.append(f"{role}: {name}".replace(" (", "\n("))
     axes.axvline(100 * CONSTANT_COSTS_AT_LEAST, color=_RED, linewidth=1, linestyle="--")
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
     axes.invert_yaxis()
@@ -112,21 +113,14 @@ def _staleness(axes: Any, stage: Any, seed: int) -> None:
             bootstrap_interval(point["team_reward"][name], np.random.default_rng(seed)) for point in stage["delay"]
         ]
         colour = _POLICIES.get(name, _BLACK)
-        axes.plot(ages, [i.estimate for i in intervals], color=colour, marker="o", markersize=3)
-        axes.fill_between(ages, [i.low for i in intervals], [i.high for i in intervals], color=colour, alpha=0.18)
-        axes.annotate(
-            name.replace("_", " "),
-            (ages[-1], intervals[-1].estimate),
-            xytext=(4, 0),
-            textcoords="offset points",
-            color=colour,
-            fontsize=8,
-            va="center",
+        axes.plot(
+            ages, [i.estimate for i in intervals], color=colour, marker="o", markersize=3, label=name.replace("_", " ")
         )
-    axes.set_xlim(min(ages), max(ages) * 1.18 + 0.1)
+        axes.fill_between(ages, [i.low for i in intervals], [i.high for i in intervals], color=colour, alpha=0.18)
+    axes.legend(frameon=False, fontsize=8, ncols=len(names), loc="lower left", bbox_to_anchor=(0, 0.98))
     axes.set_xlabel("mean age of delivered telemetry, steps")
     axes.set_ylabel("J")
-    axes.set_title("Older telemetry", fontsize=10)
+    axes.set_title("Older telemetry", fontsize=10, pad=18)
     _clean(axes)
 
 

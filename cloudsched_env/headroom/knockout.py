@@ -18,6 +18,7 @@ from cloudsched_env.agents.linear import LinearParameters, linear_agent
 from cloudsched_env.agents.mixed import MixedAgent
 from cloudsched_env.agents.protocol import Agent
 from cloudsched_env.headroom.bench import Bench
+from cloudsched_env.headroom.by_type import make_by_type, pick_by_type
 from cloudsched_env.headroom.families import KNOBS_OF, constant_pairs, make_linear, pick_constants
 from cloudsched_env.headroom.play import MakeAgent
 from cloudsched_env.headroom.policies import KUBE_DEFAULT, RANDOM, parameters_of
@@ -68,6 +69,14 @@ def knock_out(
             best, levels, means = pick_constants(bench, policy, role, settings.validation_windows)
             constant = "best constant (" + ", ".join(f"{knob} {level}" for knob, level in levels.items()) + ")"
             makers[constant] = make_linear("constant", best)
+            if role == "compute":
+                by_type, _ = pick_by_type(
+                    bench,
+                    policy,
+                    (levels["cache_level"], levels["admission_level"]),
+                    settings.validation_windows,
+                )
+                makers["best constants by node type"] = make_by_type(policy, by_type)
             makers["reactive rules"] = replaced(policy, role, f"{KUBE_DEFAULT}+reactive")
             constants[role] = [
                 {**pair, "validation": value} for pair, value in zip(constant_pairs(bench, role), means, strict=True)

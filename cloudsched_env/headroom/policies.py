@@ -14,6 +14,7 @@ from cloudsched_env.agents.linear import LinearParameters
 from cloudsched_env.agents.registry import PLACEMENTS
 from cloudsched_env.evaluation.protocol import BOUNDED_METRICS
 from cloudsched_env.headroom.bench import Bench
+from cloudsched_env.headroom.by_type import make_by_type, pick_by_type
 from cloudsched_env.headroom.families import best_constants, deviations, make_linear, tune_linear
 from cloudsched_env.headroom.settings import HeadroomSettings
 from cloudsched_env.headroom.tuning import Tuned
@@ -55,7 +56,23 @@ def tuned_static(bench: Bench, settings: HeadroomSettings, folder: Path) -> dict
         bench, "tuning static", start, deviations(start, settings), settings, settings.static_generations, folder
     )
     best, value = best_constants(bench, found, settings.validation_windows)
-    return _measured(bench, settings, "static", best, tuned, value)
+    result = _measured(bench, settings, "static", best, tuned, value)
+    return {**result, "by_type": _by_type(bench, settings, best)}
+
+
+def _by_type(bench: Bench, settings: HeadroomSettings, parameters: LinearParameters) -> dict[str, Any]:
+    """The static policy with constants of its own for each type of compute node."""
+    scenario = bench.scenario.compute
+    cache, admission = (
+        int(np.clip(round(parameters.weights[knob]["bias"]), 0, len(choices) - 1))
+        for knob, choices in (
+            ("cache_level", scenario.cache_fractions),
+            ("admission_level", scenario.memory_overcommit),
+        )
+    )
+    levels, value = pick_by_type(bench, parameters, (cache, admission), settings.validation_windows)
+    played = bench.metrics("static by type", {"static": make_by_type(parameters, levels)}, "test", settings.episodes)
+    return {"levels": levels, "validation": value, "metrics": played["static"]}
 
 
 def tuned_feedback(bench: Bench, settings: HeadroomSettings, folder: Path, static: Mapping[str, Any]) -> dict[str, Any]:

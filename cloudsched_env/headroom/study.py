@@ -43,6 +43,7 @@ _FILES = (
     ("cloudsched_env.agents", "parameters/linear_static.json"),
     ("cloudsched_env.evaluation", "metrics.py"),
     ("cloudsched_env.headroom", "bench.py"),
+    ("cloudsched_env.headroom", "by_type.py"),
     ("cloudsched_env.headroom", "play.py"),
     ("cloudsched_env.headroom", "families.py"),
 )

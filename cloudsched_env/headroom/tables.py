@@ -30,7 +30,7 @@ class Table:
     title: str
     note: str
     head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 def make_tables(results: Results, seed: int) -> list[Table]:
@@ -69,6 +69,8 @@ def ladder(results: Results) -> list[tuple[str, dict[str, list[float]]]]:
     if "joint" in results:
         rows.append(("best joint heuristic", results["joint"]["metrics"]))
     rows += [(f"tuned {kind}", results[kind]["metrics"]) for kind in ("static", "feedback") if kind in results]
+    if "static" in results:
+        rows.append(("tuned static, constants by node type", results["static"]["by_type"]["metrics"]))
     rows.append(("upper bound (fluid)", results["heuristics"]["bound"]))
     return sorted(rows, key=lambda row: float(np.mean(row[1]["team_reward"])))
 
