@@ -32,7 +32,7 @@ __all__ = ["Combination", "best_joint_heuristic", "grid", "halving"]
 Floats = NDArray[np.float64]
 
 # Clusters stepped at once; randomised placements draw by row, so that results would change with it.
-_ROWS = 64
+_ROWS = 128
 
 
 @dataclass(frozen=True)
