@@ -69,7 +69,9 @@ def headroom(
     that the study is done, whatever its gates say.
     """
     from rich.console import Console
+    from rich.markup import escape
 
+    from cloudsched_env.headroom.certified import SolverError
     from cloudsched_env.headroom.report import print_study, write_study
     from cloudsched_env.headroom.settings import HeadroomSettings
     from cloudsched_env.headroom.study import run_study, with_needed
@@ -104,8 +106,9 @@ def headroom(
     except KeyboardInterrupt:
         status.print(f"interrupted: the same command goes on from what is in {folder}", markup=False)
         raise typer.Exit(130) from None
-    except (ValueError, RuntimeError) as error:
-        status.print(f"[red]error:[/red] {error}", markup=True, highlight=False, soft_wrap=True)
+    except (ValueError, SolverError) as error:
+        # The text may hold brackets, as in cloudsched-env[viz]: they are no markup.
+        status.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
     print_study(study, console)
     for path in written:

@@ -63,7 +63,8 @@ def study_bounds(
         r.name: {"unit": r.unit, "definition": r.definition, **dataclasses.asdict(getattr(loads, r.name))}
         for r in RESOURCES
     }
-    steps = min(settings.bound_steps, bench.scenario.time.horizon_steps)
+    clock = bench.scenario.time
+    steps = min(clock.warmup_steps + settings.bound_steps, clock.horizon_steps)
     pairs = [shorten(bench.scenario, episode, steps) for episode in episodes[: settings.bound_windows]]
     scenario, windows = pairs[0][0], [episode for _, episode in pairs]
 

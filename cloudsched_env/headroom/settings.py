@@ -37,7 +37,7 @@ class HeadroomSettings:
         delays: steps from a snapshot to its delivery in the staleness sweep.
         losses: probabilities in the loss sweep.
         bound_windows: shortened windows of the linear program and of hindsight.
-        bound_steps: their length; 0 for the warm-up and four fifths of a minute of steps or the episode if shorter.
+        bound_steps: their counted steps, after the warm-up; at most those of the episode.
         hindsight_generations: of the tuning on each of these windows.
         selfish_rounds: how often each role improves its own reward.
         selfish_generations: of each of those searches.
@@ -68,7 +68,7 @@ class HeadroomSettings:
     delays: tuple[int, ...] = (0, 5, 10, 20, 35)
     losses: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7)
     bound_windows: int = 6
-    bound_steps: int = 250
+    bound_steps: int = 200
     hindsight_generations: int = 12
     selfish_rounds: int = 2
     selfish_generations: int = 6
@@ -82,7 +82,7 @@ class HeadroomSettings:
         for name in (
             "episodes", "validation_windows", "windows", "static_generations", "feedback_generations",
             "validate_every", "grid_windows", "coupling_generations", "coupling_windows", "bound_windows",
-            "hindsight_generations", "selfish_rounds", "selfish_generations",
+            "bound_steps", "hindsight_generations", "selfish_rounds", "selfish_generations",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
@@ -115,7 +115,7 @@ class HeadroomSettings:
             delays=(0, 10),
             losses=(0.0, 0.5),
             bound_windows=1,
-            bound_steps=60,
+            bound_steps=20,
             hindsight_generations=1,
             selfish_rounds=1,
             selfish_generations=1,

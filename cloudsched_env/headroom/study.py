@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -249,10 +250,9 @@ def run_study(
             entered(stage.name, stored is not None)
             if stored is None:
                 began = time.monotonic()
-                # Through JSON and back, so that the next stage reads the same now as from the file.
-                result = json.loads(
-                    json.dumps(stage.run(bench, settings, results, out / "search" / f"{stage.name}-{key[:12]}"))
-                )
+                folder = out / "search" / f"{stage.name}-{key[:12]}"
+                # As JSON types, so that the next stage reads the same now as from the file.
+                result = _plain(stage.run(bench, settings, results, folder))
                 stored = {"key": key, "seconds": time.monotonic() - began, "result": result}
                 _write(path, stored)
                 measured.append(stage.name)
@@ -267,7 +267,7 @@ def run_study(
         "gates": [gate.to_dict() for gate in compute_gates(results, settings.seed)],
         "results": results,
     }
-    return Study(results, json.loads(json.dumps(content, allow_nan=False)), measured)
+    return Study(results, _plain(content), measured)
 
 
 def _key(stage: Stage, scenario: Scenario, data: str, settings: HeadroomSettings, needed: Sequence[str]) -> str:
@@ -292,6 +292,15 @@ def _code_digest(modules: Sequence[str]) -> str:
     for package, name in (*_FILES, *(("cloudsched_env.headroom", f"{module}.py") for module in modules)):
         digest.update(resources.files(package).joinpath(name).read_bytes())
     return digest.hexdigest()
+
+
+def _plain(content: Any) -> Any:
+    """As JSON types; None for a number that does not exist, as JSON has no NaN."""
+    if isinstance(content, Mapping):
+        return {str(name): _plain(value) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_plain(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _stored(path: Path, key: str) -> dict[str, Any] | None:

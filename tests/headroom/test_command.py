@@ -158,6 +158,44 @@ def test_mistakes_end_with_one_line(tmp_path: Path, arguments: list[str], messag
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(("package", "extra"), [("matplotlib", "viz"), ("highspy", "headroom")])
+def test_a_missing_package_is_named_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, extra: str
+):
+    from cloudsched_env.cli import headroom as command
+
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name == package else find_spec(name))
+    result = run(tmp_path, "--stages", "bounds")
+    assert result.exit_code == 2
+    assert f'pip install "cloudsched-env[{extra}]"' in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_study_goes_on_where_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from cloudsched_env.headroom import tuning
+
+    saved = 0
+    write = tuning._write_whole
+
+    def interrupt(path: Path, content: dict[str, Any]) -> None:
+        nonlocal saved
+        write(path, content)
+        saved += 1
+        if saved == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "_write_whole", interrupt)
+    result = run(tmp_path, "--stages", "static")
+    assert result.exit_code == 130
+    assert "goes on from what is in" in result.output
+    assert not (tmp_path / "stages").exists()
+    result = run(tmp_path, "--stages", "static")
+    assert result.exit_code == 0, result.output
+    assert saved == 2, "of two generations one was done before"
+    ends = [json.loads((f / "stages" / "static.json").read_text(encoding="utf-8")) for f in (folder, tmp_path)]
+    assert ends[0]["result"] == ends[1]["result"]
+
+
 def test_help_shows_examples_and_every_stage():
     result = CliRunner().invoke(build_app(), ["headroom", "--help"], env={"COLUMNS": "160"})
     assert result.exit_code == 0
