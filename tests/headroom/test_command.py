@@ -115,6 +115,33 @@ def test_the_same_policy_on_the_same_windows_has_the_same_reward_in_every_stage(
     assert no_loss["team_reward"]["random"] == pytest.approx(random, rel=1e-12)
 
 
+def test_the_sweeps_change_what_schedulers_see(study: dict[str, Any]):
+    stage = study["results"]["staleness"]
+    publish = study["scenario"]["telemetry"]["publish_every_steps"]
+    assert [point["mean_age_steps"] for point in stage["delay"]] == [0, (publish - 1) / 2, 10 + (publish - 1) / 2]
+    for axis in ("delay", "loss"):
+        first, last = (stage[axis][place]["team_reward"] for place in (0, -1))
+        assert first["kube_default"] != last["kube_default"]
+        assert first["random"] == last["random"], "the random agent looks at nothing"
+
+
+def test_a_knock_out_replaces_one_role(study: dict[str, Any]):
+    stage = study["results"]["knockout"]
+    assert list(stage["roles"]) == ["scheduler", "compute", "storage"]
+    rewards = {role: tuple(stored["team_reward"]["random"]) for role, stored in stage["roles"].items()}
+    # In these few steps one of the roles may not make a difference.
+    assert len({tuple(stage["feedback"]), *rewards.values()}) >= 3
+    assert rewards["scheduler"] != tuple(stage["feedback"])
+    for role, stored in stage["roles"].items():
+        assert stored["best_constant"] in stored["team_reward"]
+        best = max(entry["validation"] for entry in stage["constants"][role])
+        if role == "scheduler":
+            chosen = {entry["name"]: entry["validation"] for entry in stage["constants"][role]}
+            assert chosen[stored["best_constant"]] == best
+        else:
+            assert len(stage["constants"][role]) >= 15
+
+
 def test_all_couplings_off_is_every_switch(study: dict[str, Any]):
     variants = study["results"]["couplings"]["variants"]
     single = [v["overrides"] for name, v in variants.items() if name not in ("all on", "all off")]

@@ -7,6 +7,7 @@ import pytest
 
 from cloudsched_env.agents import load_agent
 from cloudsched_env.agents.linear import LinearParameters, linear_agent
+from cloudsched_env.agents.mixed import MixedAgent
 from cloudsched_env.headroom.bench import Bench
 from cloudsched_env.headroom.by_type import make_by_type, pick_by_type
 from cloudsched_env.headroom.couplings import switches
@@ -151,6 +152,14 @@ def test_a_role_that_is_replaced_by_itself_changes_nothing(bench: Bench):
         np.testing.assert_array_equal(row, whole)
     at_random = bench.rewards("t", [replaced(policy, "scheduler", "random")], "validation", 2)[0]
     assert (at_random != whole).all()
+
+
+def test_the_other_roles_stay_with_the_policy():
+    agent = replaced(LinearParameters.packaged("feedback"), "compute", "random")()
+    assert isinstance(agent, MixedAgent)
+    assert agent.agents["compute"].name == "random"
+    assert agent.agents["scheduler"] is agent.agents["storage"]
+    assert agent.agents["scheduler"].name == "rest"
 
 
 def test_every_weight_is_searched_and_belongs_to_one_role():
