@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloudsched_env.agents.linear import LinearParameters
+from cloudsched_env.headroom.policies import parameters_of
 from cloudsched_env.headroom.study import Study
 from cloudsched_env.headroom.tables import Table, make_tables
 
@@ -81,6 +83,9 @@ def _rows(table: Table) -> list[str]:
 def write_study(study: Study, out: Path, docs: Path | None = None) -> list[Path]:
     """Write ``headroom.json``, ``headroom.md`` and ``headroom.png`` where they are missing or out of date.
 
+    The tuned policies are written too, as ``linear_static.json`` and ``linear_feedback.json``: the files that the
+    agents ``linear_static(parameters="…")`` and ``linear_feedback(parameters="…")`` take.
+
     Args:
         study: what was measured.
         out: folder of the study.
@@ -95,6 +100,12 @@ def write_study(study: Study, out: Path, docs: Path | None = None) -> list[Path]
     targets = [(out, "headroom")] + ([(docs, str(study.content["scenario"]["id"]))] if docs is not None else [])
     drawable = "heuristics" in study.results
     _write_if_new(out / "headroom.json", _json(study.content), written)
+    for kind in ("static", "feedback"):
+        if kind in study.results:
+            policy, path = parameters_of(study.results[kind]), out / f"linear_{kind}.json"
+            if not path.is_file() or LinearParameters.load(path) != policy:
+                policy.save(path)
+                written.append(path)
     for folder, stem in targets:
         picture = folder / f"{stem}.png"
         text = markdown(study, picture.name if drawable else None)

@@ -102,6 +102,14 @@ def test_numbers_are_those_of_the_evaluation_command(study: dict[str, Any]):
         assert stage["bound"][name] == pytest.approx(values.tolist(), rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["static", "feedback"])
+def test_tuned_policies_are_files_that_the_evaluation_command_takes(folder: Path, study: dict[str, Any], kind: str):
+    path = folder / f"linear_{kind}.json"
+    played = evaluate([f'linear_{kind}(parameters="{path}")'], "tiny-v0", "test", 3, overrides=OVERRIDES)
+    stored = study["results"][kind]["metrics"]["team_reward"]
+    assert played.agents[0].metrics["team_reward"].tolist() == pytest.approx(stored, rel=1e-12)
+
+
 def test_the_same_policy_on_the_same_windows_has_the_same_reward_in_every_stage(study: dict[str, Any]):
     results = study["results"]
     feedback = results["feedback"]["metrics"]["team_reward"]
