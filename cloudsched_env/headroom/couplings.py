@@ -52,7 +52,7 @@ def switch_off(
 
     *Simple* is kube-scheduler's default with the constants that are best in that variant: chosen anew on a few of its
     validation windows. The tuned policies are those of the scenario as it is; with all off, the feedback policy is also
-    tuned anew for a few generations, from the better of the two on validation windows.
+    tuned anew, from the best on validation windows of these two and the policy that their own tuning began with.
 
     Returns:
         ``variants``: for each its overrides, the spec of *simple*, and J on test windows of each policy and the bound.
@@ -107,7 +107,7 @@ def _measure(
 def _tuned_anew(
     variant: Bench, settings: HeadroomSettings, tuned: Mapping[str, LinearParameters], folder: Path
 ) -> LinearParameters:
-    starts = [parameters.as_feedback() for parameters in tuned.values()]
+    starts = [parameters.as_feedback() for parameters in (*tuned.values(), LinearParameters.packaged("static"))]
     values = variant.rewards(
         "starts", [make_linear("start", start) for start in starts], "validation", settings.validation_windows
     )
@@ -116,7 +116,7 @@ def _tuned_anew(
         variant,
         "tuning with all couplings off",
         start,
-        settings.refinement * deviations(start, settings),
+        deviations(start, settings),
         settings,
         settings.coupling_generations,
         folder,

@@ -63,7 +63,7 @@ class HeadroomSettings:
     grid_placements: tuple[str, ...] = ()
     grid_windows: int = 2
     grid_reduction: int = 6
-    coupling_generations: int = 10
+    coupling_generations: int = 30
     coupling_windows: int = 8
     delays: tuple[int, ...] = (0, 5, 10, 20, 35)
     losses: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7)

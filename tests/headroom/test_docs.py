@@ -28,4 +28,5 @@ def test_the_docs_list_every_gate_with_its_limit():
     assert f"≥ {100 * gates.RANDOM_COSTS_AT_LEAST:g} %" in rows["ROLE matters"]
     assert gates.COUPLINGS_CLOSE_AT_LEAST == 0.5
     assert "≥ half" in rows["couplings make it"]
+    assert f"≤ {100 * gates.COUPLINGS_CLOSE_AT_MOST:g} %" in rows["couplings make it"]
     assert f"between {low} and {high}" in rows["local rewards guide"]

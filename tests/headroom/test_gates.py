@@ -121,6 +121,15 @@ def test_couplings_cannot_make_a_gap_that_does_not_exist():
     assert np.isnan(failed["couplings make it"])
 
 
+def test_tuning_that_fails_with_couplings_off_shows_nothing():
+    results = good()
+    off = results["couplings"]["variants"]["all off"]["team_reward"]
+    for policy in ("static", "feedback", "retuned"):
+        off[policy] = [0.69, 0.70, 0.71]  # 0.1 below the simple policy; with couplings on it is 0.15 below
+    failed = {g.name: g.value for g in compute_gates(results, seed=0) if not g.passed}
+    assert failed == {"couplings make it": pytest.approx(1 + 0.1 / 0.15)}
+
+
 def test_selfishness_that_costs_only_on_average_is_not_shown():
     results = good()
     results["local_rewards"]["turns"][1]["team_reward"] = [0.74 - 0.3, 0.75 + 0.1, 0.76 + 0.1]
