@@ -23,7 +23,7 @@ def draw(study: Study, path: Path) -> None:
     """Write the picture; panels whose stage has not run are left out.
 
     Args:
-        study: what was measured, with the stage ``heuristics``.
+        study: what was measured.
         path: a PNG file.
 
     Raises:

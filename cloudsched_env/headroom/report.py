@@ -43,12 +43,12 @@ def print_study(study: Study, console: Console) -> None:
     console.print(_OVERLAP, style="dim", markup=False, highlight=False)
 
 
-def markdown(study: Study, figure: str | None) -> str:
+def markdown(study: Study, figure: str) -> str:
     """The report as Markdown.
 
     Args:
         study: what was measured.
-        figure: path of the picture, relative to the report; None for none.
+        figure: path of the picture, relative to the report.
     """
     content = study.content
     scenario, settings = content["scenario"], content["settings"]
@@ -66,8 +66,7 @@ def markdown(study: Study, figure: str | None) -> str:
         _OVERLAP,
         "",
     ]
-    if figure is not None:
-        lines += [f"![ladder, knock-out, staleness]({figure})", ""]
+    lines += [f"![ladder, knock-out, staleness]({figure})", ""]
     for table in make_tables(study.results, settings["seed"]):
         lines += [f"## {table.title}", "", *([table.note, ""] if table.note else []), *_rows(table), ""]
     return "\n".join(lines)
@@ -98,7 +97,6 @@ def write_study(study: Study, out: Path, docs: Path | None = None) -> list[Path]
 
     written: list[Path] = []
     targets = [(out, "headroom")] + ([(docs, str(study.content["scenario"]["id"]))] if docs is not None else [])
-    drawable = "heuristics" in study.results
     _write_if_new(out / "headroom.json", _json(study.content), written)
     for kind in ("static", "feedback"):
         if kind in study.results:
@@ -108,9 +106,9 @@ def write_study(study: Study, out: Path, docs: Path | None = None) -> list[Path]
                 written.append(path)
     for folder, stem in targets:
         picture = folder / f"{stem}.png"
-        text = markdown(study, picture.name if drawable else None)
+        text = markdown(study, picture.name)
         changed = _write_if_new(folder / f"{stem}.md", text, written) or bool(written)
-        if drawable and (changed or not picture.is_file()):
+        if changed or not picture.is_file():
             draw(study, picture)
             written.append(picture)
     return written

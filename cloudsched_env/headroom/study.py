@@ -194,6 +194,8 @@ def stage_names() -> list[str]:
 def with_needed(names: Sequence[str]) -> list[Stage]:
     """The named stages and those that they build on, in order; all without a name.
 
+    The first stage is always among them: it has the random agent and the bound, to which everything is relative.
+
     Raises:
         ValueError: for an unknown name.
     """
@@ -201,7 +203,7 @@ def with_needed(names: Sequence[str]) -> list[Stage]:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"unknown stage {', '.join(unknown)}: expected some of {', '.join(known)}")
-    wanted = set(names or known)
+    wanted = {STAGES[0].name, *(names or known)}
     for stage in reversed(STAGES):
         if stage.name in wanted:
             wanted.update(stage.needs)
@@ -259,7 +261,7 @@ def run_study(
             results[stage.name], seconds[stage.name] = stored["result"], stored["seconds"]
     content = {
         "scenario": scenario.to_dict(),
-        "data": {"trace": data, "tag": results["heuristics"]["data_tag"] if "heuristics" in results else None},
+        "data": {"trace": data, "tag": results["heuristics"]["data_tag"]},
         "settings": dataclasses.asdict(settings),
         "versions": {"cloudsched-env": cloudsched_env.__version__, "python": platform.python_version()},
         "keys": keys,

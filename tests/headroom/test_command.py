@@ -172,7 +172,7 @@ def test_bounds_enclose_every_policy_on_the_shortened_windows(study: dict[str, A
 
 
 def test_stages_bring_those_that_they_build_on():
-    assert [stage.name for stage in with_needed(["knockout"])] == ["static", "feedback", "knockout"]
+    assert [stage.name for stage in with_needed(["knockout"])] == ["heuristics", "static", "feedback", "knockout"]
     assert [stage.name for stage in with_needed([])] == stage_names()
     with pytest.raises(ValueError, match="unknown stage nonsense: expected some of heuristics"):
         with_needed(["nonsense"])
@@ -223,7 +223,7 @@ def test_an_interrupted_study_goes_on_where_it_was(folder: Path, tmp_path: Path,
     result = run(tmp_path, "--stages", "static")
     assert result.exit_code == 130
     assert "goes on from what is in" in result.output
-    assert not (tmp_path / "stages").exists()
+    assert not (tmp_path / "stages" / "static.json").exists()
     result = run(tmp_path, "--stages", "static")
     assert result.exit_code == 0, result.output
     assert saved == 2, "of two generations one was done before"
