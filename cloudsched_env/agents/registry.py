@@ -37,6 +37,7 @@ from cloudsched_env.agents.heuristics import (
     Tetris,
 )
 from cloudsched_env.agents.linear import LinearKnobs, LinearParameters, linear_agent
+from cloudsched_env.agents.mixed import MixedAgent
 from cloudsched_env.agents.protocol import Agent
 
 __all__ = ["ENTRY_POINT_GROUP", "KNOBS", "PLACEMENTS", "AgentEntry", "list_agents", "load_agent"]
@@ -60,6 +61,7 @@ PLACEMENTS: dict[str, type[Placement]] = {
 }
 KNOBS: dict[str, type[Knobs]] = {"static": StaticKnobs, "reactive": ReactiveKnobs, "random": RandomKnobs}
 LINEAR = {"linear_static": "static", "linear_feedback": "feedback"}
+MIXED = "mixed"
 
 _NAMED = re.compile(r"^(?P<name>[A-Za-z_]\w*)(?P<arguments>\(.*\))?$", re.DOTALL)
 
@@ -80,6 +82,7 @@ def list_agents() -> list[AgentEntry]:
     for name, kind in LINEAR.items():
         parameters = LinearParameters.packaged(kind)  # type: ignore[arg-type]
         entries.append(AgentEntry(name, f"linear placement, {kind} knobs; {parameters.origin}", "linear"))
+    entries.append(AgentEntry('mixed(scheduler="…", …)', "another agent for each of the three roles", "mixed"))
     for point in entry_points(group=ENTRY_POINT_GROUP):
         entries.append(AgentEntry(point.name, point.value, "plug-in"))
     return entries
@@ -96,6 +99,7 @@ def load_agent(spec: str) -> Agent:
               without one, knobs are ``static`` (``random`` for ``random``);
             * ``linear_static`` or ``linear_feedback``, with ``(parameters="file.json")`` for parameters of one's own,
               and with ``+static`` or ``+reactive`` to replace the knobs;
+            * ``mixed(compute="random", storage="balanced+reactive", scheduler="locality")``: an agent for each role;
             * the name of a plug-in of the entry-point group ``cloudsched.agents``;
             * ``package.module:Class`` or ``path/to/file.py:Class``, with arguments as above;
             * the folder of a trained policy, with ``(deterministic=True)`` or ``(name="hrac seed 3")`` if wanted.
@@ -109,6 +113,8 @@ def load_agent(spec: str) -> Agent:
         name, arguments = match["name"], match["arguments"]
         if name in PLACEMENTS or name in LINEAR:
             return _heuristic(spec, name, arguments, rest)
+        if name == MIXED and not rest:
+            return _mixed(spec, arguments)
         for point in entry_points(group=ENTRY_POINT_GROUP):
             if point.name == name and not rest:
                 return _instantiate(point.load(), arguments, spec)
@@ -123,7 +129,7 @@ def load_agent(spec: str) -> Agent:
             classes = [n for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == module.__name__]
             raise AgentError(f"{spec!r}: {location} has no {match['name']!r}, its classes are {classes}")
         return _instantiate(factory, match["arguments"], spec)
-    known = [*PLACEMENTS, *LINEAR, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))]
+    known = [*PLACEMENTS, *LINEAR, MIXED, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))]
     raise AgentError(
         f"unknown agent {spec!r}: expected one of {', '.join(known)} (with +{' or +'.join(KNOBS)}), module:Class, "
         "file.py:Class, or the folder of a trained policy"
@@ -155,6 +161,19 @@ def _heuristic(spec: str, name: str, arguments: str | None, rest: list[str]) -> 
         return HeuristicAgent(spec, agent.placement, knobs or LinearKnobs(parameters))
     default = RandomKnobs() if name == "random" else StaticKnobs()
     return HeuristicAgent(spec, _configured(PLACEMENTS[name], arguments, spec), knobs or default)
+
+
+def _mixed(spec: str, arguments: str | None) -> MixedAgent:
+    """An agent for each role; roles with the same text share one."""
+    keywords = _keywords(arguments, spec)
+    wrong = [name for name, text in keywords.items() if not isinstance(text, str)]
+    if wrong:
+        raise AgentError(f'{spec!r}: expected agents as text, as in {wrong[0]}="least_allocated"')
+    agents = {text: load_agent(text) for text in keywords.values()}
+    try:
+        return MixedAgent(spec, {role: agents[text] for role, text in keywords.items()})
+    except ValueError as error:
+        raise AgentError(f"{spec!r}: {error}") from error
 
 
 def _configured(kind: Callable[..., Any], arguments: str | None, spec: str) -> Any:

@@ -16,6 +16,7 @@ _HELP = "Benchmark for multi-agent reinforcement learning on cloud-native databa
 COMMANDS = {
     "evaluate": "cloudsched_env.cli.evaluate",
     "agents": "cloudsched_env.cli.agents",
+    "headroom": "cloudsched_env.cli.headroom",
     "train": "cloudsched_env.cli.train",
     "traces": "cloudsched_env.cli.traces",
 }

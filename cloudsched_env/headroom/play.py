@@ -15,7 +15,17 @@ from cloudsched_env.sim.result import EpisodeResult
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload.episode import Episode
 
-__all__ = ["ParallelPlayer"]
+__all__ = ["MakeAgent", "ParallelPlayer", "Watch", "team_reward"]
+
+MakeAgent = Callable[[], Agent]
+"""Makes a new agent; an agent has state, so each thread needs its own."""
+Watch = Callable[[CloudSchedVectorEnv, int], None]
+"""Called after every step with the environment and the index of the first episode of its batch."""
+
+
+def team_reward(record: EpisodeResult) -> float:
+    """J: mean team reward per counted step."""
+    return record.totals["team_reward"] / record.totals["steps"]
 
 
 class ParallelPlayer:
@@ -33,16 +43,27 @@ class ParallelPlayer:
         self._pool = ThreadPoolExecutor(max(1, workers))
         self._free: dict[int, queue.SimpleQueue[CloudSchedVectorEnv]] = {}
 
-    def records(self, agent: Agent, episodes: Sequence[Episode], seed: int) -> list[EpisodeResult]:
-        """Play one agent; cluster i has seed ``seed + i``, whatever the batch size."""
+    def records(
+        self, agent: Agent, episodes: Sequence[Episode], seed: int, watch: Watch | None = None
+    ) -> list[EpisodeResult]:
+        """Play one agent; cluster i has seed ``seed + i``, whatever the batch size.
+
+        Args:
+            agent: what acts.
+            episodes: the work.
+            seed: of the clusters' telemetry and failures, and of the agent.
+            watch: looks at every step of every batch.
+        """
         records: list[EpisodeResult] = []
         for first in range(0, len(episodes), self.batch_size):
-            records += self._play_batch(agent, episodes[first : first + self.batch_size], seed + first)
+            chunk = episodes[first : first + self.batch_size]
+            seeds = [seed + first + index for index in range(len(chunk))]
+            records += self.batch(agent, chunk, seeds, watch, first)
         return records
 
     def team_rewards(
         self,
-        agents: Iterable[Callable[[], Agent]],
+        agents: Iterable[MakeAgent],
         episodes: Sequence[Episode],
         seed: int,
         report: Callable[[], None] = lambda: None,
@@ -50,35 +71,59 @@ class ParallelPlayer:
         """Mean team reward per counted step, ``[agents, episodes]``.
 
         Args:
-            agents: makers of agents (an agent has state, so each thread makes its own).
+            agents: makers of agents.
             episodes: the work.
             seed: of the clusters' telemetry and failures.
             report: called after every agent.
         """
+        return np.array(
+            self.map(lambda make: [team_reward(r) for r in self.records(make(), episodes, seed)], agents, report)
+        )
 
-        def one(make: Callable[[], Agent]) -> list[float]:
-            rewards = [r.totals["team_reward"] / r.totals["steps"] for r in self.records(make(), episodes, seed)]
+    def map(self, function: Callable, items: Iterable, report: Callable[[], None] = lambda: None) -> list:
+        """Results of a function for all items, in order, computed by the threads; ``report`` follows every item."""
+
+        def one(item: object) -> object:
+            result = function(item)
             report()
-            return rewards
+            return result
 
-        return np.array(list(self._pool.map(one, agents)))
+        return list(self._pool.map(one, items))
 
-    def close(self) -> None:
-        """Stop the threads."""
-        self._pool.shutdown(cancel_futures=True)
+    def batch(
+        self,
+        agent: Agent,
+        episodes: Sequence[Episode],
+        seeds: Sequence[int],
+        watch: Watch | None = None,
+        first: int = 0,
+    ) -> list[EpisodeResult]:
+        """Play one batch, one cluster an episode, each with its own seed; the agent has the first one.
 
-    def _play_batch(self, agent: Agent, episodes: Sequence[Episode], seed: int) -> list[EpisodeResult]:
+        Args:
+            agent: what acts.
+            episodes: the work.
+            seeds: of the clusters.
+            watch: looks at every step.
+            first: what ``watch`` is told of the place of this batch.
+        """
         spare = self._free.setdefault(len(episodes), queue.SimpleQueue())
         try:
             env = spare.get_nowait()
         except queue.Empty:
             env = CloudSchedVectorEnv(self.scenario, len(episodes))
         info = ClusterInfo(env.scenario, env.layouts, env.action_levels, env.role_counts)
-        env.reset([seed + index for index in range(env.num_envs)], episodes=episodes)
-        agent.reset(info, env.num_envs, seed)
+        env.reset(list(seeds), episodes=episodes)
+        agent.reset(info, env.num_envs, seeds[0])
         over = False
         while not over:
             over = env.step(agent.act(env.observations, env.masks))
+            if watch is not None:
+                watch(env, first)
         records = env.results()
         spare.put(env)
         return records
+
+    def close(self) -> None:
+        """Stop the threads: what is running ends, what is waiting does not begin."""
+        self._pool.shutdown(wait=True, cancel_futures=True)

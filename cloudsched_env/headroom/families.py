@@ -1,0 +1,185 @@
+"""The two policies that are tuned, and what they are searched with: deviations, blocks of a role, constant knobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloudsched_env.agents.heuristics.knobs import KNOB_NAMES
+from cloudsched_env.agents.linear import LinearParameters, linear_agent
+from cloudsched_env.agents.linear.features import CONTEXT_FEATURES, DEFER_CONTEXT_FEATURES
+from cloudsched_env.headroom.bench import Bench
+from cloudsched_env.headroom.play import MakeAgent
+from cloudsched_env.headroom.settings import HeadroomSettings
+from cloudsched_env.headroom.tuning import Played, Search, Tuned, tune
+from cloudsched_env.workload.episode import Episode
+
+__all__ = [
+    "KNOBS_OF",
+    "best_constants",
+    "block",
+    "constant_pairs",
+    "deviations",
+    "make_linear",
+    "pick_constants",
+    "play_linear",
+    "tune_linear",
+    "with_constants",
+]
+
+Floats = NDArray[np.float64]
+
+KNOBS_OF = {"compute": KNOB_NAMES[:2], "storage": KNOB_NAMES[2:]}
+
+
+def make_linear(name: str, parameters: LinearParameters) -> MakeAgent:
+    """A maker of the linear agent with these parameters."""
+    return partial(linear_agent, name, parameters)
+
+
+def deviations(parameters: LinearParameters, settings: HeadroomSettings) -> Floats:
+    """First standard deviation of every weight, by its group, ``[parameters]``."""
+    values = []
+    for name in LinearParameters.names(parameters.kind):
+        group, _, feature = name.partition(".")
+        if group == "placement":
+            wide = settings.context_deviation if feature in CONTEXT_FEATURES else settings.placement_deviation
+        elif group == "defer":
+            in_context = feature in DEFER_CONTEXT_FEATURES
+            wide = settings.defer_context_deviation if in_context else settings.defer_deviation
+        else:
+            wide = settings.level_deviation if feature == "bias" else settings.level_weight_deviation
+        values.append(wide)
+    return np.array(values)
+
+
+def block(parameters: LinearParameters, role: str) -> NDArray[np.bool_]:
+    """Which entries of the flat vector decide for a role, ``[parameters]``."""
+    groups = ("placement", "defer") if role == "scheduler" else KNOBS_OF[role]
+    return np.array([name.partition(".")[0] in groups for name in LinearParameters.names(parameters.kind)])
+
+
+def with_constants(parameters: LinearParameters, levels: dict[str, float]) -> LinearParameters:
+    """The same policy with some knobs fixed: their bias is the level, their other weights are 0."""
+    weights = {group: dict(features) for group, features in parameters.weights.items()}
+    for knob, level in levels.items():
+        weights[knob] = dict.fromkeys(weights[knob], 0.0) | {"bias": float(level)}
+    return replace(parameters, weights=weights)
+
+
+def constant_pairs(bench: Bench, role: str) -> list[dict[str, int]]:
+    """Every pair of levels of a role's two knobs."""
+    scenario = bench.scenario
+    counts = {
+        "cache_level": len(scenario.compute.cache_fractions),
+        "admission_level": len(scenario.compute.memory_overcommit),
+        "background_level": len(scenario.storage.background_shares),
+        "serve_level": len(scenario.storage.serve_weights),
+    }
+    first, second = KNOBS_OF[role]
+    return [{first: i, second: j} for i, j in product(range(counts[first]), range(counts[second]))]
+
+
+def pick_constants(
+    bench: Bench, parameters: LinearParameters, role: str, windows: int
+) -> tuple[LinearParameters, dict[str, int], list[float]]:
+    """Fix a role's knobs at the pair of levels that does best on validation windows.
+
+    Returns:
+        The policy, the levels, and the mean J of every pair in the order of `constant_pairs`.
+    """
+    pairs = constant_pairs(bench, role)
+    policies = [with_constants(parameters, dict(pair)) for pair in pairs]
+    makers = [make_linear("constant", policy) for policy in policies]
+    values = bench.rewards(f"{role} constants", makers, "validation", windows).mean(axis=1)
+    best = int(values.argmax())
+    return policies[best], pairs[best], values.tolist()
+
+
+def best_constants(bench: Bench, parameters: LinearParameters, windows: int) -> tuple[LinearParameters, float]:
+    """Replace constant knobs by better ones, one role after the other, if validation windows say so.
+
+    Args:
+        bench: what plays.
+        parameters: of kind ``static``.
+        windows: validation windows.
+
+    Returns:
+        The policy and its mean J on the validation windows.
+    """
+    makers = [make_linear("static", parameters)]
+    value = float(bench.rewards("static centre", makers, "validation", windows).mean())
+    for role in KNOBS_OF:
+        candidate, _, values = pick_constants(bench, parameters, role, windows)
+        if max(values) > value:
+            parameters, value = candidate, max(values)
+    return parameters, value
+
+
+def play_linear(
+    bench: Bench, description: str, base: LinearParameters, train: Sequence[Episode], validation: Sequence[Episode]
+) -> Played:
+    """How `tune` plays linear policies of the kind of ``base``: team reward on windows of this bench."""
+
+    def played(vectors: Floats, places: Sequence[int] | None, seed: int) -> Floats:
+        episodes = validation if places is None else [train[place] for place in places]
+        makers = [make_linear(description, LinearParameters.from_vector(base.kind, v, "search")) for v in vectors]
+        step = len(episodes)
+        return bench.player.team_rewards(makers, episodes, seed, lambda: bench.progress.advance(step))
+
+    return played
+
+
+def tune_linear(
+    bench: Bench,
+    description: str,
+    start: LinearParameters,
+    deviation: Floats,
+    settings: HeadroomSettings,
+    generations: int,
+    folder: Path | None,
+) -> tuple[LinearParameters, Tuned]:
+    """Tune a linear policy for team reward on the train windows of a bench.
+
+    Args:
+        bench: what plays.
+        description: what the progress bar says.
+        start: parameters of the first centre.
+        deviation: first standard deviations, ``[parameters]``.
+        settings: sizes.
+        generations: of the search.
+        folder: where its state is kept.
+    """
+    train = bench.episodes("train", settings.train_windows)
+    validation = bench.episodes("validation", settings.validation_windows)
+    search = Search(
+        generations=generations,
+        population=settings.population,
+        elite_share=settings.elite_share,
+        windows=settings.windows,
+        pool=len(train),
+        validate_every=settings.validate_every,
+        seed=settings.seed,
+    )
+    measured = 2 + (generations - 1) // settings.validate_every
+    bench.progress.begin(description, generations * settings.population * settings.windows + measured * len(validation))
+    played = play_linear(bench, description, start, train, validation)
+    of_a_generation = settings.population * settings.windows
+    tuned = tune(
+        start.to_vector(),
+        deviation,
+        played,
+        search,
+        folder,
+        lambda done: bench.progress.advance(done * of_a_generation),
+    )
+    origin = (
+        f"cross-entropy method, {generations} generations on {bench.scenario.id}, validation J {tuned.validation:.4f}"
+    )
+    return LinearParameters.from_vector(start.kind, tuned.vector, origin), tuned

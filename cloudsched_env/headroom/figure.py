@@ -1,0 +1,129 @@
+"""One picture of a headroom study: the ladder from random to the bound, what roles are worth, what staleness costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cloudsched_env.evaluation.statistics import bootstrap_interval
+from cloudsched_env.headroom.gates import CONSTANT_COSTS_AT_LEAST, span_of
+from cloudsched_env.headroom.study import Study
+from cloudsched_env.headroom.tables import ladder
+
+__all__ = ["draw"]
+
+# Okabe and Ito's colours, which people with colour-blindness can tell apart.
+_GREY, _BLUE, _ORANGE, _GREEN, _RED, _BLACK = "#999999", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#000000"
+_POLICIES = {"random": _GREY, "kube_default": _ORANGE, "static": _GREEN, "feedback": _BLUE}
+
+
+def draw(study: Study, path: Path) -> None:
+    """Write the picture; panels whose stage has not run are left out.
+
+    Args:
+        study: what was measured.
+        path: a PNG file.
+
+    Raises:
+        ValueError: if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f'the figure needs {error.name}, which is not installed: pip install "cloudsched-env[viz]"'
+        ) from error
+    results, seed = study.results, study.content["settings"]["seed"]
+    right = [name for name in ("knockout", "staleness") if name in results]
+    rows = ladder(results)
+    figure = Figure(figsize=(13 if right else 7, max(4.5, 1.2 + 0.27 * len(rows))), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(max(1, len(right)), 2 if right else 1, width_ratios=[1.15, 1] if right else [1])
+    figure.suptitle(
+        f"Headroom of {study.content['scenario']['id']} — {study.content['data']['tag']} data, "
+        f"{study.content['settings']['episodes']} test windows, 95 % intervals",
+        fontsize=11,
+    )
+    _ladder(figure.add_subplot(grid[:, 0]), rows, seed)
+    for place, name in enumerate(right):
+        axes = figure.add_subplot(grid[place, 1])
+        if name == "knockout":
+            _knockout(axes, study)
+        else:
+            _staleness(axes, results["staleness"], seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Without the date that matplotlib would write, the same study gives the same bytes.
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+
+
+def _ladder(axes: Any, rows: list[tuple[str, dict[str, list[float]]]], seed: int) -> None:
+    colours = {
+        "random": _GREY, "best joint heuristic": _RED, "tuned static": _GREEN, "tuned feedback": _BLUE,
+        "upper bound (fluid)": _BLACK,
+    }  # fmt: skip
+    for place, (name, metrics) in enumerate(rows):
+        interval = bootstrap_interval(metrics["team_reward"], np.random.default_rng(seed))
+        colour = _ORANGE if "kube-scheduler" in name else colours.get(name, "#BBBBBB")
+        axes.barh(place, interval.estimate, color=colour, height=0.72)
+        spread = [[interval.estimate - interval.low], [interval.high - interval.estimate]]
+        axes.errorbar(interval.estimate, place, xerr=spread, color="#333333", linewidth=1, capsize=2)
+        axes.text(interval.high + 0.008, place, f"{interval.estimate:.3f}", va="center", fontsize=7)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    top = max(float(np.mean(metrics["team_reward"])) for _, metrics in rows)
+    axes.set_xlim(0, top * 1.14)
+    axes.set_xlabel("J, mean team reward per step")
+    axes.set_title("From random to the upper bound", fontsize=10)
+    _clean(axes)
+
+
+def _knockout(axes: Any, study: Study) -> None:
+    results = study.results
+    stage = results["knockout"]
+    span = span_of(results, study.content["settings"]["seed"])
+    labels: list[str] = []
+    for role, stored in stage["roles"].items():
+        for name, rewards in stored["team_reward"].items():
+            loss = span.loss(stage["feedback"], rewards)
+            best = name == stored["best_constant"]
+            place = len(labels)
+            axes.barh(place, 100 * loss.estimate, color=_BLUE if best else _GREY, height=0.7)
+            spread = [[100 * (loss.estimate - loss.low)], [100 * (loss.high - loss.estimate)]]
+            axes.errorbar(100 * loss.estimate, place, xerr=spread, color="#333333", linewidth=1, capsize=2)
+            labels.append(f"{role}: {name}".replace(" (", "\n("))
+    axes.axvline(100 * CONSTANT_COSTS_AT_LEAST, color=_RED, linewidth=1, linestyle="--")
+    axes.set_yticks(range(len(labels)), labels, fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel(
+        f"J lost, % of (bound - random); blue: best constant, dashed: its gate, {100 * CONSTANT_COSTS_AT_LEAST:g} %",
+        fontsize=8,
+    )
+    axes.set_title("One role replaced", fontsize=10)
+    _clean(axes)
+
+
+def _staleness(axes: Any, stage: Any, seed: int) -> None:
+    names = list(stage["delay"][0]["team_reward"])
+    ages = [point["mean_age_steps"] for point in stage["delay"]]
+    for name in names:
+        intervals = [
+            bootstrap_interval(point["team_reward"][name], np.random.default_rng(seed)) for point in stage["delay"]
+        ]
+        colour = _POLICIES.get(name, _BLACK)
+        axes.plot(
+            ages, [i.estimate for i in intervals], color=colour, marker="o", markersize=3, label=name.replace("_", " ")
+        )
+        axes.fill_between(ages, [i.low for i in intervals], [i.high for i in intervals], color=colour, alpha=0.18)
+    axes.legend(frameon=False, fontsize=8, ncols=len(names), loc="lower left", bbox_to_anchor=(0, 0.98))
+    axes.set_xlabel("mean age of delivered telemetry, steps")
+    axes.set_ylabel("J")
+    axes.set_title("Older telemetry", fontsize=10, pad=18)
+    _clean(axes)
+
+
+def _clean(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)

@@ -1,0 +1,110 @@
+"""The reference agents on test windows: random, every simple heuristic, the two tuned policies, the fluid bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cloudsched_env.agents import load_agent
+from cloudsched_env.agents.linear import LinearParameters
+from cloudsched_env.agents.registry import PLACEMENTS
+from cloudsched_env.evaluation.protocol import BOUNDED_METRICS
+from cloudsched_env.headroom.bench import Bench
+from cloudsched_env.headroom.by_type import make_by_type, pick_by_type
+from cloudsched_env.headroom.families import best_constants, deviations, make_linear, tune_linear
+from cloudsched_env.headroom.settings import HeadroomSettings
+from cloudsched_env.headroom.tuning import Tuned
+from cloudsched_env.workload.bound import upper_bound
+
+__all__ = ["KUBE_DEFAULT", "RANDOM", "heuristics", "parameters_of", "tuned_feedback", "tuned_static"]
+
+RANDOM = "random"
+KUBE_DEFAULT = "balanced"
+
+
+def heuristics(bench: Bench, settings: HeadroomSettings) -> dict[str, Any]:
+    """Random and every placement with constant and with reactive knobs, at their defaults; the fluid bound.
+
+    Returns:
+        ``metrics`` of each agent, ``bound`` of the metrics that have one, each ``[windows]``; where the windows start.
+    """
+    specs = [RANDOM, *(name for name in PLACEMENTS if name != RANDOM)]
+    specs += [f"{name}+reactive" for name in PLACEMENTS]
+    makers = {spec: partial(load_agent, spec) for spec in specs}
+    episodes = bench.episodes("test", settings.episodes)
+    bounds = [upper_bound(bench.scenario, episode) for episode in episodes]
+    return {
+        "metrics": bench.metrics("heuristics", makers, "test", settings.episodes),
+        "bound": {name: [float(getattr(bound, name)) for bound in bounds] for name in BOUNDED_METRICS},
+        "data_tag": episodes[0].data_tag,
+        "window_start_s": [episode.details.get("window_start_s") for episode in episodes],
+    }
+
+
+def tuned_static(bench: Bench, settings: HeadroomSettings, folder: Path) -> dict[str, Any]:
+    """A fixed linear score and constant knobs: the search, then each role's constants once more by exhaustion.
+
+    The search treats levels as real numbers and may end between two; trying all pairs on validation windows makes this
+    rival as strong as its family allows.
+    """
+    start = LinearParameters.packaged("static")
+    found, tuned = tune_linear(
+        bench, "tuning static", start, deviations(start, settings), settings, settings.static_generations, folder
+    )
+    best, value = best_constants(bench, found, settings.validation_windows)
+    result = _measured(bench, settings, "static", best, tuned, value)
+    return {**result, "by_type": _by_type(bench, settings, best)}
+
+
+def _by_type(bench: Bench, settings: HeadroomSettings, parameters: LinearParameters) -> dict[str, Any]:
+    """The static policy with constants of its own for each type of compute node."""
+    scenario = bench.scenario.compute
+    cache, admission = (
+        int(np.clip(round(parameters.weights[knob]["bias"]), 0, len(choices) - 1))
+        for knob, choices in (
+            ("cache_level", scenario.cache_fractions),
+            ("admission_level", scenario.memory_overcommit),
+        )
+    )
+    levels, value = pick_by_type(bench, parameters, (cache, admission), settings.validation_windows)
+    played = bench.metrics("static by type", {"static": make_by_type(parameters, levels)}, "test", settings.episodes)
+    return {"levels": levels, "validation": value, "metrics": played["static"]}
+
+
+def tuned_feedback(bench: Bench, settings: HeadroomSettings, folder: Path, static: Mapping[str, Any]) -> dict[str, Any]:
+    """The same family with weights that depend on the state, searched from the tuned static policy.
+
+    What is tuned already (the static policy's weights) is searched more narrowly than what is new.
+    """
+    before = parameters_of(static)
+    start = before.as_feedback()
+    known = set(LinearParameters.names("static"))
+    refined = np.array([settings.refinement if n in known else 1.0 for n in LinearParameters.names("feedback")])
+    deviation = refined * deviations(start, settings)
+    found, tuned = tune_linear(
+        bench, "tuning feedback", start, deviation, settings, settings.feedback_generations, folder
+    )
+    return _measured(bench, settings, "feedback", found, tuned, tuned.validation)
+
+
+def parameters_of(result: Mapping[str, Any]) -> LinearParameters:
+    """The policy that a tuning stage stored."""
+    stored = result["parameters"]
+    return LinearParameters(stored["kind"], stored["weights"], stored["origin"])
+
+
+def _measured(
+    bench: Bench, settings: HeadroomSettings, name: str, parameters: LinearParameters, tuned: Tuned, value: float
+) -> dict[str, Any]:
+    played = bench.metrics(f"{name} on test windows", {name: make_linear(name, parameters)}, "test", settings.episodes)
+    return {
+        "parameters": {"kind": parameters.kind, "weights": parameters.weights, "origin": parameters.origin},
+        "validation": value,
+        "curve": tuned.curve,
+        "history": tuned.history,
+        "metrics": played[name],
+    }
