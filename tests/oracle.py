@@ -95,6 +95,7 @@ class OracleCluster:
         self.counted = False
         self.step_served, self.on_time = [0.0] * tenants, [0.0] * tenants  # work of the last step
         self.terms = {"useful": 0.0, "goodput": 0.0}
+        self._move_background()
         self._arrive()
         self.terms |= {"latency": oracle_rewards.latency_term(self), "fairness": oracle_rewards.fairness_term(self)}
         self.team_reward = 0.0
@@ -133,7 +134,7 @@ class OracleCluster:
     @property
     def waiting(self) -> int:
         """Tasks arrived, not running nor finished."""
-        return sum(task.place in ("fifo", "queue") for task in self.tasks)
+        return sum(task.place in ("fifo", "back-off", "queue") for task in self.tasks)
 
     def on_node(self, n: int) -> list[Task]:
         return [task for task in self.running if task.where == n]
@@ -156,8 +157,10 @@ class OracleCluster:
         self._complete()
         self._update_storage()
         self.k += 1
+        self._move_background()
         self._fail_and_repair()
         self._decay_fairness()
+        self._come_back()
         self._arrive()
         self._telemetry()
         oracle_rewards.settle(self)
@@ -183,18 +186,24 @@ class OracleCluster:
 
     def _place(self, choices: Sequence[Sequence[int]]) -> None:
         """Item 2."""
-        defer = len(self.compute)
+        defer, pause = len(self.compute), self.scenario.scheduling.backoff_steps
         for scheduler, row in zip(self.schedulers, choices, strict=True):
             window = scheduler.fifo[: self.scenario.scheduling.window_slots]
             refused = []
             for slot, choice in enumerate(row):
                 n = int(choice)
-                if n == defer:
-                    continue
-                if slot >= len(window) or not scheduler.compute_view[n][1]["alive"]:
+                if n != defer and (slot >= len(window) or not scheduler.compute_view[n][1]["alive"]):
                     self.count("invalid_actions", 1)
+                    n = defer
+                if slot >= len(window):
                     continue
                 task = window[slot]
+                if n == defer:
+                    if pause > 0:
+                        scheduler.fifo.remove(task)
+                        task.place = "back-off"
+                        scheduler.backing_off.append((self.k + pause, task))
+                    continue
                 scheduler.fifo.remove(task)
                 if self.compute[n].alive:
                     task.ready = self.time + self.scenario.scheduling.dispatch_delay_s
@@ -282,12 +291,13 @@ class OracleCluster:
             tasks = self.on_node(n)
             memory, cores = sum(task.memory for task in tasks), sum(task.cores for task in tasks)
             node.share_sum = sum(task.share for task in tasks)
-            node.processor_share = min(1.0, node.cores / node.share_sum) if tasks else 1.0
+            node.step_cores = node.available_cores
+            node.processor_share = min(1.0, node.step_cores / node.share_sum) if tasks else 1.0
             spill = contention = 1.0
             if config.spill_enabled:
                 spill = 1 + config.spill_slope * max(0.0, memory / node.execution_memory - 1)
             if config.contention_enabled:
-                excess = max(0.0, cores / node.cores - config.contention_onset)
+                excess = max(0.0, cores / node.step_cores - config.contention_onset)
                 contention = 1 + config.contention_slope * excess**2
             node.efficiency = 1 / (spill * contention)
             node.io_wait = 1 - node.share_sum / cores if tasks else 0.0
@@ -309,7 +319,7 @@ class OracleCluster:
             if compaction.enabled:
                 debt = min(node.debt / self.soft, compaction.read_amplification_cap)
                 node.amplification = 1 + compaction.read_amplification_slope * debt
-            node.demand = node.amplification * node.reads + node.writes + node.lag
+            node.demand = node.amplification * node.reads + node.writes
             foreground = 1 - config.background_shares[node.background_level]
             node.capacity = config.bandwidth_mb_per_s * foreground * self.dt if config.sharing_enabled else math.inf
             if not node.alive:
@@ -422,12 +432,21 @@ class OracleCluster:
                 compacted = share * B * self.dt * ratio(node.debt, node.debt + compaction.efficient_debt_s * B)
                 node.debt = max(0.0, node.debt + compaction.write_amplification * node.writes - compacted)
             node.write_factor = self._write_factor(node.debt)
-            if node.demand > 0:
+            if not node.alive:
+                pass
+            elif node.demand > 0:
                 factor = node.stream_factor * math.sqrt(node.capacity / node.demand)
                 node.stream_factor = clip(factor, config.minimum_stream_factor, 1.0)
             else:
                 node.stream_factor = 1.0
             self.count("storage_served_mb", node.served)
+
+    def _move_background(self) -> None:
+        """First half of item 12: noisy neighbours leave a node a share of its cores."""
+        e = self.episode
+        for step, n, share in zip(e.background_step, e.background_node, e.background_share, strict=True):
+            if step <= self.k:
+                self.compute[int(n)].available_cores = float(share) * self.compute[int(n)].cores
 
     def _fail_and_repair(self) -> None:
         """Second half of item 12."""
@@ -470,8 +489,17 @@ class OracleCluster:
             if self.counted:
                 self.tenant_served[g] += served
 
+    def _come_back(self) -> None:
+        """First half of item 13: tasks whose back-off ends."""
+        for s, scheduler in enumerate(self.schedulers):
+            for release, task in scheduler.backing_off:
+                if release == self.k:
+                    task.place, task.where = "fifo", s
+                    scheduler.fifo.append(task)
+            scheduler.backing_off = [(release, task) for release, task in scheduler.backing_off if release > self.k]
+
     def _arrive(self) -> None:
-        """Item 13."""
+        """Second half of item 13."""
         counts = [0] * len(self.schedulers)
         for task in self.tasks:
             if task.place == "future" and task.arrival <= self.time:

@@ -17,6 +17,7 @@ def check(cluster: OracleCluster) -> None:
     """
     places: dict[int, int] = {}
     held = [task for scheduler in cluster.schedulers for task in scheduler.fifo]
+    held += [task for scheduler in cluster.schedulers for _, task in scheduler.backing_off]
     held += [task for node in cluster.compute for task in node.queue] + cluster.running + cluster.finished
     for task in held:
         places[task.index] = places.get(task.index, 0) + 1
@@ -30,8 +31,8 @@ def check(cluster: OracleCluster) -> None:
         f"work done {done} + remaining {remaining} = arrived {cluster.arrived_ever}"
     )
     for n, node in enumerate(cluster.compute):
-        assert node.share_sum * node.processor_share <= node.cores * (1 + 1e-12), f"processor share of node {n}"
-        assert node.busy <= node.cores * cluster.dt * (1 + 1e-12), f"busy time of node {n}"
+        assert node.share_sum * node.processor_share <= node.step_cores * (1 + 1e-12), f"processor share of node {n}"
+        assert node.busy <= node.step_cores * cluster.dt * (1 + 1e-12), f"busy time of node {n}"
         assert node.useful <= node.busy * (1 + 1e-12), f"useful work of node {n} within its busy time"
         assert node.occupied <= node.cache_mb * (1 + 1e-12), f"occupied cache of node {n}"
         assert sum(node.valid) <= node.occupied * (1 + 1e-9) + 1e-9, f"valid within occupied cache of node {n}"

@@ -41,6 +41,7 @@ def snapshot(cluster: OracleCluster) -> dict[str, Any]:
                 "execution_memory": node.execution_memory,
                 "efficiency": node.efficiency,
                 "io_wait": node.io_wait,
+                "available_cores": node.available_cores,
                 "warmth": [min(1.0, a / h) for a, h in zip(node.valid, cluster.hot_set, strict=True)],
             }
         )
@@ -91,6 +92,7 @@ def compute_row(cluster: OracleCluster, n: int) -> list[float]:
             "processor_share": node.processor_share,
             "efficiency": node.efficiency,
             "io_wait": node.io_wait,
+            "available_cores": node.available_cores / node.cores,
             "cores": node.cores / max(other.cores for other in cluster.compute),
             "memory": node.memory / max(other.memory for other in cluster.compute),
             "storage_stream_factor": summary["stream_factor"],
@@ -137,6 +139,7 @@ def queue_row(cluster: OracleCluster, s: int) -> list[float]:
             "queue_length": len(agent.fifo) / window,
             "oldest_age": (cluster.time - agent.fifo[0].arrival) / 10 if agent.fifo else 0.0,
             "queued_cores": sum(task.cores for task in agent.fifo) / cluster.cores,
+            "backed_off": len(agent.backing_off) / window,
             "arrival_rate": agent.arrival_rate / window,
             "mean_running_load": mean([view["running_cores"] / c for view, c in zip(known, cores, strict=True)]),
             "mean_queued_load": mean([view["queued_cores"] / c for view, c in zip(known, cores, strict=True)]),
@@ -194,6 +197,7 @@ def node_rows(cluster: OracleCluster, s: int) -> list[float]:
                 "in_flight_memory_pressure": memory / view["execution_memory"],
                 "efficiency": view["efficiency"],
                 "io_wait": view["io_wait"],
+                "available_cores": view["available_cores"] / node.cores,
                 "cores": node.cores / largest_cores,
                 "memory": node.memory / largest_memory,
                 "execution_memory": view["execution_memory"] / largest_memory,

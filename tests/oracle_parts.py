@@ -65,6 +65,8 @@ class ComputeNode:
     valid: list[float]  # A_nm, MB for each shard
     occupied: float = 0.0
     alive: bool = True
+    available_cores: float = field(init=False)  # what noisy neighbours leave
+    step_cores: float = field(init=False)  # the same in the sharing step: C_n
     queue: list[Task] = field(default_factory=list)
     processor_share: float = 1.0  # c_n of the sharing step
     efficiency: float = 1.0  # e_n
@@ -76,6 +78,9 @@ class ComputeNode:
     hit_decayed: float = 0.0
     cacheable_decayed: float = 0.0
     summary: tuple[int, dict[str, float]] = (0, {})
+
+    def __post_init__(self) -> None:
+        self.available_cores = self.step_cores = self.cores
 
     @property
     def execution_memory(self) -> float:
@@ -110,6 +115,7 @@ class StorageNode:
 @dataclass
 class Scheduler:
     fifo: list[Task] = field(default_factory=list)
+    backing_off: list[tuple[int, Task]] = field(default_factory=list)  # step of the return, in order of deferral
     sent: list[tuple[int, int, float, float]] = field(default_factory=list)  # step, node, cores, memory
     arrival_rate: float = 0.0
     compute_view: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # stamp and snapshot of each node

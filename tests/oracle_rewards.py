@@ -43,7 +43,8 @@ def settle(cluster: OracleCluster) -> None:
     for s, scheduler in enumerate(cluster.schedulers):
         own = sum(work for g, work in enumerate(cluster.on_time) if cluster.tenant_scheduler[g] == s)
         bonus = reward.scheduler_goodput_weight * min(2.0, own / capacity) * len(cluster.schedulers)
-        schedulers.append(bonus - min(1.0, len(scheduler.fifo) / 16))
+        waiting = len(scheduler.fifo) + len(scheduler.backing_off)
+        schedulers.append(bonus - min(1.0, waiting / 16))
     cluster.local_rewards = {
         "compute": [
             min(1.0, node.busy / cluster.dt / node.cores) - 0.5 * min(1.0, len(node.queue) / 4) if node.alive else 0.0

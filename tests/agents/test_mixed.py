@@ -8,7 +8,7 @@ from cloudsched_env.agents.mixed import MixedAgent
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.vector import CloudSchedVectorEnv
 
-SHORT = load_scenario("tiny-v0", {"time.warmup_steps": 2, "time.horizon_steps": 25})
+SHORT = load_scenario("tiny-v1", {"time.warmup_steps": 2, "time.horizon_steps": 25})
 
 
 class Counting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -92,4 +93,21 @@ def simple_episode(scenario: Scenario, rng: np.random.Generator, tasks: int = 60
         tenant_scheduler=(np.arange(scenario.workload.tenants) % scenario.cluster.schedulers).astype(np.int32),
         data_tag="generated",
         details={"source": "drawn for tests"},
+    )
+
+
+def disturbed_episode(scenario: Scenario, rng: np.random.Generator, tasks: int = 60, changes: int = 12) -> Episode:
+    """A `simple_episode` with noisy neighbours: changes at random steps, several in one step or none on a node.
+
+    Some lie before the episode's first step has passed, some beyond its first hundred steps, and one node may change
+    twice in a step (the later entry counts).
+    """
+    episode = simple_episode(scenario, rng, tasks)
+    last = min(100, scenario.time.horizon_steps)
+    share = np.where(rng.random(changes) < 0.25, 1.0, rng.uniform(0.05, 1.0, changes))
+    return dataclasses.replace(
+        episode,
+        background_step=np.sort(rng.integers(0, last, changes) * (rng.random(changes) < 0.85)),
+        background_node=rng.integers(0, scenario.compute_count, changes).astype(np.int32),
+        background_share=share,
     )

@@ -1,5 +1,6 @@
 """Textbook cases, worked out by hand, that hold the slow reference implementation itself to account."""
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,15 +14,22 @@ from cloudsched_env.roles import compute, scheduler, storage
 from cloudsched_env.scenario import Scenario, load_scenario
 from tests.oracle import SUMMARY, OracleCluster
 from tests.simulator.actions import Actions, default_actions, random_actions, random_masked_actions
-from tests.simulator.episodes import hand_made_episode, simple_episode
+from tests.simulator.episodes import disturbed_episode, hand_made_episode, simple_episode
 
 DT = 0.1
 DELAY = 0.02
 
 
 def tiny(**changes: Any) -> Scenario:
-    """The small scenario: node 0 has 8 cores and 16 GB, node 1 has 4 and 8; fields are changed as ``group__field``."""
-    always = {"compute.decision_interval_steps": 1, "storage.decision_interval_steps": 1}
+    """The small scenario: node 0 has 8 cores and 16 GB, node 1 has 4 and 8; fields are changed as ``group__field``.
+
+    Deferred tasks stay in the queue unless a test asks for a back-off.
+    """
+    always = {
+        "compute.decision_interval_steps": 1,
+        "storage.decision_interval_steps": 1,
+        "scheduling.backoff_steps": 0,
+    }
     return load_scenario("tiny-v1", {**always, **{name.replace("__", "."): value for name, value in changes.items()}})
 
 
@@ -292,6 +300,109 @@ def test_masked_choices_do_nothing_and_are_counted() -> None:
     assert (cluster.storage[0].serve_level, cluster.storage[1].serve_level) == (1, 0)
 
 
+def order(cluster: OracleCluster) -> list[int]:
+    return [task.index for task in cluster.schedulers[0].fifo]
+
+
+def test_deferred_tasks_leave_the_queue_and_come_back_at_its_tail_before_arrivals() -> None:
+    # Four slots; tasks 0 to 5 are there, 6 arrives at 0.25 s, after the step in which 0 and 2 come back.
+    tasks = [{} for _ in range(6)] + [{"arrival_s": 0.25}]
+    cluster = cluster_of(tiny(scheduling__backoff_steps=3), tasks)
+    cluster.step(placing(cluster.scenario, [2, 0, 2, 0]))
+    assert order(cluster) == [4, 5]
+    assert cluster.waiting == 4  # two in the queue, two that back off
+    assert cluster.local_rewards["scheduler"][0] == pytest.approx(-4 / 16)
+    queue = cluster.observations()["scheduler"][0][: len(scheduler.QUEUE_FIELDS)]
+    names = [entry.name for entry in scheduler.QUEUE_FIELDS]
+    assert (queue[names.index("queue_length")], queue[names.index("backed_off")]) == (2 / 4, 2 / 4)
+    cluster.step(placing(cluster.scenario, [2, 0]))
+    assert order(cluster) == []
+    cluster.step(default_actions(cluster.scenario))
+    assert order(cluster) == [0, 2, 6]
+    cluster.step(placing(cluster.scenario, [0, 0, 0]))
+    assert order(cluster) == [4]
+
+
+def test_choice_that_is_masked_backs_off_like_a_deferred_task() -> None:
+    scenario = tiny(time__warmup_steps=0, scheduling__backoff_steps=2, telemetry__delay_steps=0)
+    cluster = cluster_of(
+        scenario.override({"telemetry.publish_every_steps": 1}), [{}, {}], outages=[("compute", 1, 1, 9)]
+    )
+    cluster.step(placing(cluster.scenario, [0, 2]))  # the second backs off, the crash is known after this step
+    cluster.step(default_actions(cluster.scenario))
+    assert order(cluster) == [1]
+    cluster.step(placing(cluster.scenario, [1]))
+    assert order(cluster) == []
+    assert (cluster.totals["bounced"], cluster.totals["invalid_actions"]) == (0, 1)
+    cluster.step(default_actions(cluster.scenario))
+    assert order(cluster) == [1]
+
+
+def with_background(cluster: OracleCluster, *changes: tuple[int, int, float]) -> OracleCluster:
+    steps, nodes, shares = zip(*changes, strict=True)
+    episode = dataclasses.replace(
+        cluster.episode,
+        background_step=np.array(steps, dtype=np.int64),
+        background_node=np.array(nodes, dtype=np.int32),
+        background_share=np.array(shares, dtype=np.float64),
+    )
+    return OracleCluster(cluster.scenario, episode)
+
+
+def test_noisy_neighbours_slow_tasks_from_the_step_on_that_they_come() -> None:
+    cluster = with_background(cluster_of(tiny(), [{"cores": 3.0}]), (2, 1, 0.5), (4, 1, 1.0))
+    done = [0.0]
+    actions = placing(cluster.scenario, [1])
+    shown = []
+    for _ in range(6):
+        cluster.step(actions)
+        cluster.check_invariants()
+        actions = default_actions(cluster.scenario)
+        done.append(1 - cluster.tasks[0].remaining)
+        shown.append(field_of(cluster, "compute", 1, "available_cores"))
+    # Two of four cores for a task of three: two thirds of its speed in the steps 2 and 3. 3 / 2 cores per core is
+    # just the onset of contention, so there is none.
+    expected = [0.08, 0.1, 0.2 / 3, 0.2 / 3, 0.1, 0.1]
+    assert np.diff(done) == pytest.approx(expected, rel=1e-9)
+    assert shown == [1.0, 0.5, 0.5, 1.0, 1.0, 1.0]
+
+
+def test_contention_counts_available_cores_and_admission_nominal_ones() -> None:
+    scenario = tiny(compute__core_overcommit=(1.0,) * 4)
+    cluster = with_background(cluster_of(scenario, [{"cores": 2.0}, {"cores": 2.0}]), (0, 1, 0.5))
+    cluster.step(placing(scenario, [1, 1]))
+    assert [task.place for task in cluster.tasks] == ["running"] * 2  # four cores on a node of four
+    slowdown = 2 * (1 + 0.7 * (4 / 2 - 1.5) ** 2)
+    assert 1 - cluster.tasks[0].remaining == pytest.approx(0.08 / slowdown, rel=1e-12)
+    assert cluster.local_rewards["compute"][1] == pytest.approx(2.0 * 0.8 / 4.0)  # two of four nominal cores
+
+
+def test_lag_waits_for_foreground_traffic_and_stream_factor_is_kept_while_down() -> None:
+    """A replica that comes back serves reads and writes as before; its lag gets what they leave."""
+    scenario = tiny(
+        compaction__enabled=False,
+        storage__background_shares=(0.0,) * 5,
+        cluster__storage_nodes=3,
+        workload__replicas=3,
+        storage__bandwidth_mb_per_s=200.0,
+        storage__write_stream_mb_per_s=1e9,
+    )
+    # 100 MB/s of writes to each replica, and 60 MB/s of reads of another shard, a third of them from each.
+    tasks = [{"write_mb": 1000.0, "base_time_s": 10.0}, {"scan_read_mb": 600.0, "base_time_s": 10.0}]
+    cluster = cluster_of(scenario, tasks, outages=[("storage", 0, 1, 6)])
+    cluster.step(placing(scenario, [0, 0]))
+    cluster.storage[0].stream_factor = 0.7
+    run_out(cluster, default_actions(scenario), 5)
+    assert cluster.storage[0].stream_factor == 0.7
+    assert cluster.storage[0].lag == pytest.approx(50.0, rel=1e-6)  # five steps of 10 MB
+    before = cluster.tasks[1].remaining, cluster.storage[0].lag
+    cluster.step(default_actions(scenario))
+    reads = 2.0 / (1.0 + 600.0 / 10.0 / 4000.0 * (2 / 3 + 1 / 3 / 0.7))
+    assert before[0] - cluster.tasks[1].remaining == pytest.approx(reads / 200.0, rel=1e-9)
+    assert before[1] - cluster.storage[0].lag == pytest.approx(20.0 - 10.0 - 2.0, abs=0.05)
+    assert field_of(cluster, "storage", 0, "served_share") == 1.0
+
+
 def test_telemetry_arrives_late_and_in_flight_work_bridges_the_gap() -> None:
     cluster = cluster_of(tiny(), [{"cores": 2.0, "base_time_s": 9.0}])
     nodes = scheduler.layout(cluster.scenario)
@@ -392,6 +503,7 @@ def small_scenarios(draw: st.DrawFn) -> Scenario:
         storage__bandwidth_mb_per_s=draw(st.sampled_from([150.0, 1600.0])),
         telemetry__publish_every_steps=draw(st.integers(1, 4)),
         telemetry__delay_steps=draw(st.integers(0, 6)),
+        scheduling__backoff_steps=draw(st.sampled_from([0, 1, 4])),
         **changes,
     )
 
@@ -408,7 +520,7 @@ def test_random_episodes_keep_every_invariant(scenario: Scenario, seed: int, mas
                 outages.append((role, index, down, down + data.draw(st.integers(1, 30), label="steps of repair")))
     loss = data.draw(st.sampled_from([0.0, 0.5, 1.0]), label="loss")
     cluster = OracleCluster(
-        scenario, simple_episode(scenario, rng, 50), lost=lambda *_: bool(rng.random() < loss), outages=outages
+        scenario, disturbed_episode(scenario, rng, 50), lost=lambda *_: bool(rng.random() < loss), outages=outages
     )
     cluster.check_invariants()
     for _ in range(70):
