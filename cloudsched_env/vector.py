@@ -55,8 +55,8 @@ def _observe(parameters, state, b, o_compute, o_storage, o_scheduler, m_compute,
         mask_storage(parameters, clock, storage, b, r, m_storage[b, r])
     for s in range(state.schedulers.queue_length.shape[1]):
         observe_scheduler(
-            parameters, clock, state.tasks, state.data, state.schedulers, telemetry, state.ledger, b, s,
-            o_scheduler[b, s], m_scheduler[b, s],
+            parameters, clock, state.tasks, state.data, state.schedulers, telemetry, state.ledger, state.scratch,
+            b, s, o_scheduler[b, s], m_scheduler[b, s],
         )  # fmt: skip
     observe_cluster(
         parameters, clock, state.running, compute, state.schedulers, state.ledger, b,

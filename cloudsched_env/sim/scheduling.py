@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.in_flight import count_dispatch
 from cloudsched_env.sim.state import IN_FIFO, IN_NODE_QUEUE
 
 __all__ = ["enter_fifo", "enter_node_queue", "leave_node_queue", "place", "waiting_tasks"]
@@ -87,14 +88,14 @@ def waiting_tasks(compute, schedulers, b):
 
 
 @compiled
-def place(parameters, tasks, compute, schedulers, b, now_s, actions, masks):
+def place(parameters, clock, tasks, compute, schedulers, telemetry, b, now_s, actions, masks):
     """Carry out the placements of all schedulers.
 
-    ``actions`` is int64 ``[schedulers, slots]``, a compute node or their number to defer; ``masks`` is int8
-    ``[schedulers, slots x (compute nodes + 1)]`` as shown with the last observation. Returns the number of masked
+    ``actions`` is int64 ``[schedulers, slots]``, one of the scheduler's candidates or their number to defer; ``masks``
+    is int8 ``[schedulers, slots x (candidates + 1)]`` as shown with the last observation. Returns the number of masked
     actions, which were treated as deferred, and of tasks refused by a node that is down.
     """
-    nodes = parameters.cores.shape[0]
+    defer = schedulers.candidates.shape[2]
     ready_s = now_s + parameters.dispatch_delay_s
     invalid = 0
     bounced = 0
@@ -104,21 +105,22 @@ def place(parameters, tasks, compute, schedulers, b, now_s, actions, masks):
         refused = -1
         refused_tail = -1
         for slot in range(parameters.window_slots):
-            n = actions[s, slot]
-            if masks[s, slot * (nodes + 1) + n] == 0:
+            choice = actions[s, slot]
+            if masks[s, slot * (defer + 1) + choice] == 0:
                 invalid += 1
-                n = nodes
+                choice = defer
             if i < 0:
                 continue
-            if n == nodes:
+            if choice == defer:
                 previous = i
                 i = tasks.next_task[b, i]
                 continue
+            n = schedulers.candidates[b, s, choice]
             behind = leave_fifo(tasks, schedulers, b, s, previous, i)
             if compute.alive[b, n] == 1:
                 enter_node_queue(tasks, compute, b, n, i, ready_s)
-                schedulers.sent_cores[b, s, n] += tasks.cores[b, i]
-                schedulers.sent_memory_gb[b, s, n] += tasks.memory_gb[b, i]
+                cores, memory_gb = tasks.cores[b, i], tasks.memory_gb[b, i]
+                count_dispatch(parameters, clock, schedulers, telemetry, b, s, n, cores, memory_gb)
             else:
                 bounced += 1
                 if refused < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloudsched_env.sim.arrivals import admit_arrivals
+from cloudsched_env.sim.candidates import draw_candidates
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.failure import apply_outages
 from cloudsched_env.sim.memory import admit, split_memory
@@ -55,7 +56,9 @@ def step_cluster(
         compute.alive, compute.cache_level, compute.admission_level, compute_actions, compute_masks,
         parameters.cache_fractions.shape[0], b,
     )  # fmt: skip
-    masked, bounced = place(parameters, tasks, compute, schedulers, b, now_s, scheduler_actions, masks)
+    masked, bounced = place(
+        parameters, clock, tasks, compute, schedulers, state.telemetry, b, now_s, scheduler_actions, masks
+    )
     invalid += masked
     split_memory(parameters, compute, b)
     admit(parameters, tasks, running, compute, b, now_s)
@@ -73,6 +76,7 @@ def step_cluster(
     requeued, lost = apply_outages(clock, tasks, data, running, compute, storage, schedulers, b)
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, now_s, decay, counted)
     circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
+    draw_candidates(parameters, clock, tasks, data, schedulers, storage, scratch, b)
     reward = team_reward(parameters, tasks, compute, schedulers, ledger, b)
     if counted:
         book_step(
@@ -89,4 +93,5 @@ def begin_cluster(parameters, state, b):
     storage, schedulers, ledger = state.storage, state.schedulers, state.ledger
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, 0.0, 1.0, False)
     circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
+    draw_candidates(parameters, clock, tasks, data, schedulers, storage, state.scratch, b)
     team_reward(parameters, tasks, compute, schedulers, ledger, b)
