@@ -308,6 +308,18 @@ class CloudSchedVectorEnv:
         self._rngs = list(generators)
 
     @property
+    def candidates(self) -> NDArray[np.int32]:
+        """Compute nodes behind the schedulers' choices in the next step, int32 ``[B, schedulers, candidates]``.
+
+        Choice j of a scheduler sends a task to node ``candidates[b, s, j]``. On clusters of at most
+        ``scheduling.candidate_nodes`` nodes these are all nodes in order. A view; every step overwrites it.
+
+        Raises:
+            RuntimeError: before the first `reset`.
+        """
+        return self.simulator_state.schedulers.candidates
+
+    @property
     def simulator_state(self) -> State:
         """The struct of arrays behind the observations, for tests and pictures; reading only.
 

@@ -9,44 +9,69 @@ does not depend on the size of the cluster.
 from __future__ import annotations
 
 from cloudsched_env.sim.compiled import compiled
-from cloudsched_env.sim.draws import uniform
+from cloudsched_env.sim.draws import random_bits, random_index
 
 __all__ = ["draw_candidates"]
 
 
 @compiled
-def _swap(scratch, i, j):
-    """Swap entries ``i`` and ``j`` of the order, and keep ``position`` its inverse."""
-    first, second = scratch.order[i], scratch.order[j]
-    scratch.order[i] = second
-    scratch.order[j] = first
-    scratch.position[second] = i
-    scratch.position[first] = j
-
-
-@compiled
 def _prefer(scratch, node, taken):
-    """Put ``node`` behind the ``taken`` entries that are chosen, unless it is among them; returns how many now are."""
+    """Swap ``node`` behind the ``taken`` entries of the order that are settled, unless it is one; returns how many are.
+
+    ``position`` is the inverse of ``order``.
+    """
     at = scratch.position[node]
     if at < taken:
         return taken
+    other = scratch.order[taken]
+    scratch.order[taken] = node
+    scratch.order[at] = other
+    scratch.position[node] = taken
+    scratch.position[other] = at
     scratch.drawn[taken] = at
-    _swap(scratch, taken, at)
     return taken + 1
 
 
 @compiled
-def _complete(scratch, key, stream, step, nodes, taken, out):
-    """Draw the rest without replacement (Durstenfeld's shuffle, stopped early), write all, and undo every swap."""
+def _complete(scratch, seed, nodes, taken, out):
+    """Draw the rest without replacement: Durstenfeld's shuffle (CACM 7(7), 1964), stopped early.
+
+    ``order`` and ``position`` are put back to 0, 1, 2, ... wherever they were touched, so that nothing here costs more
+    on a larger cluster.
+    """
     count = out.shape[0]
+    order, position, drawn = scratch.order, scratch.position, scratch.drawn
+    for i in range(taken):
+        out[i] = order[i]
     for i in range(taken, count):
-        at = i + int(uniform(key, stream + i, step) * (nodes - i))
-        scratch.drawn[i] = at
-        _swap(scratch, i, at)
+        at = i + random_index(seed, i, nodes - i)
+        drawn[i] = at
+        out[i] = order[at]
+        order[at] = order[i]  # entry i is settled: nobody reads it any more
     for i in range(count):
-        out[i] = scratch.order[i]
-    for i in range(count - 1, -1, -1):
-        _swap(scratch, i, scratch.drawn[i])
+        at = drawn[i]
+        order[i] = i
+        order[at] = at
+    for i in range(taken):
+        at = drawn[i]
+        position[i] = i
+        position[at] = at
+
+
+@compiled
+def _choose(parameters, tasks, scratch, b, head, places, seed, nodes, out):
+    """The nodes in ``places`` of the shards of visible tasks first, up to half of ``out``, then a sample."""
+    taken = 0
+    i = head
+    for _ in range(parameters.window_slots):
+        if i < 0:
+            break
+        m = tasks.shard[b, i]
+        for j in range(places.shape[1]):
+            if taken < out.shape[0] // 2:
+                taken = _prefer(scratch, places[m, j], taken)
+        i = tasks.next_task[b, i]
+    _complete(scratch, seed, nodes, taken, out)
 
 
 @compiled
@@ -60,26 +85,12 @@ def draw_candidates(parameters, clock, tasks, data, schedulers, storage, scratch
     step, key = clock.step[b], clock.episode_key[b]
     first_stream = (count + 1) * (nodes + storages)  # those before are the links of telemetry
     for s in range(count):
-        stream = first_stream + 2 * most * s
+        head = schedulers.queue_head[b, s]
         if nodes > most:
-            taken = 0
-            i = schedulers.queue_head[b, s]
-            for _ in range(parameters.window_slots):
-                if i < 0:
-                    break
-                for h in range(data.homes.shape[2]):
-                    if taken < most // 2:
-                        taken = _prefer(scratch, data.homes[b, tasks.shard[b, i], h], taken)
-                i = tasks.next_task[b, i]
-            _complete(scratch, key, stream, step, nodes, taken, schedulers.candidates[b, s])
+            seed = random_bits(key, first_stream + 2 * s, step)
+            out = schedulers.candidates[b, s]
+            _choose(parameters, tasks, scratch, b, head, data.homes[b], seed, nodes, out)
         if storages > most:
-            taken = 0
-            i = schedulers.queue_head[b, s]
-            for _ in range(parameters.window_slots):
-                if i < 0:
-                    break
-                for j in range(data.replicas.shape[2]):
-                    if taken < most // 2:
-                        taken = _prefer(scratch, data.replicas[b, tasks.shard[b, i], j], taken)
-                i = tasks.next_task[b, i]
-            _complete(scratch, key, stream + most, step, storages, taken, schedulers.observed_storage[b, s])
+            seed = random_bits(key, first_stream + 2 * s + 1, step)
+            out = schedulers.observed_storage[b, s]
+            _choose(parameters, tasks, scratch, b, head, data.replicas[b], seed, storages, out)

@@ -69,6 +69,7 @@ def check_capacities(env, state, b):
     [
         ("tiny-v0", {}),
         ("paper-v0", {}),
+        ("paper-v0", {"scheduling.candidate_nodes": 5}),
         (
             "paper-v0",
             {
