@@ -128,7 +128,7 @@ class SchedulingConfig:
 
     window_slots: int = _number(8, 1, 64, "slots", "head of the queue a scheduler sees and places per step")
     candidate_nodes: int = _number(
-        32, 1, 4096, "nodes", "nodes of a kind that a scheduler observes in a step; on larger clusters a sample"
+        16, 1, 4096, "nodes", "nodes of a kind that a scheduler observes in a step; on larger clusters a sample"
     )
     dispatch_delay_s: float = _number(0.02, 0, 10, "s", "from a decision to the node's queue; below one step")
 

@@ -32,8 +32,8 @@ QUEUE_FIELDS = (
     Field("oldest_age", "10 s", 0, 8, "fresh: age of the first task / 10 s"),
     Field("queued_cores", "cluster", 0, 4, "fresh: requested cores of queued tasks / cores of the cluster"),
     Field("arrival_rate", "window", 0, 8, "fresh: arrivals per step, decayed 0.9 per step / window slots"),
-    Field("mean_running_load", "1", 0, 8, "stale: running cores / cores, mean over nodes"),
-    Field("mean_queued_load", "1", 0, 8, "stale: queued cores / cores, mean over nodes"),
+    Field("mean_running_load", "1", 0, 8, "stale: running cores / cores, mean over candidate nodes"),
+    Field("mean_queued_load", "1", 0, 8, "stale: queued cores / cores, mean over candidate nodes"),
     Field("mean_in_flight_load", "1", 0, 8, "fresh: own dispatches that telemetry does not show yet / cores"),
 )
 
@@ -171,7 +171,7 @@ def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, led
         per_gb = 1.0 / view[_EXECUTION_MEMORY]
         running = view[_RUNNING_CORES] * per_core
         queued = view[_QUEUED_CORES] * per_core
-        unseen_cores, unseen_gb = in_flight(parameters, schedulers, telemetry, b, s, n, stamp)
+        unseen_cores, unseen_gb = in_flight(parameters, schedulers, telemetry, b, s, n, held, stamp)
         unseen = unseen_cores * per_core
         mean_running += running
         mean_queued += queued

@@ -178,7 +178,7 @@ class Telemetry(NamedTuple):
     summary_view: F  # [B, K + Z, SUMMARY_VIEW]
     summary_stamp: I  # [B, K + Z]
     warmth_view: NDArray[np.float32]  # [B, K + W, shards, compute nodes]
-    shown_cores: F  # [B, K + W, schedulers, compute nodes]: sent before the stamp; see `in_flight.sent_before`
+    shown_cores: F  # [B, K + W, schedulers, compute nodes]: sent before the stamp; see `in_flight`
     shown_memory_gb: F
     burst: NDArray[np.int8]  # [B, links]: -1 not started, 0 passing, 1 losing
 
@@ -252,8 +252,8 @@ STORAGE_VIEW = 5
 SUMMARY_VIEW = 4
 
 _DTYPES: dict[str, Any] = {
-    "step": np.int64, "next_arrival": np.int64, "next_outage": np.int64, "held_slot": np.int64, "episode_key": np.uint64, "task_count": np.int64,
-    "slots_used": np.int64,
+    "step": np.int64, "next_arrival": np.int64, "next_outage": np.int64, "held_slot": np.int64,
+    "episode_key": np.uint64, "task_count": np.int64, "slots_used": np.int64,
     "outages": np.int64, "outage_step": np.int64, "outage_up": np.int8, "place": np.int8, "alive": np.int8,
     "burst": np.int8, "warmth_view": np.float32,
 }  # fmt: skip
@@ -272,13 +272,13 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int) -> Sta
     ring = telemetry_ring(scenario)
     lossy = scenario.telemetry.loss_probability > 0.0
     views, nodes_with_summary = (s, n + m) if lossy else (0, 0)
-    candidates = scenario.candidate_count
+    candidates, observed = scenario.candidate_count, scenario.observed_storage_count
     shapes: dict[str, tuple[int, ...]] = {
         "hot_set_mb": (shards,), "per_hot_set": (shards,),
         "replicas": (shards, replicas), "homes": (shards, scenario.workload.home_nodes), "tenant_scheduler": (tenants,),
         "outage_step": (outages,), "outage_node": (outages,), "outage_up": (outages,),
         "valid_mb": (shards, n), "shard_validity": (shards,),
-        "candidates": (s, candidates), "observed_storage": (s, scenario.observed_storage_count),
+        "candidates": (s, candidates), "observed_storage": (s, observed),
         "sent_cores": (s, n), "sent_memory_gb": (s, n), "sent_step": (s, n),
         "compute_view": (ring + views, n, COMPUTE_VIEW), "compute_stamp": (ring + views, n),
         "storage_view": (ring + views, m, STORAGE_VIEW), "storage_stamp": (ring + views, m),
@@ -294,10 +294,10 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int) -> Sta
         "wanted_cores": (n,), "in_use": (n,), "speed": (n,), "hit_mb": (n,), "seen_mb": (n,),
         "allocated_cores": (n,), "allocated_memory_gb": (n,),
         "path_time": (m,), "path_weight": (m,), "live_value": (m,),
-        "tenant_work": (tenants,), "order": (max(n, m),), "position": (max(n, m),), "drawn": (max(candidates, m),),
-        "candidate_of": (n,),
-        "task_count": (), "slots_used": (), "outages": (), "step": (), "next_arrival": (), "next_outage": (), "held_slot": (),
-        "episode_key": (),
+        "tenant_work": (tenants,), "order": (max(n, m),), "position": (max(n, m),),
+        "drawn": (max(candidates, observed),), "candidate_of": (n,),
+        "task_count": (), "slots_used": (), "outages": (), "step": (), "next_arrival": (), "next_outage": (),
+        "held_slot": (), "episode_key": (),
     }  # fmt: skip
     owners = {Tasks: (capacity,), Running: (capacity,), Compute: (n,), Storage: (m,), Schedulers: (s,)}
 

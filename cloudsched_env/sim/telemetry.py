@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.draws import uniform
-from cloudsched_env.sim.in_flight import sent_before
+from cloudsched_env.sim.in_flight import keep_shown
 from cloudsched_env.sim.memory import execution_memory_gb
 
 __all__ = [
@@ -128,9 +128,7 @@ def _deliver(parameters, clock, data, schedulers, telemetry, b, slot, stamp):
             for j in range(telemetry.compute_view.shape[3]):
                 telemetry.compute_view[b, first + s, n, j] = telemetry.compute_view[b, slot, n, j]
             telemetry.compute_stamp[b, first + s, n] = stamp
-            cores, memory_gb = sent_before(parameters, schedulers, telemetry, b, s, n, stamp)
-            telemetry.shown_cores[b, first, s, n] = cores
-            telemetry.shown_memory_gb[b, first, s, n] = memory_gb
+            keep_shown(parameters, schedulers, telemetry, b, s, n, slot, stamp)
         for r in range(storages):
             if stamp > 0 and is_lost(parameters, clock, telemetry, b, link + nodes + r, stamp):
                 continue
