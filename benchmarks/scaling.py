@@ -1,0 +1,132 @@
+"""What an agent-step costs in clusters of 25 to 1,024 agents (``python benchmarks/throughput.py --scaling``).
+
+Every scenario of the ladder is stepped in the same process, in turn, with placements drawn once outside of the timed
+loop (uniform over candidates where nodes are sampled, else in proportion to their cores) and node knobs fixed: about
+ten running tasks an agent in all of them. Each is measured twice: one environment alone (B = 1), which is what a user
+sees and has the fixed cost of a call in it, and in batches with about the same number of agents in all (B = 1,024 /
+agents), which compares the simulator itself at equal pressure on the processor's caches.
+
+The exponent is the slope of log(time of an env step) over log(agents). All sizes are measured within each round, so
+each round gives an exponent of its own; the interval is the 2.5 to 97.5 % range of medians of resampled rounds.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
+
+__all__ = ["SIZES", "measure_scaling"]
+
+SIZES = ("paper-v1", "medium-v1", "large-v1", "internet-v1")
+_AGENTS_IN_A_BATCH = 1024
+_WARM_UP_STEPS = 150  # until as many tasks run as later on
+_DRAWS = 16
+
+
+@dataclass
+class Subject:
+    """One environment that is stepped round after round."""
+
+    scenario: str
+    batch: int
+    overrides: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.env = CloudSchedVectorEnv(self.scenario, self.batch, overrides=self.overrides)
+        self.agents = sum(self.env.role_counts.values())
+        self.seed = 0
+        s, rng = self.env.scenario, np.random.default_rng(0)
+        shape = (self.batch, s.cluster.schedulers, s.scheduling.window_slots)
+        share = None
+        if s.candidate_count == s.compute_count:
+            cores = np.repeat([n.cores for n in s.cluster.compute_nodes], [n.count for n in s.cluster.compute_nodes])
+            share = cores / cores.sum()
+        knobs = {"compute": (2, 2), "storage": (3, 1)}
+        fixed = {r: np.full((self.batch, self.env.role_counts[r], 2), knobs[r]) for r in ROLES[:2]}
+        self.actions = [{**fixed, "scheduler": rng.choice(s.candidate_count, shape, p=share)} for _ in range(_DRAWS)]
+        self._begin()
+
+    def _begin(self) -> None:
+        self.env.reset(self.seed)
+        self.seed += self.batch
+        self.step = 0
+        while self.step < _WARM_UP_STEPS:
+            self._advance()
+
+    def _advance(self) -> bool:
+        self.step += 1
+        return self.env.step(self.actions[self.step % _DRAWS])
+
+    def seconds_per_env_step(self, seconds: float) -> float:
+        """Median CPU seconds of one step of one cluster over at least ``seconds`` of stepping; resets are not timed."""
+        spent: list[float] = []
+        while sum(spent) < seconds or len(spent) < 5:
+            begun = time.process_time_ns()
+            over = self._advance()
+            spent.append((time.process_time_ns() - begun) / 1e9)
+            if over:
+                self._begin()
+        return float(np.median(spent)) / self.batch
+
+    def state_bytes(self) -> int:
+        """Bytes of one cluster: state, observations and masks; working memory that a batch shares counts once."""
+        state = self.env.simulator_state
+        shared = sum(array.nbytes for array in state.scratch)
+        arrays = [array for group in state[:-1] for array in group]
+        arrays += [*self.env.observations.values(), *self.env.masks.values(), self.env.state]
+        return sum(array.nbytes for array in arrays) // self.batch + shared
+
+
+def exponent(agents: list[int], seconds: np.ndarray) -> dict[str, Any]:
+    """Slope of log time over log agents of each round; their median and its bootstrap interval."""
+    slopes = np.array([np.polyfit(np.log(agents), np.log(row), 1)[0] for row in seconds])
+    rng = np.random.default_rng(0)
+    resampled = np.median(rng.choice(slopes, (10_000, len(slopes))), axis=1)
+    low, high = np.quantile(resampled, (0.025, 0.975))
+    return {"exponent": float(np.median(slopes)), "interval_95": [float(low), float(high)], "rounds": slopes.tolist()}
+
+
+def measure_scaling(rounds: int, seconds: float, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Times, exponents and bytes of all `SIZES`.
+
+    Args:
+        rounds: how often every size is measured.
+        seconds: CPU seconds of a measurement.
+        overrides: scenario fields changed by dotted name, in all sizes.
+    """
+    result: dict[str, Any] = {"overrides": overrides or {}, "actions": "placements drawn beforehand, fixed knobs"}
+    for face in ("one environment", "equal agents in all"):
+        subjects = []
+        for name in track(SIZES, description=f"Warming up, {face}"):
+            probe = CloudSchedVectorEnv(name)
+            agents = sum(probe.role_counts.values())
+            batch = 1 if face == "one environment" else max(1, round(_AGENTS_IN_A_BATCH / agents))
+            subjects.append(Subject(name, batch, overrides or {}))
+        times = np.array(
+            [[s.seconds_per_env_step(seconds) for s in subjects] for _ in track(range(rounds), description=face)]
+        )
+        median = np.median(times, axis=0)
+        result[face] = {
+            "sizes": {
+                s.scenario: {
+                    "agents": s.agents,
+                    "batch": s.batch,
+                    "env_step_us": 1e6 * float(t),
+                    "env_steps_per_s": 1 / float(t),
+                    "agent_steps_per_s": s.agents / float(t),
+                    "ns_per_agent_step": 1e9 * float(t) / s.agents,
+                    "running_tasks_per_agent": float(s.env.simulator_state.running.slots_used.mean()) / s.agents,
+                    "bytes_per_environment": s.state_bytes(),
+                    "tasks_of_an_episode": int(np.mean([episode.tasks for episode in s.env.episodes])),
+                }
+                for s, t in zip(subjects, median, strict=True)
+            },
+            **exponent([s.agents for s in subjects], times),
+        }
+    return result
