@@ -149,13 +149,25 @@ def scaling_table(name: str, face: dict[str, Any]) -> Table:
     """One face of `scaling.measure_scaling`."""
     low, high = face["interval_95"]
     title = f"{name}: time of an env step ~ agents^{face['exponent']:.2f} (95 %: {low:.2f} to {high:.2f})"
+    title += f"; best rounds: {face['exponent_of_best_rounds']:.2f}"
     table = Table(title=title)
-    columns = ("scenario", "agents", "B", "env-step us", "env-steps/s", "agent-steps/s", "ns/agent-step", "MB/env")
+    columns = (
+        "scenario",
+        "agents",
+        "B",
+        "env-step us",
+        "best",
+        "env-steps/s",
+        "agent-steps/s",
+        "ns/agent-step",
+        "MB/env",
+    )
     for column in columns:
         table.add_column(column, justify="left" if column == "scenario" else "right")
     for scenario, row in face["sizes"].items():
         table.add_row(
             scenario, f"{row['agents']:,}", str(row["batch"]), f"{row['env_step_us']:,.1f}",
+            f"{row['env_step_us_best']:,.1f}",
             f"{row['env_steps_per_s']:,.0f}", f"{row['agent_steps_per_s']:,.0f}", f"{row['ns_per_agent_step']:,.0f}",
             f"{row['bytes_per_environment'] / 1e6:,.1f}",
         )  # fmt: skip
