@@ -151,17 +151,7 @@ def scaling_table(name: str, face: dict[str, Any]) -> Table:
     title = f"{name}: time of an env step ~ agents^{face['exponent']:.2f} (95 %: {low:.2f} to {high:.2f})"
     title += f"; best rounds: {face['exponent_of_best_rounds']:.2f}"
     table = Table(title=title)
-    columns = (
-        "scenario",
-        "agents",
-        "B",
-        "env-step us",
-        "best",
-        "env-steps/s",
-        "agent-steps/s",
-        "ns/agent-step",
-        "MB/env",
-    )
+    columns = ("scenario", "agents", "B", "us/step", "best", "steps/s", "agent-steps/s", "ns/agent-step", "MB")
     for column in columns:
         table.add_column(column, justify="left" if column == "scenario" else "right")
     for scenario, row in face["sizes"].items():
