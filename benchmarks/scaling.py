@@ -1,8 +1,8 @@
 """What an agent-step costs in clusters of 25 to 1,024 agents (``python benchmarks/throughput.py --scaling``).
 
-Every scenario of the ladder is stepped in the same process, in turn, with placements drawn once outside of the timed
-loop (uniform over candidates where nodes are sampled, else in proportion to their cores) and node knobs fixed: about
-ten running tasks an agent in all of them. Each is measured twice: one environment alone (B = 1), which is what a user
+Every scenario of the ladder is stepped in the same process, in turn. Each task goes to a candidate drawn in proportion
+to its cores, outside of the timed calls, and node knobs are fixed, so that about as many tasks run per agent in all of
+them. Each is measured twice: one environment alone (B = 1), which is what a user
 sees and has the fixed cost of a call in it, and in batches with about the same number of agents in all (B = 1,024 /
 agents), which compares the simulator itself at equal pressure on the processor's caches.
 
@@ -44,14 +44,12 @@ class Subject:
         self.agents = sum(self.env.role_counts.values())
         self.seed = 0
         s, rng = self.env.scenario, np.random.default_rng(0)
-        shape = (self.batch, s.cluster.schedulers, s.scheduling.window_slots)
-        share = None
-        if s.candidate_count == s.compute_count:
-            cores = np.repeat([n.cores for n in s.cluster.compute_nodes], [n.count for n in s.cluster.compute_nodes])
-            share = cores / cores.sum()
+        nodes = s.cluster.compute_nodes
+        self.cores = np.repeat([n.cores for n in nodes], [n.count for n in nodes])
+        shape = (self.batch, s.cluster.schedulers, s.scheduling.window_slots, 1)
+        self.draws = [rng.random(shape) for _ in range(_DRAWS)]
         knobs = {"compute": (2, 2), "storage": (3, 1)}
-        fixed = {r: np.full((self.batch, self.env.role_counts[r], 2), knobs[r]) for r in ROLES[:2]}
-        self.actions = [{**fixed, "scheduler": rng.choice(s.candidate_count, shape, p=share)} for _ in range(_DRAWS)]
+        self.fixed = {r: np.full((self.batch, self.env.role_counts[r], 2), knobs[r]) for r in ROLES[:2]}
         self._begin()
 
     def _begin(self) -> None:
@@ -61,9 +59,15 @@ class Subject:
         while self.step < _WARM_UP_STEPS:
             self._advance()
 
-    def _advance(self) -> None:
+    def _advance(self) -> int:
+        """One step; returns its CPU time in ns, without that of choosing actions."""
         self.step += 1
-        self.env.step(self.actions[self.step % _DRAWS])
+        ends = self.cores[self.env.candidates].cumsum(axis=-1)[:, :, None, :]
+        choices = (self.draws[self.step % _DRAWS] * ends[..., -1:] >= ends).sum(axis=-1)
+        actions = {**self.fixed, "scheduler": choices}
+        begun = time.process_time_ns()
+        self.env.step(actions)
+        return time.process_time_ns() - begun
 
     def seconds_per_env_step(self, seconds: float) -> float:
         """Median CPU seconds of one step of one cluster over at least ``seconds`` of stepping; resets are not timed.
@@ -75,10 +79,7 @@ class Subject:
         while sum(spent) < seconds or len(spent) < 5:
             if self.step + block > self.env.scenario.time.horizon_steps:
                 self._begin()
-            begun = time.process_time_ns()
-            for _ in range(block):
-                self._advance()
-            spent.append((time.process_time_ns() - begun) / 1e9)
+            spent.append(sum(self._advance() for _ in range(block)) / 1e9)
         return float(np.median(spent)) / block / self.batch
 
     def state_bytes(self) -> int:
@@ -107,7 +108,10 @@ def measure_scaling(rounds: int, seconds: float, overrides: dict[str, Any] | Non
         seconds: CPU seconds of a measurement.
         overrides: scenario fields changed by dotted name, in all sizes.
     """
-    result: dict[str, Any] = {"overrides": overrides or {}, "actions": "placements drawn beforehand, fixed knobs"}
+    result: dict[str, Any] = {
+        "overrides": overrides or {},
+        "actions": "candidates in proportion to their cores, fixed knobs",
+    }
     for face in ("one environment", "equal agents in all"):
         subjects = []
         for name in track(SIZES, description=f"Warming up, {face}"):
