@@ -2,6 +2,7 @@
 
     python benchmarks/throughput.py                 # the simulator, on one pinned core
     python benchmarks/throughput.py --rllib         # training too: role-batched path against stock RLlib PPO
+    python benchmarks/throughput.py --scaling       # 25 to 1,024 agents: cost of an agent-step, exponent, memory
     python benchmarks/throughput.py --json out.json
 
 Times are CPU time of this process, so that a busy machine disturbs them less; rounds alternate between the
@@ -14,6 +15,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,11 +145,45 @@ def training_rates(scenario: str, minutes: float) -> dict[str, dict[str, float]]
     return result
 
 
+def scaling_table(name: str, face: dict[str, Any]) -> Table:
+    """One face of `scaling.measure_scaling`."""
+    low, high = face["interval_95"]
+    title = f"{name}: time of an env step ~ agents^{face['exponent']:.2f} (95 %: {low:.2f} to {high:.2f})"
+    title += f"; best rounds: {face['exponent_of_best_rounds']:.2f}"
+    table = Table(title=title)
+    columns = ("scenario", "agents", "B", "us/step", "best", "steps/s", "agent-steps/s", "ns/agent-step", "MB")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "scenario" else "right")
+    for scenario, row in face["sizes"].items():
+        table.add_row(
+            scenario, f"{row['agents']:,}", str(row["batch"]), f"{row['env_step_us']:,.1f}",
+            f"{row['env_step_us_best']:,.1f}",
+            f"{row['env_steps_per_s']:,.0f}", f"{row['agent_steps_per_s']:,.0f}", f"{row['ns_per_agent_step']:,.0f}",
+            f"{row['bytes_per_environment'] / 1e6:,.1f}",
+        )  # fmt: skip
+    return table
+
+
+def report_scaling(rounds: int, seconds: float, candidates: int | None, json_file: Path | None) -> None:
+    """Measure and print the cost of an agent-step from 25 to 1,024 agents."""
+    from scaling import measure_scaling
+
+    figures = measure_scaling(rounds, seconds, {"scheduling.candidate_nodes": candidates} if candidates else None)
+    for name in ("one environment", "equal agents in all"):
+        Console().print(scaling_table(name, figures[name]))
+    if json_file is not None:
+        machine = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count()}
+        record = {"command": f"python {' '.join(sys.argv)}", **machine, **figures}
+        json_file.write_text(json.dumps(record, indent=2) + "\n")
+
+
 def main(
     scenario: Annotated[str, typer.Option(help="Scenario to measure.")] = "paper-v1",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds, alternating between the subjects.")] = 7,
     seconds: Annotated[float, typer.Option(min=0.1, help="CPU seconds of a round.")] = 2.0,
     rllib: Annotated[bool, typer.Option("--rllib", help="Measure whole training iterations too.")] = False,
+    scaling: Annotated[bool, typer.Option("--scaling", help="Measure 25 to 1,024 agents instead.")] = False,
+    candidates: Annotated[int | None, typer.Option(min=1, help="With --scaling: nodes a scheduler observes.")] = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="CPU minutes of each training.")] = 1.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
@@ -156,6 +192,9 @@ def main(
         os.environ.setdefault(variable, "1")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    if scaling:
+        report_scaling(rounds, seconds, candidates, json_file)
+        return
     counts = cloudsched_env.load_scenario(scenario).role_counts
     agents = sum(counts.values())
     subjects = {f"vector face, B = {batch}": vector_steps(scenario, batch) for batch in (1, 16, 64)}

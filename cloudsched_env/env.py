@@ -16,6 +16,9 @@ between foreground and compaction and attract or shed reads; schedulers place th
 nodes. The equations are in `docs/simulator.md`; every observed number has a name and a unit in
 `cloudsched_env/roles/` and through `CloudSchedEnv.observation_fields`.
 
+A scheduler chooses among candidate nodes: all of them on small clusters, a sample drawn anew in every step on large
+ones. ``infos[scheduler]["candidates"]`` has their numbers: choice j sends a task to ``compute_<candidates[j]>``.
+
 Episodes end by truncation at the horizon, never by termination. A node that fails stays an agent, masked to a no-op.
 
 ## Version History
@@ -245,7 +248,11 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
 
     def _infos(self) -> dict[str, dict[str, Any]]:
         team = float(self._vector.team_reward[0])
-        return {agent: {"team_reward": team} for agent in self.possible_agents}
+        infos: dict[str, dict[str, Any]] = {agent: {"team_reward": team} for agent in self.possible_agents}
+        candidates = self._vector.candidates[0].copy()
+        for agent, row in zip(self._agents_of["scheduler"], candidates, strict=True):
+            infos[agent]["candidates"] = row
+        return infos
 
     def _stack(self, role: str, actions: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
         """The role's actions as one array ``[1, agents, sub-actions]``."""

@@ -127,6 +127,9 @@ class SchedulingConfig:
     """Placement: what a scheduler sees and how a decision travels."""
 
     window_slots: int = _number(8, 1, 64, "slots", "head of the queue a scheduler sees and places per step")
+    candidate_nodes: int = _number(
+        16, 1, 4096, "nodes", "nodes of a kind that a scheduler observes in a step; on larger clusters a sample"
+    )
     dispatch_delay_s: float = _number(0.02, 0, 10, "s", "from a decision to the node's queue; below one step")
     backoff_steps: int = _number(10, 0, 10_000, "steps", "a deferred task comes back to the queue after so long; 0: it stays")
 
@@ -281,6 +284,16 @@ class Scenario:
     def compute_count(self) -> int:
         """Number of compute nodes."""
         return sum(node_type.count for node_type in self.cluster.compute_nodes)
+
+    @property
+    def candidate_count(self) -> int:
+        """Compute nodes that a scheduler observes, and can choose from, in one step."""
+        return min(self.compute_count, self.scheduling.candidate_nodes)
+
+    @property
+    def observed_storage_count(self) -> int:
+        """Storage nodes that a scheduler observes in one step."""
+        return min(self.cluster.storage_nodes, self.scheduling.candidate_nodes)
 
     @property
     def shards(self) -> int:

@@ -55,8 +55,8 @@ def _observe(parameters, state, b, o_compute, o_storage, o_scheduler, m_compute,
         mask_storage(parameters, clock, storage, b, r, m_storage[b, r])
     for s in range(state.schedulers.queue_length.shape[1]):
         observe_scheduler(
-            parameters, clock, state.tasks, state.data, state.schedulers, telemetry, state.ledger, b, s,
-            o_scheduler[b, s], m_scheduler[b, s],
+            parameters, clock, state.tasks, state.data, state.schedulers, telemetry, state.ledger, state.scratch,
+            b, s, o_scheduler[b, s], m_scheduler[b, s],
         )  # fmt: skip
     observe_cluster(
         parameters, clock, state.running, compute, state.schedulers, state.ledger, b,
@@ -310,6 +310,18 @@ class CloudSchedVectorEnv:
     def generators(self, generators: Sequence[np.random.Generator]) -> None:
         _require_length("generators", generators, self.num_envs)
         self._rngs = list(generators)
+
+    @property
+    def candidates(self) -> NDArray[np.int32]:
+        """Compute nodes behind the schedulers' choices in the next step, int32 ``[B, schedulers, candidates]``.
+
+        Choice j of a scheduler sends a task to node ``candidates[b, s, j]``. On clusters of at most
+        ``scheduling.candidate_nodes`` nodes these are all nodes in order. A view; every step overwrites it.
+
+        Raises:
+            RuntimeError: before the first `reset`.
+        """
+        return self.simulator_state.schedulers.candidates
 
     @property
     def simulator_state(self) -> State:

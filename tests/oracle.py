@@ -15,7 +15,7 @@ from typing import Any
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.result import TOTALS
 from cloudsched_env.workload.episode import Episode
-from tests import oracle_invariants, oracle_observations, oracle_rewards
+from tests import oracle_candidates, oracle_invariants, oracle_observations, oracle_rewards
 from tests.oracle_parts import ComputeNode, Scheduler, StorageNode, Task, clip, ratio
 
 Agent = tuple[str, int]
@@ -37,6 +37,7 @@ class OracleCluster:
             publisher of the storage summary is `SUMMARY`.
         outages: ``(role, index, down_step, up_step)``: the node is down from item 12 of the step that brings the
             clock to ``down_step`` until that of ``up_step``.
+        key: key of the counter-based generator.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class OracleCluster:
         *,
         lost: Callable[[Agent, Agent, int], bool] = nothing_is_lost,
         outages: Sequence[tuple[str, int, int, int]] = (),
+        key: int = 0,
     ) -> None:
-        self.scenario, self.episode = scenario, episode
+        self.scenario, self.episode, self.key = scenario, episode, key
         self.lost, self.outages = lost, list(outages)
         self.dt = scenario.time.step_s
         self.k = 0
@@ -105,6 +107,7 @@ class OracleCluster:
             scheduler.compute_view = [(0, {})] * len(self.compute)
             scheduler.storage_view = [(0, {})] * len(self.storage)
         self._deliver(0, nothing_is_lost)
+        oracle_candidates.choose(self)
 
     def _task(self, i: int) -> Task:
         e = self.episode
@@ -163,6 +166,7 @@ class OracleCluster:
         self._come_back()
         self._arrive()
         self._telemetry()
+        oracle_candidates.choose(self)
         oracle_rewards.settle(self)
 
     def count(self, name: str, amount: float) -> None:
@@ -186,19 +190,22 @@ class OracleCluster:
 
     def _place(self, choices: Sequence[Sequence[int]]) -> None:
         """Item 2."""
-        defer, pause = len(self.compute), self.scenario.scheduling.backoff_steps
+        pause = self.scenario.scheduling.backoff_steps
         for scheduler, row in zip(self.schedulers, choices, strict=True):
             window = scheduler.fifo[: self.scenario.scheduling.window_slots]
             refused = []
+            defer = len(scheduler.candidates)
             for slot, choice in enumerate(row):
-                n = int(choice)
-                if n != defer and (slot >= len(window) or not scheduler.compute_view[n][1]["alive"]):
-                    self.count("invalid_actions", 1)
-                    n = defer
+                picked = int(choice)
+                if picked != defer:
+                    n = scheduler.candidates[picked]
+                    if slot >= len(window) or not scheduler.compute_view[n][1]["alive"]:
+                        self.count("invalid_actions", 1)
+                        picked = defer
                 if slot >= len(window):
                     continue
                 task = window[slot]
-                if n == defer:
+                if picked == defer:
                     if pause > 0:
                         scheduler.fifo.remove(task)
                         task.place = "back-off"

@@ -131,8 +131,9 @@ def storage_row(cluster: OracleCluster, r: int) -> list[float]:
 
 def queue_row(cluster: OracleCluster, s: int) -> list[float]:
     agent, window = cluster.schedulers[s], cluster.scenario.scheduling.window_slots
-    known = [content for _, content in agent.compute_view]
-    cores = [node.cores for node in cluster.compute]
+    known = [agent.compute_view[n][1] for n in agent.candidates]
+    cores = [cluster.compute[n].cores for n in agent.candidates]
+    in_flight = [agent.in_flight(n)[0] for n in agent.candidates]
     return row(
         scheduler.QUEUE_FIELDS,
         {
@@ -143,7 +144,7 @@ def queue_row(cluster: OracleCluster, s: int) -> list[float]:
             "arrival_rate": agent.arrival_rate / window,
             "mean_running_load": mean([view["running_cores"] / c for view, c in zip(known, cores, strict=True)]),
             "mean_queued_load": mean([view["queued_cores"] / c for view, c in zip(known, cores, strict=True)]),
-            "mean_in_flight_load": mean([agent.in_flight(n)[0] / c for n, c in enumerate(cores)]),
+            "mean_in_flight_load": mean([sent / c for sent, c in zip(in_flight, cores, strict=True)]),
         },
     )
 
@@ -182,7 +183,8 @@ def node_rows(cluster: OracleCluster, s: int) -> list[float]:
     agent, rows = cluster.schedulers[s], []
     largest_cores = max(node.cores for node in cluster.compute)
     largest_memory = max(node.memory for node in cluster.compute)
-    for n, node in enumerate(cluster.compute):
+    for n in agent.candidates:
+        node = cluster.compute[n]
         stamp, view = agent.compute_view[n]
         cores, memory = agent.in_flight(n)
         rows += row(
@@ -210,11 +212,11 @@ def node_rows(cluster: OracleCluster, s: int) -> list[float]:
 def scheduler_row(cluster: OracleCluster, s: int) -> list[float]:
     agent = cluster.schedulers[s]
     stores: list[float] = []
-    for stamp, view in agent.storage_view:
+    for stamp, view in [agent.storage_view[r] for r in agent.observed_storage]:
         stores += row(scheduler.STORAGE_FIELDS, {**view, "telemetry_age": age(cluster, stamp)})
     pairs: list[float] = []
     for j in range(cluster.scenario.scheduling.window_slots):
-        for n in range(len(cluster.compute)):
+        for n in agent.candidates:
             values = {"warmth": 0.0, "home": 0.0}
             if j < len(agent.fifo):
                 shard = agent.fifo[j].shard
@@ -273,6 +275,6 @@ def masks(cluster: OracleCluster) -> dict[str, list[list[int]]]:
     for agent in cluster.schedulers:
         mask = []
         for j in range(cluster.scenario.scheduling.window_slots):
-            mask += [int(j < len(agent.fifo) and view["alive"]) for _, view in agent.compute_view] + [1]
+            mask += [int(j < len(agent.fifo) and agent.compute_view[n][1]["alive"]) for n in agent.candidates] + [1]
         levels["scheduler"].append(mask)
     return levels

@@ -120,6 +120,8 @@ class Scheduler:
     arrival_rate: float = 0.0
     compute_view: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # stamp and snapshot of each node
     storage_view: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    candidates: list[int] = field(default_factory=list)  # compute nodes that it can choose from in the next step
+    observed_storage: list[int] = field(default_factory=list)
 
     def in_flight(self, node: int) -> tuple[float, float]:
         """Cores and memory sent to the node that the view held of it cannot show yet."""

@@ -87,12 +87,16 @@ class SchedulerView:
     queued, plus the scheduler's own dispatches that telemetry does not show yet, plus what it has assigned earlier in
     this very step (`assume`). Other schedulers' recent dispatches are not known to it.
 
+    "Nodes" are the candidates of the step: all nodes in order on small clusters, on large ones a sample that changes
+    from step to step, so that an index means nothing beyond the step.
+
     Args:
         info: the cluster.
         observations: schedulers' observations, float32 ``[batch, schedulers, size]``.
         mask: schedulers' action mask, int8 ``[batch, schedulers, slots * (nodes + 1)]``.
 
     Attributes:
+        cluster_share: candidates / compute nodes of the cluster.
         present: the slot holds a task, bool ``[batch, schedulers, slots]``.
         choices: the mask, the last choice of each slot being to defer, bool ``[batch, schedulers, slots, nodes + 1]``.
         allowed: the same without the last column, bool ``[batch, schedulers, slots, nodes]``.
@@ -139,6 +143,7 @@ class SchedulerView:
 
         batch, schedulers, slots = self._slots.shape[:3]
         self.nodes = self.node_cores.shape[-1]
+        self.cluster_share = self.nodes / info.scenario.compute_count
         self.shape = (batch, schedulers, slots)
         self.choices = mask.reshape(batch, schedulers, slots, self.nodes + 1) != 0
         self.allowed = self.choices[..., : self.nodes]

@@ -17,13 +17,13 @@ __all__ = ["app", "headroom"]
 _EPILOG = """
 **Examples**
 
-`cloudsched headroom paper-v0`
+`cloudsched headroom paper-v1`
 
-`cloudsched headroom paper-v0 --trace google.parquet --out runs/headroom-google --threads 8`
+`cloudsched headroom paper-v1 --trace google.parquet --out runs/headroom-google --threads 8`
 
-`cloudsched headroom tiny-v0 --quick`
+`cloudsched headroom tiny-v1 --quick`
 
-`cloudsched headroom paper-v0 --override workload.cpu_load=0.8 --stages heuristics,static,feedback`
+`cloudsched headroom paper-v1 --override workload.cpu_load=0.8 --stages heuristics,static,feedback`
 
 Interrupt it at any time: the same command goes on where it was. Hours of work on two cores at full size.
 """

@@ -8,7 +8,13 @@ from cloudsched_env.roles.layout import Block, Field, Layout, clip
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.memory import execution_memory_gb
-from cloudsched_env.sim.telemetry import MEAN_DEBT, MEAN_READ_RATE, MEAN_STREAM_FACTOR, MEAN_WRITE_RATE
+from cloudsched_env.sim.telemetry import (
+    MEAN_DEBT,
+    MEAN_READ_RATE,
+    MEAN_STREAM_FACTOR,
+    MEAN_WRITE_RATE,
+    held_row,
+)
 
 __all__ = ["ACTIONS", "FIELDS", "action_levels", "initial_levels", "layout", "mask_compute", "observe_compute"]
 
@@ -64,7 +70,8 @@ def observe_compute(parameters, clock, compute, telemetry, b, n, out):
     running_memory = compute.running_memory_gb[b, n]
     size_mb = 1000.0 * compute.cache_fraction[b, n] * memory
     seen_mb = compute.cacheable_mb_decayed[b, n]
-    summary = telemetry.summary_view[b, n]
+    held = held_row(parameters, clock, b, n)
+    summary = telemetry.summary_view[b, held]
     out[0] = compute.alive[b, n]
     out[1] = clip(compute.running_cores[b, n] * per_core, 0.0, 8.0)
     out[2] = clip(compute.queued_cores[b, n] * per_core, 0.0, 8.0)
@@ -88,7 +95,7 @@ def observe_compute(parameters, clock, compute, telemetry, b, n, out):
     out[20] = clip(summary[MEAN_DEBT], 0.0, 8.0)
     out[21] = clip(summary[MEAN_READ_RATE], 0.0, 4.0)
     out[22] = clip(summary[MEAN_WRITE_RATE], 0.0, 4.0)
-    out[23] = clip((clock.step[b] - telemetry.summary_stamp[b, n]) * parameters.step_s / 10.0, 0.0, 8.0)
+    out[23] = clip((clock.step[b] - telemetry.summary_stamp[b, held]) * parameters.step_s / 10.0, 0.0, 8.0)
 
 
 @compiled

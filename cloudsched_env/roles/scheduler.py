@@ -1,4 +1,8 @@
-"""Schedulers: each places the head of its own queue on compute nodes, or defers."""
+"""Schedulers: each places the head of its own queue on compute nodes, or defers.
+
+On clusters of more than ``scheduling.candidate_nodes`` nodes of a kind a scheduler observes, and chooses from, a
+sample of them (`cloudsched_env.sim.candidates`); "nodes" below are these candidates.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from cloudsched_env.roles.layout import Block, Field, Layout, clip
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim import telemetry as columns
 from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.in_flight import in_flight
 from cloudsched_env.sim.reward import tenant_share
+from cloudsched_env.sim.telemetry import held_row
 
 __all__ = [
     "NODE_FIELDS",
@@ -27,8 +33,8 @@ QUEUE_FIELDS = (
     Field("queued_cores", "cluster", 0, 4, "fresh: requested cores of queued tasks / cores of the cluster"),
     Field("backed_off", "window", 0, 16, "fresh: tasks that were deferred and are backing off / window slots"),
     Field("arrival_rate", "window", 0, 8, "fresh: arrivals per step, decayed 0.9 per step / window slots"),
-    Field("mean_running_load", "1", 0, 8, "stale: running cores / cores, mean over nodes"),
-    Field("mean_queued_load", "1", 0, 8, "stale: queued cores / cores, mean over nodes"),
+    Field("mean_running_load", "1", 0, 8, "stale: running cores / cores, mean over candidate nodes"),
+    Field("mean_queued_load", "1", 0, 8, "stale: queued cores / cores, mean over candidate nodes"),
     Field("mean_in_flight_load", "1", 0, 8, "fresh: own dispatches that telemetry does not show yet / cores"),
 )
 
@@ -81,24 +87,24 @@ PAIR_FIELDS = (
 
 
 def layout(scenario: Scenario) -> Layout:
-    """The observation of one scheduler: queue, visible tasks, nodes, storage, task-node pairs."""
+    """The observation of one scheduler: queue, visible tasks, candidate nodes, storage, task-node pairs."""
     slots = ("slot", scenario.scheduling.window_slots)
-    nodes = ("node", scenario.compute_count)
+    nodes = ("node", scenario.candidate_count)
     return Layout(
         "scheduler",
         (
             Block("queue", QUEUE_FIELDS),
             Block("slots", SLOT_FIELDS, (slots,)),
             Block("nodes", NODE_FIELDS, (nodes,)),
-            Block("storage", STORAGE_FIELDS, (("storage", scenario.cluster.storage_nodes),)),
+            Block("storage", STORAGE_FIELDS, (("storage", scenario.observed_storage_count),)),
             Block("pairs", PAIR_FIELDS, (slots, nodes)),
         ),
     )
 
 
 def action_levels(scenario: Scenario) -> np.ndarray:
-    """For each slot, the compute node that gets the task, or the number of nodes to defer; int64 ``[slots]``."""
-    return np.full(scenario.scheduling.window_slots, scenario.compute_count + 1)
+    """For each slot, the candidate that gets the task, or the number of candidates to defer; int64 ``[slots]``."""
+    return np.full(scenario.scheduling.window_slots, scenario.candidate_count + 1)
 
 
 _QUEUE, _SLOT, _NODE = len(QUEUE_FIELDS), len(SLOT_FIELDS), len(NODE_FIELDS)
@@ -112,8 +118,8 @@ _WRITE_FACTOR, _READ_RATE = columns.WRITE_FACTOR, columns.READ_RATE
 
 
 @compiled
-def _observe_slot(parameters, tasks, data, telemetry, ledger, b, s, i, previous_job, now_s, out):
-    """Write `SLOT_FIELDS` of task ``i``."""
+def _observe_slot(parameters, tasks, data, stores, ledger, b, i, previous_job, now_s, out):
+    """Write `SLOT_FIELDS` of task ``i``; ``stores`` is what the scheduler holds of storage nodes."""
     age = now_s - tasks.arrival_s[b, i]
     estimate = tasks.estimated_time_s[b, i]
     reads = tasks.cacheable_mb[b, i] + tasks.scan_mb[b, i]
@@ -121,7 +127,7 @@ def _observe_slot(parameters, tasks, data, telemetry, ledger, b, s, i, previous_
     replicas = data.replicas.shape[2]
     congestion = 1.0
     for j in range(replicas):
-        congestion -= telemetry.storage_view[b, s, data.replicas[b, m, j], _STREAM_FACTOR] / replicas
+        congestion -= stores[data.replicas[b, m, j], _STREAM_FACTOR] / replicas
     out[0] = 1.0
     out[1] = clip(tasks.cores[b, i] / 4.0, 0.0, 8.0)
     out[2] = clip(tasks.memory_gb[b, i] / 8.0, 0.0, 8.0)
@@ -138,9 +144,15 @@ def _observe_slot(parameters, tasks, data, telemetry, ledger, b, s, i, previous_
 
 
 @compiled
-def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, ledger, b, s, out, mask):
+def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, ledger, scratch, b, s, out, mask):
     """Write what scheduler ``s`` observes, in the order of `layout`, and its action mask."""
-    nodes, storages = telemetry.compute_stamp.shape[2], telemetry.storage_stamp.shape[2]
+    candidates, observed_storage = schedulers.candidates[b, s], schedulers.observed_storage[b, s]
+    nodes, storages = candidates.shape[0], observed_storage.shape[0]
+    held = held_row(parameters, clock, b, s)
+    views, stamps = telemetry.compute_view[b, held], telemetry.compute_stamp[b, held]
+    stores, store_stamps = telemetry.storage_view[b, held], telemetry.storage_stamp[b, held]
+    caches = telemetry.warmth_view[b, held_row(parameters, clock, b, 0)]
+    candidate_of = scratch.candidate_of
     slots = parameters.window_slots
     step_s = parameters.step_s
     now_s = clock.step[b] * step_s
@@ -150,36 +162,40 @@ def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, led
     storage_at = nodes_at + nodes * _NODE
     pairs_at = storage_at + storages * _STORAGE
 
+    head = schedulers.queue_head[b, s]
     mean_running = 0.0
     mean_queued = 0.0
     mean_in_flight = 0.0
-    for n in range(nodes):
+    for c in range(nodes):
+        n = candidates[c]
+        candidate_of[n] = c
+        view, stamp = views[n], stamps[n]
         per_core = parameters.per_core[n]
-        per_gb = 1.0 / telemetry.compute_view[b, s, n, _EXECUTION_MEMORY]
-        running = telemetry.compute_view[b, s, n, _RUNNING_CORES] * per_core
-        queued = telemetry.compute_view[b, s, n, _QUEUED_CORES] * per_core
-        in_flight = (schedulers.sent_cores[b, s, n] - telemetry.shown_cores[b, s, n]) * per_core
-        in_flight_gb = schedulers.sent_memory_gb[b, s, n] - telemetry.shown_memory_gb[b, s, n]
+        per_gb = 1.0 / view[_EXECUTION_MEMORY]
+        running = view[_RUNNING_CORES] * per_core
+        queued = view[_QUEUED_CORES] * per_core
+        unseen_cores, unseen_gb = in_flight(parameters, schedulers, telemetry, b, s, n, held, stamp)
+        unseen = unseen_cores * per_core
         mean_running += running
         mean_queued += queued
-        mean_in_flight += in_flight
-        o = nodes_at + n * _NODE
-        out[o] = telemetry.compute_view[b, s, n, _ALIVE]
+        mean_in_flight += unseen
+        o = nodes_at + c * _NODE
+        out[o] = view[_ALIVE]
         out[o + 1] = clip(running, 0.0, 8.0)
         out[o + 2] = clip(queued, 0.0, 8.0)
-        out[o + 3] = clip(in_flight, 0.0, 8.0)
-        out[o + 4] = clip(telemetry.compute_view[b, s, n, _RUNNING_MEMORY] * per_gb, 0.0, 8.0)
-        out[o + 5] = clip(telemetry.compute_view[b, s, n, _QUEUED_MEMORY] * per_gb, 0.0, 8.0)
-        out[o + 6] = clip(in_flight_gb * per_gb, 0.0, 8.0)
-        out[o + 7] = telemetry.compute_view[b, s, n, _EFFICIENCY]
-        out[o + 8] = clip(telemetry.compute_view[b, s, n, _IO_WAIT], 0.0, 1.0)
-        out[o + 9] = telemetry.compute_view[b, s, n, _AVAILABLE]
+        out[o + 3] = clip(unseen, 0.0, 8.0)
+        out[o + 4] = clip(view[_RUNNING_MEMORY] * per_gb, 0.0, 8.0)
+        out[o + 5] = clip(view[_QUEUED_MEMORY] * per_gb, 0.0, 8.0)
+        out[o + 6] = clip(unseen_gb * per_gb, 0.0, 8.0)
+        out[o + 7] = view[_EFFICIENCY]
+        out[o + 8] = clip(view[_IO_WAIT], 0.0, 1.0)
+        out[o + 9] = view[_AVAILABLE]
         out[o + 10] = parameters.relative_cores[n]
         out[o + 11] = parameters.relative_memory[n]
-        out[o + 12] = telemetry.compute_view[b, s, n, _EXECUTION_MEMORY] / parameters.largest_memory_gb
-        out[o + 13] = clip((clock.step[b] - telemetry.compute_stamp[b, s, n]) * age_scale, 0.0, 8.0)
+        out[o + 12] = view[_EXECUTION_MEMORY] / parameters.largest_memory_gb
+        out[o + 13] = clip((clock.step[b] - stamp) * age_scale, 0.0, 8.0)
+        mask[c] = 1 if head >= 0 and view[_ALIVE] > 0.0 else 0
 
-    head = schedulers.queue_head[b, s]
     out[0] = clip(schedulers.queue_length[b, s] / slots, 0.0, 16.0)
     out[1] = clip((now_s - tasks.arrival_s[b, head]) / 10.0, 0.0, 8.0) if head >= 0 else 0.0
     out[2] = clip(schedulers.queued_cores[b, s] / parameters.total_cores, 0.0, 4.0)
@@ -201,23 +217,32 @@ def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, led
                 out[o + j] = 0.0
             for j in range(nodes * _PAIR):
                 out[p + j] = 0.0
-            for n in range(nodes):
-                mask[q + n] = 0
+            for c in range(nodes):
+                mask[q + c] = 0
             continue
-        _observe_slot(parameters, tasks, data, telemetry, ledger, b, s, i, previous_job, now_s, out[o : o + _SLOT])
+        _observe_slot(parameters, tasks, data, stores, ledger, b, i, previous_job, now_s, out[o : o + _SLOT])
         m = tasks.shard[b, i]
-        for n in range(nodes):
-            out[p + n * _PAIR] = telemetry.warmth_view[b, s, n, m]
-            out[p + n * _PAIR + 1] = data.home[b, n, m]
-            mask[q + n] = 1 if telemetry.compute_view[b, s, n, _ALIVE] > 0.0 else 0
+        cached = caches[m]
+        for c in range(nodes):
+            out[p + c * _PAIR] = cached[candidates[c]]
+            out[p + c * _PAIR + 1] = 0.0
+            mask[q + c] = mask[c]  # of the first slot
+        for h in range(data.homes.shape[2]):
+            c = candidate_of[data.homes[b, m, h]]
+            if c >= 0:
+                out[p + c * _PAIR + 1] = 1.0
         previous_job = tasks.job[b, i]
         i = tasks.next_task[b, i]
 
-    for r in range(storages):
-        o = storage_at + r * _STORAGE
-        out[o] = telemetry.storage_view[b, s, r, _ALIVE]
-        out[o + 1] = clip(telemetry.storage_view[b, s, r, _DEBT], 0.0, 8.0)
-        out[o + 2] = telemetry.storage_view[b, s, r, _STREAM_FACTOR]
-        out[o + 3] = telemetry.storage_view[b, s, r, _WRITE_FACTOR]
-        out[o + 4] = clip(telemetry.storage_view[b, s, r, _READ_RATE], 0.0, 4.0)
-        out[o + 5] = clip((clock.step[b] - telemetry.storage_stamp[b, s, r]) * age_scale, 0.0, 8.0)
+    for c in range(nodes):
+        candidate_of[candidates[c]] = -1
+
+    for j in range(storages):
+        store = stores[observed_storage[j]]
+        o = storage_at + j * _STORAGE
+        out[o] = store[_ALIVE]
+        out[o + 1] = clip(store[_DEBT], 0.0, 8.0)
+        out[o + 2] = store[_STREAM_FACTOR]
+        out[o + 3] = store[_WRITE_FACTOR]
+        out[o + 4] = clip(store[_READ_RATE], 0.0, 4.0)
+        out[o + 5] = clip((clock.step[b] - store_stamps[observed_storage[j]]) * age_scale, 0.0, 8.0)

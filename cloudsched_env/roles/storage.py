@@ -7,7 +7,13 @@ import numpy as np
 from cloudsched_env.roles.layout import Block, Field, Layout, clip
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.compiled import compiled
-from cloudsched_env.sim.telemetry import MEAN_DEBT, MEAN_READ_RATE, MEAN_STREAM_FACTOR, MEAN_WRITE_RATE
+from cloudsched_env.sim.telemetry import (
+    MEAN_DEBT,
+    MEAN_READ_RATE,
+    MEAN_STREAM_FACTOR,
+    MEAN_WRITE_RATE,
+    held_row,
+)
 
 __all__ = ["ACTIONS", "FIELDS", "action_levels", "initial_levels", "layout", "mask_storage", "observe_storage"]
 
@@ -50,7 +56,8 @@ def initial_levels(scenario: Scenario) -> tuple[int, int]:
 @compiled
 def observe_storage(parameters, clock, storage, telemetry, b, r, observer, out):
     """Write what storage node ``r`` observes, in the order of `FIELDS`; ``observer`` is its row in the summaries."""
-    summary = telemetry.summary_view[b, observer]
+    held = held_row(parameters, clock, b, observer)
+    summary = telemetry.summary_view[b, held]
     out[0] = storage.alive[b, r]
     out[1] = clip(storage.debt_mb[b, r] / parameters.soft_limit_mb, 0.0, 8.0)
     out[2] = clip(storage.read_rate[b, r], 0.0, 4.0)
@@ -65,7 +72,7 @@ def observe_storage(parameters, clock, storage, telemetry, b, r, observer, out):
     out[11] = clip(summary[MEAN_READ_RATE], 0.0, 4.0)
     out[12] = clip(summary[MEAN_WRITE_RATE], 0.0, 4.0)
     out[13] = summary[MEAN_STREAM_FACTOR]
-    out[14] = clip((clock.step[b] - telemetry.summary_stamp[b, observer]) * parameters.step_s / 10.0, 0.0, 8.0)
+    out[14] = clip((clock.step[b] - telemetry.summary_stamp[b, held]) * parameters.step_s / 10.0, 0.0, 8.0)
 
 
 @compiled

@@ -38,13 +38,13 @@ def load_episode(
     parameters: Parameters,
     episode: Episode,
     outages: list[Outage],
-    loss_key: int,
+    episode_key: int,
 ) -> None:
     """Reset cluster ``b`` to the beginning of ``episode``, as `docs/simulator.md` describes it."""
     for group in state[:-1]:  # all but the scratch memory
         for array in group:
             array[b] = 0
-    state.clock.loss_key[b] = np.uint64(loss_key)
+    state.clock.episode_key[b] = np.uint64(episode_key)
 
     tasks = state.tasks
     count = episode.tasks
@@ -60,8 +60,7 @@ def load_episode(
     data.per_hot_set[b] = 1.0 / episode.shard_hot_set_mb
     data.replicas[b] = episode.shard_replicas
     data.tenant_scheduler[b] = episode.tenant_scheduler
-    shards = np.arange(scenario.shards)[:, None]
-    data.home[b, episode.shard_homes, shards] = 1
+    data.homes[b] = episode.shard_homes
     data.outage_step[b], data.outage_node[b], data.outage_up[b] = outage_arrays(outages, data.outage_step.shape[1])
     data.outages[b] = len(outages)
 
@@ -83,11 +82,13 @@ def load_episode(
     compute.processor_share[b] = 1.0
     compute.efficiency[b] = 1.0
     if scenario.cache.enabled:
-        held = data.home[b] * episode.shard_hot_set_mb * scenario.cache.initial_warmth
+        held = np.zeros((scenario.shards, scenario.compute_count))
+        warm_mb = episode.shard_hot_set_mb * scenario.cache.initial_warmth
+        np.put_along_axis(held, episode.shard_homes.astype(np.int64), warm_mb[:, None], axis=1)
         size_mb = 1000.0 * compute.cache_fraction[b] * parameters.memory_gb
-        occupied = held.sum(axis=1)
+        occupied = np.ascontiguousarray(held.T).sum(axis=1)
         scale = np.minimum(1.0, size_mb / np.maximum(occupied, 1e-12))
-        compute.valid_mb[b] = held * scale[:, None]
+        compute.valid_mb[b] = held * scale
         compute.occupied_mb[b] = occupied * scale
 
     storage = state.storage
@@ -104,8 +105,12 @@ def load_episode(
         factor = 1.0 - (debt - parameters.soft_limit_mb) / span
         storage.write_factor[b] = min(1.0, max(parameters.minimum_write_factor, factor))
 
-    state.schedulers.queue_head[b] = state.schedulers.queue_tail[b] = -1
-    state.schedulers.backoff_head[b] = state.schedulers.backoff_tail[b] = -1
+    schedulers = state.schedulers
+    schedulers.queue_head[b] = schedulers.queue_tail[b] = -1
+    schedulers.backoff_head[b] = schedulers.backoff_tail[b] = -1
+    schedulers.sent_step[b] = -1
+    schedulers.candidates[b] = np.arange(scenario.candidate_count)
+    schedulers.observed_storage[b] = np.arange(scenario.observed_storage_count)
     state.telemetry.burst[b] = -1
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cloudsched_env.scenario import Scenario
 
-__all__ = ["Parameters", "make_parameters"]
+__all__ = ["Parameters", "make_parameters", "telemetry_ring"]
 
 
 class Parameters(NamedTuple):
@@ -30,6 +30,7 @@ class Parameters(NamedTuple):
     relative_memory: NDArray[np.float64]
     largest_memory_gb: float
     window_slots: int
+    candidate_nodes: int
     dispatch_delay_s: float
     backoff_steps: int
     cache_fractions: NDArray[np.float64]
@@ -61,6 +62,7 @@ class Parameters(NamedTuple):
     minimum_write_factor: float
     publish_every_steps: int
     delay_steps: int
+    telemetry_ring: int
     loss_probability: float
     loss_burst_length: float
     useful_weight: float
@@ -70,6 +72,11 @@ class Parameters(NamedTuple):
     latency_scale_s: float
     fairness_decay: float
     scheduler_goodput_weight: float
+
+
+def telemetry_ring(scenario: Scenario) -> int:
+    """Snapshots to keep: one lives until the delivery of the next, which may follow the publication of a later one."""
+    return -(-scenario.telemetry.delay_steps // scenario.telemetry.publish_every_steps) + 1
 
 
 def make_parameters(scenario: Scenario) -> Parameters:
@@ -91,6 +98,7 @@ def make_parameters(scenario: Scenario) -> Parameters:
         relative_memory=memory / memory.max(),
         largest_memory_gb=float(memory.max()),
         window_slots=s.scheduling.window_slots,
+        candidate_nodes=s.scheduling.candidate_nodes,
         dispatch_delay_s=s.scheduling.dispatch_delay_s,
         backoff_steps=s.scheduling.backoff_steps,
         cache_fractions=np.array(s.compute.cache_fractions),
@@ -122,6 +130,7 @@ def make_parameters(scenario: Scenario) -> Parameters:
         minimum_write_factor=s.compaction.minimum_write_factor,
         publish_every_steps=s.telemetry.publish_every_steps,
         delay_steps=s.telemetry.delay_steps,
+        telemetry_ring=telemetry_ring(s),
         loss_probability=s.telemetry.loss_probability,
         loss_burst_length=s.telemetry.loss_burst_length,
         useful_weight=s.reward.useful_weight,

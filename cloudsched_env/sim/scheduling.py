@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.in_flight import count_dispatch
 from cloudsched_env.sim.state import IN_BACKOFF, IN_FIFO, IN_NODE_QUEUE
 
 __all__ = ["end_backoffs", "enter_fifo", "enter_node_queue", "leave_node_queue", "place", "waiting_tasks"]
@@ -117,17 +118,17 @@ def waiting_tasks(compute, schedulers, b):
 
 
 @compiled
-def place(parameters, tasks, compute, schedulers, b, step, now_s, actions, masks):
+def place(parameters, clock, tasks, compute, schedulers, telemetry, b, now_s, actions, masks):
     """Carry out the placements of all schedulers.
 
     A deferred task backs off, as an unschedulable pod does in kube-scheduler's back-off queue, so that it does not
     block those behind it.
 
-    ``actions`` is int64 ``[schedulers, slots]``, a compute node or their number to defer; ``masks`` is int8
-    ``[schedulers, slots x (compute nodes + 1)]`` as shown with the last observation. Returns the number of masked
+    ``actions`` is int64 ``[schedulers, slots]``, one of the scheduler's candidates or their number to defer; ``masks``
+    is int8 ``[schedulers, slots x (candidates + 1)]`` as shown with the last observation. Returns the number of masked
     actions, which were treated as deferred, and of tasks refused by a node that is down.
     """
-    nodes = parameters.cores.shape[0]
+    defer = schedulers.candidates.shape[2]
     ready_s = now_s + parameters.dispatch_delay_s
     invalid = 0
     bounced = 0
@@ -137,23 +138,26 @@ def place(parameters, tasks, compute, schedulers, b, step, now_s, actions, masks
         refused = -1
         refused_tail = -1
         for slot in range(parameters.window_slots):
-            n = actions[s, slot]
-            if masks[s, slot * (nodes + 1) + n] == 0:
+            choice = actions[s, slot]
+            if masks[s, slot * (defer + 1) + choice] == 0:
                 invalid += 1
-                n = nodes
+                choice = defer
             if i < 0:
                 continue
-            if n == nodes and parameters.backoff_steps == 0:
+            if choice == defer and parameters.backoff_steps == 0:
                 previous = i
                 i = tasks.next_task[b, i]
                 continue
             behind = leave_fifo(tasks, schedulers, b, s, previous, i)
-            if n == nodes:
-                back_off(tasks, schedulers, b, s, i, step + parameters.backoff_steps)
-            elif compute.alive[b, n] == 1:
+            if choice == defer:
+                back_off(tasks, schedulers, b, s, i, clock.step[b] + parameters.backoff_steps)
+                i = behind
+                continue
+            n = schedulers.candidates[b, s, choice]
+            if compute.alive[b, n] == 1:
                 enter_node_queue(tasks, compute, b, n, i, ready_s)
-                schedulers.sent_cores[b, s, n] += tasks.cores[b, i]
-                schedulers.sent_memory_gb[b, s, n] += tasks.memory_gb[b, i]
+                cores, memory_gb = tasks.cores[b, i], tasks.memory_gb[b, i]
+                count_dispatch(parameters, clock, schedulers, telemetry, b, s, n, cores, memory_gb)
             else:
                 bounced += 1
                 if refused < 0:

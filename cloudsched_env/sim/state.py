@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.scenario import Scenario
+from cloudsched_env.sim.parameters import telemetry_ring
 from cloudsched_env.sim.result import TOTALS
 
 __all__ = [
@@ -44,7 +45,8 @@ class Clock(NamedTuple):
     next_arrival: NDArray[np.int64]
     next_outage: NDArray[np.int64]
     next_background: NDArray[np.int64]
-    loss_key: NDArray[np.uint64]
+    held_slot: NDArray[np.int64]  # ring slot of the snapshot that everyone holds when nothing is lost
+    episode_key: NDArray[np.uint64]  # of the counter-based generator
 
 
 class Tasks(NamedTuple):
@@ -79,7 +81,7 @@ class Data(NamedTuple):
     hot_set_mb: F  # [B, shards]
     per_hot_set: F  # [B, shards]: 1 / hot_set_mb
     replicas: I  # [B, shards, replicas]
-    home: NDArray[np.int8]  # [B, nodes, shards]
+    homes: I  # [B, shards, home nodes]
     tenant_scheduler: I  # [B, tenants]
     outage_step: NDArray[np.int64]  # [B, outages], ascending; step at which the node changes
     outage_node: I  # [B, outages]; compute nodes first, then storage nodes
@@ -118,7 +120,7 @@ class Compute(NamedTuple):
     admission_level: I
     cache_fraction: F
     occupied_mb: F
-    valid_mb: F  # [B, nodes, shards]; times valid_scale and shard_validity = bytes in the cache
+    valid_mb: F  # [B, shards, nodes]; times valid_scale and shard_validity = bytes in the cache
     valid_scale: F
     shard_validity: F  # [B, shards]
     queue_head: I
@@ -155,7 +157,7 @@ class Storage(NamedTuple):
 
 
 class Schedulers(NamedTuple):
-    """Schedulers' queues, ``[B, schedulers]``, and what they have sent to each node so far."""
+    """Schedulers' queues, ``[B, schedulers]``, the nodes they see, and what they have sent to each so far."""
 
     queue_head: I
     queue_tail: I
@@ -165,28 +167,30 @@ class Schedulers(NamedTuple):
     backoff_tail: I
     backoff_length: I
     arrivals_decayed: F
+    candidates: I  # [B, schedulers, candidates]: compute nodes observed, and chosen from, in the next step
+    observed_storage: I  # [B, schedulers, observed storage nodes]
     sent_cores: F  # [B, schedulers, compute nodes]
     sent_memory_gb: F
+    sent_step: I  # [B, schedulers, compute nodes]: step of the last dispatch, -1 before the first
 
 
 class Telemetry(NamedTuple):
-    """Snapshots on their way (a ring of K) and the views that observers hold."""
+    """Snapshots: rows 0 to K - 1 are a ring of those published last, rows from K on what observers hold.
 
-    ring_compute: F  # [B, K, compute nodes, COMPUTE_VIEW]
-    ring_storage: F  # [B, K, storage nodes, STORAGE_VIEW]
-    ring_warmth: NDArray[np.float32]  # [B, K, compute nodes, shards]
-    ring_sent_cores: F  # [B, K, schedulers, compute nodes]
-    ring_sent_memory_gb: F
-    ring_summary: F  # [B, K, SUMMARY_VIEW]
-    compute_view: F  # [B, schedulers, compute nodes, COMPUTE_VIEW]
-    compute_stamp: NDArray[np.int64]  # [B, schedulers, compute nodes]
-    warmth_view: NDArray[np.float32]  # [B, schedulers, compute nodes, shards]
-    shown_cores: F  # [B, schedulers, compute nodes]: sent before the view's stamp
+    Without losses all observers hold the same snapshot, which is still in the ring, and there are no rows from K on
+    (V = 0, W = 0). With losses each scheduler holds a view of its own (V = schedulers), so does each node of the
+    storage summary (Z = nodes of both kinds); as a shard has one owner, one view of the caches is enough (W = 1).
+    """
+
+    compute_view: F  # [B, K + V, compute nodes, COMPUTE_VIEW]
+    compute_stamp: I  # [B, K + V, compute nodes]
+    storage_view: F  # [B, K + V, storage nodes, STORAGE_VIEW]
+    storage_stamp: I  # [B, K + V, storage nodes]
+    summary_view: F  # [B, K + Z, SUMMARY_VIEW]
+    summary_stamp: I  # [B, K + Z]
+    warmth_view: NDArray[np.float32]  # [B, K + W, shards, compute nodes]
+    shown_cores: F  # [B, K + W, schedulers, compute nodes]: sent before the stamp; see `in_flight`
     shown_memory_gb: F
-    storage_view: F  # [B, schedulers, storage nodes, STORAGE_VIEW]
-    storage_stamp: NDArray[np.int64]  # [B, schedulers, storage nodes]
-    summary_view: F  # [B, compute + storage nodes, SUMMARY_VIEW]
-    summary_stamp: NDArray[np.int64]  # [B, compute + storage nodes]
     burst: NDArray[np.int8]  # [B, links]: -1 not started, 0 passing, 1 losing
 
 
@@ -233,6 +237,10 @@ class Scratch(NamedTuple):
     warmth: F
     wanted: F
     tenant_work: F  # [tenants]
+    order: I  # [the larger of compute and storage nodes], see `candidates`; 0, 1, 2, ... between uses
+    position: I  # the same, inverse of `order`
+    drawn: I  # [candidates]
+    candidate_of: I  # [compute nodes] place among the candidates of the scheduler that is observing, -1 between uses
 
 
 class State(NamedTuple):
@@ -255,16 +263,18 @@ STORAGE_VIEW = 5
 SUMMARY_VIEW = 4
 
 _DTYPES: dict[str, Any] = {
-    "step": np.int64, "next_arrival": np.int64, "next_outage": np.int64, "next_background": np.int64, "changes": np.int64, "background_step": np.int64, "loss_key": np.uint64, "task_count": np.int64,
-    "slots_used": np.int64,
-    "outages": np.int64, "outage_step": np.int64, "outage_up": np.int8, "place": np.int8, "release_step": np.int64, "alive": np.int8,
-    "home": np.int8, "burst": np.int8, "ring_warmth": np.float32, "warmth_view": np.float32,
-    "compute_stamp": np.int64, "storage_stamp": np.int64, "summary_stamp": np.int64,
+    "step": np.int64, "next_arrival": np.int64, "next_outage": np.int64, "next_background": np.int64,
+    "held_slot": np.int64, "episode_key": np.uint64, "task_count": np.int64, "slots_used": np.int64,
+    "outages": np.int64, "outage_step": np.int64, "outage_up": np.int8, "place": np.int8, "alive": np.int8,
+    "changes": np.int64, "background_step": np.int64, "release_step": np.int64,
+    "burst": np.int8, "warmth_view": np.float32,
 }  # fmt: skip
 _INT32 = {
-    "shard", "tenant", "job", "slo_class", "next_task", "task", "node", "replicas", "tenant_scheduler", "outage_node", "background_node",
-    "cache_level", "admission_level", "queue_head", "queue_tail", "queue_length", "running_tasks", "backoff_head", "backoff_tail", "backoff_length",
-    "background_level", "serve_level",
+    "shard", "tenant", "job", "slo_class", "next_task", "task", "node", "replicas", "tenant_scheduler", "outage_node",
+    "cache_level", "admission_level", "queue_head", "queue_tail", "queue_length", "running_tasks",
+    "background_level", "serve_level", "homes", "candidates", "observed_storage", "sent_step", "compute_stamp",
+    "storage_stamp", "summary_stamp", "order", "position", "drawn", "candidate_of", "background_node",
+    "backoff_head", "backoff_tail", "backoff_length",
 }  # fmt: skip
 
 
@@ -272,21 +282,25 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int, change
     """Zeroed state of ``batch`` clusters with room for ``capacity`` tasks and ``outages`` crash or repair events."""
     n, m, s = scenario.compute_count, scenario.cluster.storage_nodes, scenario.cluster.schedulers
     shards, tenants, replicas = scenario.shards, scenario.workload.tenants, scenario.workload.replicas
-    ring = scenario.telemetry.delay_steps // scenario.telemetry.publish_every_steps + 1
+    ring = telemetry_ring(scenario)
+    lossy = scenario.telemetry.loss_probability > 0.0
+    views, nodes_with_summary = (s, n + m) if lossy else (0, 0)
+    candidates, observed = scenario.candidate_count, scenario.observed_storage_count
     shapes: dict[str, tuple[int, ...]] = {
         "hot_set_mb": (shards,), "per_hot_set": (shards,),
-        "replicas": (shards, replicas), "home": (n, shards), "tenant_scheduler": (tenants,),
+        "replicas": (shards, replicas), "homes": (shards, scenario.workload.home_nodes), "tenant_scheduler": (tenants,),
         "outage_step": (outages,), "outage_node": (outages,), "outage_up": (outages,),
         "background_step": (changes,), "background_node": (changes,), "background_share": (changes,), "changes": (),
         "next_background": (),
-        "valid_mb": (n, shards), "shard_validity": (shards,),
-        "sent_cores": (s, n), "sent_memory_gb": (s, n),
-        "ring_compute": (ring, n, COMPUTE_VIEW), "ring_storage": (ring, m, STORAGE_VIEW),
-        "ring_warmth": (ring, n, shards), "ring_sent_cores": (ring, s, n), "ring_sent_memory_gb": (ring, s, n),
-        "ring_summary": (ring, SUMMARY_VIEW), "compute_view": (s, n, COMPUTE_VIEW), "compute_stamp": (s, n),
-        "warmth_view": (s, n, shards), "shown_cores": (s, n), "shown_memory_gb": (s, n),
-        "storage_view": (s, m, STORAGE_VIEW), "storage_stamp": (s, m), "summary_view": (n + m, SUMMARY_VIEW),
-        "summary_stamp": (n + m,), "burst": (s * (n + m) + n + m,),
+        "valid_mb": (shards, n), "shard_validity": (shards,),
+        "candidates": (s, candidates), "observed_storage": (s, observed),
+        "sent_cores": (s, n), "sent_memory_gb": (s, n), "sent_step": (s, n),
+        "compute_view": (ring + views, n, COMPUTE_VIEW), "compute_stamp": (ring + views, n),
+        "storage_view": (ring + views, m, STORAGE_VIEW), "storage_stamp": (ring + views, m),
+        "summary_view": (ring + nodes_with_summary, SUMMARY_VIEW), "summary_stamp": (ring + nodes_with_summary,),
+        "warmth_view": (ring + lossy, shards, n),
+        "shown_cores": (ring + lossy, s, n), "shown_memory_gb": (ring + lossy, s, n),
+        "burst": (s * (n + m) + n + m if lossy else 0,),
         "totals": (len(TOTALS),), "tenant_served": (tenants,), "tenant_arrived": (tenants,),
         "served_decayed": (tenants,), "arrived_decayed": (tenants,), "on_time_core_s": (s,), "terms": (4,),
         "read_time": (shards,), "write_time": (shards,), "read_demand_mb": (shards,), "write_demand_mb": (shards,),
@@ -295,9 +309,10 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int, change
         "wanted_cores": (n,), "in_use": (n,), "speed": (n,), "hit_mb": (n,), "seen_mb": (n,),
         "allocated_cores": (n,), "allocated_memory_gb": (n,),
         "path_time": (m,), "path_weight": (m,), "live_value": (m,),
-        "tenant_work": (tenants,),
+        "tenant_work": (tenants,), "order": (max(n, m),), "position": (max(n, m),),
+        "drawn": (max(candidates, observed),), "candidate_of": (n,),
         "task_count": (), "slots_used": (), "outages": (), "step": (), "next_arrival": (), "next_outage": (),
-        "loss_key": (),
+        "held_slot": (), "episode_key": (),
     }  # fmt: skip
     owners = {Tasks: (capacity,), Running: (capacity,), Compute: (n,), Storage: (m,), Schedulers: (s,)}
 
@@ -313,4 +328,7 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int, change
         "clock": Clock, "tasks": Tasks, "data": Data, "running": Running, "compute": Compute, "storage": Storage,
         "schedulers": Schedulers, "telemetry": Telemetry, "ledger": Ledger,
     }  # fmt: skip
-    return State(**{k: zeros(g, (batch,)) for k, g in groups.items()}, scratch=zeros(Scratch, ()))
+    scratch = zeros(Scratch, ())
+    scratch.order[:] = scratch.position[:] = np.arange(max(n, m))
+    scratch.candidate_of[:] = -1
+    return State(**{k: zeros(g, (batch,)) for k, g in groups.items()}, scratch=scratch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudsched_env.sim.arrivals import admit_arrivals
 from cloudsched_env.sim.background import apply_background
+from cloudsched_env.sim.candidates import draw_candidates
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.failure import apply_outages
 from cloudsched_env.sim.memory import admit, split_memory
@@ -57,7 +58,7 @@ def step_cluster(
         parameters.cache_fractions.shape[0], b,
     )  # fmt: skip
     masked, bounced = place(
-        parameters, tasks, compute, schedulers, b, clock.step[b], now_s, scheduler_actions, masks
+        parameters, clock, tasks, compute, schedulers, state.telemetry, b, now_s, scheduler_actions, masks
     )
     invalid += masked
     split_memory(parameters, compute, b)
@@ -78,6 +79,7 @@ def step_cluster(
     end_backoffs(clock, tasks, schedulers, b)
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, now_s, decay, counted)
     circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
+    draw_candidates(parameters, clock, tasks, data, schedulers, storage, scratch, b)
     reward = team_reward(parameters, tasks, compute, schedulers, ledger, b)
     if counted:
         book_step(
@@ -95,4 +97,5 @@ def begin_cluster(parameters, state, b):
     apply_background(parameters, clock, data, compute, b)
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, 0.0, 1.0, False)
     circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
+    draw_candidates(parameters, clock, tasks, data, schedulers, storage, state.scratch, b)
     team_reward(parameters, tasks, compute, schedulers, ledger, b)

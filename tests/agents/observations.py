@@ -91,7 +91,7 @@ def scheduling(
     for index, node in enumerate(nodes):
         for name, value in node.items():
             block[..., index, node_block.index(name)] = value
-    count = info.role_counts["compute"]
+    count = int(info.action_levels["scheduler"][0]) - 1
     mask = masks["scheduler"].reshape(batch, info.role_counts["scheduler"], -1, count + 1)
     mask[:, :, len(tasks) :, :count] = 0
     return observations, masks

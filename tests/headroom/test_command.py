@@ -22,7 +22,7 @@ STAGES = [name for name in stage_names() if name != "bounds" or HAS_SOLVER]
 
 def run(out: Path, *more: str) -> Any:
     overrides = [text for name, value in OVERRIDES.items() for text in ("--override", f"{name}={value}")]
-    arguments = ["headroom", "tiny-v0", "--quick", "--threads", "2", "--out", str(out), *overrides, *more]
+    arguments = ["headroom", "tiny-v1", "--quick", "--threads", "2", "--out", str(out), *overrides, *more]
     if "--stages" not in more:
         arguments += ["--stages", ",".join(STAGES)]
     return CliRunner().invoke(build_app(), arguments, env={"COLUMNS": "200"})
@@ -50,10 +50,10 @@ def test_tables_json_and_figure_are_written(folder: Path, study: dict[str, Any])
     assert list(study["results"]) == STAGES
     assert len(study["gates"]) == 13
     text = (folder / "headroom.md").read_text(encoding="utf-8")
-    assert "# Headroom of `tiny-v0`" in text
+    assert "# Headroom of `tiny-v1`" in text
     assert "![ladder, knock-out, staleness](headroom.png)" in text
-    assert "(tiny-v0.png)" in (folder / "docs" / "tiny-v0.md").read_text(encoding="utf-8")
-    for picture in (folder / "headroom.png", folder / "docs" / "tiny-v0.png"):
+    assert "(tiny-v1.png)" in (folder / "docs" / "tiny-v1.md").read_text(encoding="utf-8")
+    for picture in (folder / "headroom.png", folder / "docs" / "tiny-v1.png"):
         assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         assert picture.stat().st_size > 20_000
     for row in text.split("## Agents on test windows")[1].split("##")[0].splitlines():
@@ -94,7 +94,7 @@ def test_a_changed_setting_renews_what_reads_it_and_nothing_else(folder: Path, t
 
 def test_numbers_are_those_of_the_evaluation_command(study: dict[str, Any]):
     stage = study["results"]["heuristics"]
-    played = evaluate(["balanced", "tetris+reactive"], "tiny-v0", "test", 3, overrides=OVERRIDES)
+    played = evaluate(["balanced", "tetris+reactive"], "tiny-v1", "test", 3, overrides=OVERRIDES)
     for agent in (*played.agents, played.random):
         for name in ("team_reward", "useful_utilisation", "scheduling_latency_mean_ms"):
             assert stage["metrics"][agent.name][name] == pytest.approx(agent.metrics[name].tolist(), rel=1e-12)
@@ -105,7 +105,7 @@ def test_numbers_are_those_of_the_evaluation_command(study: dict[str, Any]):
 @pytest.mark.parametrize("kind", ["static", "feedback"])
 def test_tuned_policies_are_files_that_the_evaluation_command_takes(folder: Path, study: dict[str, Any], kind: str):
     path = folder / f"linear_{kind}.json"
-    played = evaluate([f'linear_{kind}(parameters="{path}")'], "tiny-v0", "test", 3, overrides=OVERRIDES)
+    played = evaluate([f'linear_{kind}(parameters="{path}")'], "tiny-v1", "test", 3, overrides=OVERRIDES)
     stored = study["results"][kind]["metrics"]["team_reward"]
     assert played.agents[0].metrics["team_reward"].tolist() == pytest.approx(stored, rel=1e-12)
 
@@ -235,6 +235,6 @@ def test_help_shows_examples_and_every_stage():
     result = CliRunner().invoke(build_app(), ["headroom", "--help"], env={"COLUMNS": "160"})
     assert result.exit_code == 0
     assert "--quick" in result.output
-    assert "cloudsched headroom paper-v0 --trace" in result.output
+    assert "cloudsched headroom paper-v1 --trace" in result.output
     for name in stage_names():
         assert name in result.output

@@ -28,7 +28,7 @@ from cloudsched_env.headroom.settings import HeadroomSettings
 from cloudsched_env.scenario import load_scenario
 
 SCENARIO = load_scenario(
-    "tiny-v0",
+    "tiny-v1",
     {
         "time.warmup_steps": 5,
         "time.horizon_steps": 60,

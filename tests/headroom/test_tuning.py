@@ -125,7 +125,7 @@ def test_a_folder_with_another_search_is_refused(tmp_path: Path):
 
 
 def test_the_number_of_threads_does_not_change_what_is_found():
-    scenario = load_scenario("tiny-v0", {"time.warmup_steps": 5, "time.horizon_steps": 40})
+    scenario = load_scenario("tiny-v1", {"time.warmup_steps": 5, "time.horizon_steps": 40})
     settings = HeadroomSettings(
         train_windows=3, windows=2, validation_windows=2, population=6, validate_every=1, elite_share=0.4
     )

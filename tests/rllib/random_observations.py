@@ -34,7 +34,7 @@ def random_observations(scenario: Scenario, batch: int, seed: int, presence: flo
     slots[..., 0] = 1
     slots *= present[..., None]
     layout.view(values, "pairs")[...] *= present[..., None, None]
-    allowed = np.ones((*present.shape, scenario.compute_count + 1), np.int8)
+    allowed = np.ones((*present.shape, scenario.candidate_count + 1), np.int8)
     allowed[..., :-1] = present[..., None] & (rng.random(allowed[..., :-1].shape) < 0.8)
     observations["scheduler"], masks["scheduler"] = values, allowed.reshape(batch, count, -1)
     return (

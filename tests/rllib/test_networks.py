@@ -353,9 +353,12 @@ def test_blocked_score_equals_ordinary_layers_in_value_and_gradient(monkeypatch)
 # -- size of the cluster
 
 
-def test_weights_transfer_to_any_cluster_size():
+@pytest.mark.parametrize(("compute_nodes", "storage_nodes"), [(11, 7), (40, 30)], ids=["all seen", "candidates"])
+def test_weights_transfer_to_any_cluster_size(compute_nodes, storage_nodes):
     config = dataclasses.replace(CONFIG, execution="role_summary")
-    small, large = cluster(), cluster(compute_nodes=11, storage_nodes=7, schedulers=5, window_slots=6)
+    small = cluster()
+    large = cluster(compute_nodes=compute_nodes, storage_nodes=storage_nodes, schedulers=5, window_slots=6)
+    assert large.candidate_count == min(compute_nodes, large.scheduling.candidate_nodes)
     trained, other = build_networks(small, config), build_networks(large, config)
     observations, masks = random_observations(large, 3, 1)
     for name, network in other.items():

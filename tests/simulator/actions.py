@@ -40,5 +40,7 @@ def default_actions(scenario: Scenario) -> Actions:
     return {
         "compute": [[c.initial_cache_level, c.initial_admission_level]] * counts["compute"],
         "storage": [[s.initial_background_level, s.initial_serve_level]] * counts["storage"],
-        "scheduler": [[scenario.compute_count] * scenario.scheduling.window_slots for _ in range(counts["scheduler"])],
+        "scheduler": [
+            [scenario.candidate_count] * scenario.scheduling.window_slots for _ in range(counts["scheduler"])
+        ],
     }

@@ -112,4 +112,5 @@ def times(env: CloudSchedVectorEnv) -> tuple[NDArray[np.float64], NDArray[np.flo
 def valid_mb(env: CloudSchedVectorEnv) -> NDArray[np.float64]:
     """Valid bytes of every shard in every cache, ``[B, nodes, shards]``."""
     compute = env.simulator_state.compute
-    return compute.valid_mb * compute.valid_scale[:, :, None] * compute.shard_validity[:, None, :]
+    valid = compute.valid_mb.swapaxes(1, 2)
+    return valid * compute.valid_scale[:, :, None] * compute.shard_validity[:, None, :]

@@ -22,7 +22,8 @@ OFF_VALUES: dict[str, Any] = {
     "workload.replicas": 1,
     "workload.home_nodes": 1,
     "time.warmup_steps": 0,
-    # Decisions take effect at once and always.
+    # Schedulers look at every node, and decisions take effect at once and always.
+    "scheduling.candidate_nodes": 4096,
     "scheduling.dispatch_delay_s": 0.0,
     "compute.decision_interval_steps": 1,
     "storage.decision_interval_steps": 1,

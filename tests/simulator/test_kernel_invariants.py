@@ -50,7 +50,7 @@ def check_capacities(env, state, b):
     assert (compute.useful_core_s[b] <= cores * scenario.time.step_s * (1 + TIGHT)).all()
     cache_mb = 1000 * compute.cache_fraction[b] * memory
     assert (compute.occupied_mb[b] <= cache_mb * (1 + TIGHT)).all()
-    valid = compute.valid_mb[b] * compute.valid_scale[b][:, None] * compute.shard_validity[b]
+    valid = compute.valid_mb[b].T * compute.valid_scale[b][:, None] * compute.shard_validity[b]
     assert (valid >= 0).all()
     assert (valid <= state.data.hot_set_mb[b] * (1 + TIGHT)).all()
     assert (valid.sum(axis=1) <= compute.occupied_mb[b] * (1 + TIGHT) + TIGHT).all()
@@ -69,6 +69,7 @@ def check_capacities(env, state, b):
     [
         ("tiny-v1", {}),
         ("paper-v1", {}),
+        ("paper-v1", {"scheduling.candidate_nodes": 5}),
         (
             "paper-v1",
             {

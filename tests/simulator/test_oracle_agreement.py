@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies
 from numpy.typing import NDArray
 
 from cloudsched_env.roles.layout import Layout
@@ -38,6 +39,8 @@ def assert_same_numbers(what: str, names: list[str], kernel: NDArray[Any], oracl
 def assert_same_outputs(env: CloudSchedVectorEnv, b: int, oracle: OracleCluster) -> None:
     """Everything that the array face shows of cluster b."""
     where = f"cluster {b} after step {oracle.k}"
+    chosen = [agent.candidates for agent in oracle.schedulers]
+    np.testing.assert_array_equal(env.candidates[b], chosen, err_msg=f"{where}: candidates")
     for role, rows in oracle.masks().items():
         np.testing.assert_array_equal(env.masks[role][b], rows, err_msg=f"{where}: mask of {role}")
     for role, observed in oracle.observations().items():
@@ -90,12 +93,22 @@ class Deliveries:
 
     def age_s(self, observer: Agent, publisher: Agent) -> float:
         role, index = observer
+        config = self.env.scenario.scheduling
+        if publisher != SUMMARY and self.env.role_counts[publisher[0]] > config.candidate_nodes:
+            return self.age_of_a_node_that_may_not_be_shown(index, publisher)
         name = "node.telemetry_age"
         if publisher != SUMMARY:
             block = "nodes" if publisher[0] == "compute" else "storage"
             name = f"{block}[{publisher[1]}].telemetry_age"
         column = self.env.layouts[role].names().index(name)
         return 10.0 * float(self.env.observations[role][self.b, index, column])
+
+    def age_of_a_node_that_may_not_be_shown(self, scheduler: int, publisher: Agent) -> float:
+        state, (role, index) = self.env.simulator_state, publisher
+        stamps = {"compute": state.telemetry.compute_stamp, "storage": state.telemetry.storage_stamp}[role][self.b]
+        lossless = self.env.scenario.telemetry.loss_probability == 0
+        row = state.clock.held_slot[self.b] if lossless else len(stamps) - self.env.role_counts["scheduler"] + scheduler
+        return float(state.clock.step[self.b] - stamps[row, index]) * self.env.scenario.time.step_s
 
     def lost(self, observer: Agent, publisher: Agent, stamp: int) -> bool:
         telemetry, dt = self.env.scenario.telemetry, self.env.scenario.time.step_s
@@ -113,6 +126,7 @@ def assert_agreement(
     steps: int,
     outages: list[tuple[str, int, int, int]] | None = None,
     watch: Callable[[list[OracleCluster]], None] = lambda oracles: None,
+    seed: int = 0,
 ) -> tuple[list[OracleCluster], list[Deliveries]]:
     """Step kernel and oracle side by side with the same random actions; the batch holds one cluster per episode."""
     env = CloudSchedVectorEnv(scenario, num_envs=len(episodes), source=DrawnSource(scenario))
@@ -120,11 +134,11 @@ def assert_agreement(
     first = {"compute": 0, "storage": scenario.compute_count}
     events = [(down, first[role] + i, 0) for role, i, down, _ in outages]
     events += [(up, first[role] + i, 1) for role, i, _, up in outages]
-    env.reset(seeds=0, episodes=episodes, outages=[sorted(events)] * len(episodes))
+    env.reset(seeds=seed, episodes=episodes, outages=[sorted(events)] * len(episodes))
     deliveries = [Deliveries(env, b) for b in range(len(episodes))]
     oracles = [
-        OracleCluster(scenario, episode, lost=delivery.lost, outages=outages)
-        for episode, delivery in zip(episodes, deliveries, strict=True)
+        OracleCluster(scenario, episode, lost=delivery.lost, outages=outages, key=int(key))
+        for episode, delivery, key in zip(episodes, deliveries, env.simulator_state.clock.episode_key, strict=True)
     ]
     rngs = [np.random.default_rng([7, b]) for b in range(len(episodes))]
     for b, oracle in enumerate(oracles):
@@ -273,6 +287,63 @@ def test_sampled_paper_episode_agrees() -> None:
     (result,) = sampler.results()
     (oracle,), _ = assert_agreement(scenario, [result.episode], masked=True, steps=150)
     assert len(oracle.finished) > 50
+
+
+FEW = {
+    "cluster.compute_nodes": [
+        {"count": 4, "cores": 8.0, "memory_gb": 16.0},
+        {"count": 3, "cores": 4.0, "memory_gb": 8.0},
+    ],
+    "cluster.storage_nodes": 5,
+    "cluster.schedulers": 2,
+    "workload.tenants": 3,
+    "workload.replicas": 3,
+    "workload.home_nodes": 2,
+}
+FEW_OUTAGES = [("compute", 1, 20, 45), ("compute", 5, 31, 37), ("storage", 3, 20, 45)]
+
+
+@pytest.mark.parametrize("candidates", [1, 3, 4, 6])
+@pytest.mark.parametrize("loss", [0.0, 0.4])
+def test_fewer_candidates_than_nodes_agree(candidates: int, loss: float) -> None:
+    changes = {"scheduling.candidate_nodes": candidates, "telemetry.loss_probability": loss}
+    scenario = load_scenario("tiny-v1", {**FEW, **changes})
+    episodes = drawn_episodes(scenario, 2, 120)
+    for masked in (True, False):
+        oracles, _ = assert_agreement(scenario, episodes, masked=masked, steps=90, outages=FEW_OUTAGES)
+        assert all(oracle.finished for oracle in oracles)
+        sent_to = {n for oracle in oracles for agent in oracle.schedulers for _, n, _, _ in agent.sent}
+        assert sent_to == set(range(scenario.compute_count))
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=strategies.data())
+def test_any_small_cluster_agrees(data: strategies.DataObject) -> None:
+    integers = strategies.integers
+    storage_nodes, schedulers = data.draw(integers(1, 7), "storage"), data.draw(integers(1, 3), "schedulers")
+    types = data.draw(strategies.lists(strategies.tuples(integers(1, 4), integers(4, 16)), min_size=1, max_size=3))
+    nodes = sum(count for count, _ in types)
+    every = data.draw(integers(1, 4), "publish every")
+    changes = {
+        "cluster.compute_nodes": [{"count": count, "cores": float(cores)} for count, cores in types],
+        "cluster.storage_nodes": storage_nodes,
+        "cluster.schedulers": schedulers,
+        "workload.tenants": schedulers + data.draw(integers(0, 2), "more tenants"),
+        "workload.shards_per_tenant": data.draw(integers(1, 3), "shards"),
+        "workload.replicas": data.draw(integers(1, min(4, storage_nodes)), "replicas"),
+        "workload.home_nodes": data.draw(integers(1, min(3, nodes)), "homes"),
+        "scheduling.candidate_nodes": data.draw(integers(1, 8), "candidates"),
+        "scheduling.window_slots": data.draw(integers(1, 5), "slots"),
+        "telemetry.publish_every_steps": every,
+        "telemetry.delay_steps": data.draw(integers(0, 9), "delay"),
+        "telemetry.loss_probability": data.draw(strategies.sampled_from([0.0, 0.3, 1.0]), "loss"),
+    }
+    scenario = load_scenario("tiny-v1", {"time.warmup_steps": 5, "time.horizon_steps": 40, **changes})
+    seed = data.draw(integers(0, 2**32), "seed")
+    episode = simple_episode(scenario, np.random.default_rng(seed), 60)
+    down = data.draw(integers(0, nodes - 1), "crashing node")
+    outages = [("compute", down, 12, 25), ("storage", data.draw(integers(0, storage_nodes - 1)), 9, 20)]
+    assert_agreement(scenario, [episode], masked=data.draw(strategies.booleans()), steps=40, outages=outages, seed=seed)
 
 
 def test_layout_sizes_are_those_of_the_outputs() -> None:

@@ -133,7 +133,7 @@ def test_no_task_is_faster_than_its_fastest_rate(off, failures):
     while not over:
         over = env.step(greedy_actions(env, rng))
         compute = env.simulator_state.compute
-        valid = compute.valid_mb * compute.valid_scale[:, :, None] * compute.shard_validity[:, None, :]
+        valid = compute.valid_mb.swapaxes(1, 2) * compute.valid_scale[:, :, None] * compute.shard_validity[:, None, :]
         hot = np.stack([episode.shard_hot_set_mb for episode in episodes])
         warmest = np.maximum(warmest, (valid / hot[:, None, :]).max(axis=1))
     closest = 0.0

@@ -34,9 +34,9 @@ class Locality(FittedPlacement):
 class BoundedLoadHash(FittedPlacement):
     """Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, SODA 2018).
 
-    The nodes stand on a ring in the order of their index, and a shard hashes to its home nodes. A task goes to the
-    first node, clockwise from the nearest home, whose load with the task stays within ``c`` times the cluster's mean
-    load. Nodes differ in size, so loads are requested cores per core.
+    The nodes (on large clusters: the candidates) stand on a ring in the order of their index, and a shard hashes to its
+    home nodes. A task goes to the first node, clockwise from the nearest home, whose load with the task stays within
+    ``c`` times the mean load. Nodes differ in size, so loads are requested cores per core.
     """
 
     summary: ClassVar[str] = "home node, or the next on the ring within c = 1.25 of the mean load"

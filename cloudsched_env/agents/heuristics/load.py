@@ -63,7 +63,7 @@ class RandomPlacement(Placement):
 
 @dataclass(frozen=True)
 class RoundRobin(FittedPlacement):
-    """The next node that fits after the one used last, each scheduler for itself."""
+    """The next node that fits after the one used last, each scheduler for itself; by place among the candidates."""
 
     summary: ClassVar[str] = "next node that fits, in turn"
 

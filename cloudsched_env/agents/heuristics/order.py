@@ -70,7 +70,8 @@ class DominantResourceFairness(FittedPlacement):
 
     A scheduler observes the served share of each visible task's tenant, not its dominant share, so progressive
     filling starts from that: the next task is the first of the tenant with the smallest (served share + dominant
-    share of what it was given in this step). Tasks with the same served share are of the same tenant.
+    share of what it was given in this step). Tasks with the same served share are of the same tenant. Where nodes are
+    sampled, the cluster's total is extrapolated from the candidates.
     """
 
     summary: ClassVar[str] = "DRF order of tenants among visible tasks, then least allocated"
@@ -80,7 +81,7 @@ class DominantResourceFairness(FittedPlacement):
         """Progressive filling over the visible tasks."""
         cores = view.slot("cores") * CORES_UNIT / view.node_cores.sum(axis=-1)[..., None]
         ram = view.slot("memory") * MEMORY_UNIT_GB / view.execution_memory_gb.sum(axis=-1)[..., None]
-        dominant = self.step_weight * np.maximum(cores, ram)
+        dominant = self.step_weight * view.cluster_share * np.maximum(cores, ram)
         served = view.slot("tenant_share")
         same_tenant = served[..., :, None] == served[..., None, :]
         share = np.where(view.present, served, np.inf)

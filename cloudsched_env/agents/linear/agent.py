@@ -46,6 +46,8 @@ class LinearPlacement(Placement):
         seen = observations["scheduler"]
         slots, nodes = layout.block("pairs").shape[:2]
         types = info.scenario.cluster.compute_nodes
+        if nodes < info.role_counts["compute"]:
+            memory.last_node[:] = -1  # other nodes stand at the same places in every step
         choices = np.empty((*seen.shape[:2], slots), dtype=np.int64)
         choose_nodes(
             seen,
