@@ -359,7 +359,7 @@ class OracleCluster:
             m, n = task.shard, task.where
             node = self.compute[n]
             task.gate = 1.0
-            if task.miss > 0:
+            if task.miss > 1e-9:
                 task.gate = min(task.gate, read_gate[m])
             if task.write > 0:
                 task.gate = min(task.gate, write_gate[m])

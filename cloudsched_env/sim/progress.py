@@ -9,6 +9,8 @@ from cloudsched_env.sim.state import FINISHED
 __all__ = ["advance_tasks", "vacate"]
 
 _HIT_DECAY = 0.9
+# What rounding leaves of a fully cached hot set is no read: waiting for storage must not depend on the last bit.
+_NEGLIGIBLE_MB = 1e-9
 
 
 @compiled
@@ -61,7 +63,7 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
         miss = scratch.miss_mb[k]
         write = running.write_mb[b, k]
         gate = 1.0
-        if miss > 0.0:
+        if miss > _NEGLIGIBLE_MB:
             gate = min(gate, scratch.read_gate[m])
         if write > 0.0:
             gate = min(gate, scratch.write_gate[m])

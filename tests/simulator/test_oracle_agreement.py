@@ -346,6 +346,27 @@ def test_any_small_cluster_agrees(data: strategies.DataObject) -> None:
     assert_agreement(scenario, [episode], masked=data.draw(strategies.booleans()), steps=40, outages=outages, seed=seed)
 
 
+def test_a_fully_cached_task_does_not_wait_for_storage_because_of_rounding() -> None:
+    nodes = [{"count": 2, "cores": 4.0}, {"count": 4, "cores": 8.0}]
+    changes = {
+        "time.horizon_steps": 40,
+        "cluster.compute_nodes": nodes,
+        "cluster.storage_nodes": 6,
+        "workload.tenants": 3,
+        "workload.shards_per_tenant": 1,
+        "workload.replicas": 1,
+        "scheduling.candidate_nodes": 3,
+        "scheduling.window_slots": 1,
+        "telemetry.publish_every_steps": 1,
+        "telemetry.delay_steps": 0,
+    }
+    scenario = load_scenario("tiny-v0", changes)
+    seed = 402172  # its task 8 misses 2e-14 MB in one of the two and nothing in the other
+    episode = simple_episode(scenario, np.random.default_rng(seed), 60)
+    outages = [("compute", 0, 12, 25), ("storage", 0, 9, 20)]
+    assert_agreement(scenario, [episode], masked=False, steps=40, outages=outages, seed=seed)
+
+
 def test_layout_sizes_are_those_of_the_outputs() -> None:
     scenario = load_scenario("tiny-v1")
     env = CloudSchedVectorEnv(scenario, num_envs=2, source=DrawnSource(scenario))
