@@ -25,6 +25,7 @@ OFF_VALUES: dict[str, Any] = {
     # Schedulers look at every node, and decisions take effect at once and always.
     "scheduling.candidate_nodes": 4096,
     "scheduling.dispatch_delay_s": 0.0,
+    "scheduling.backoff_steps": 0,
     "compute.decision_interval_steps": 1,
     "storage.decision_interval_steps": 1,
     "compute.cache_slew_per_step": 1.0,

@@ -4,64 +4,20 @@ import numpy as np
 import pytest
 
 from cloudsched_env.sim.failure import draw_outages
-from cloudsched_env.sim.state import ABSENT, FINISHED, IN_FIFO, IN_NODE_QUEUE, RUNNING
 from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
-
-TIGHT = 1e-9
+from tests.simulator.invariants import (
+    TIGHT,
+    before_step,
+    check_capacities,
+    check_every_task_is_in_one_place,
+    check_outputs,
+    check_record,
+)
 
 
 def random_actions(env, rng):
     shape = {role: (env.num_envs, env.role_counts[role], len(env.action_levels[role])) for role in ROLES}
     return {role: rng.integers(0, env.action_levels[role], shape[role]) for role in ROLES}
-
-
-def walk(next_task, head):
-    tasks = []
-    while head >= 0:
-        tasks.append(int(head))
-        head = next_task[head]
-        assert len(tasks) <= len(next_task), "a queue runs in a circle"
-    return tasks
-
-
-def check_every_task_is_in_one_place(state, b):
-    tasks = state.tasks
-    count = tasks.task_count[b]
-    fifo = [i for head in state.schedulers.queue_head[b] for i in walk(tasks.next_task[b], head)]
-    queued = [i for head in state.compute.queue_head[b] for i in walk(tasks.next_task[b], head)]
-    running = state.running.task[b, : state.running.slots_used[b]].tolist()
-    finished = np.flatnonzero(~np.isnan(tasks.finish_s[b, :count])).tolist()
-    everywhere = fifo + queued + running + finished
-    assert sorted(everywhere) == list(range(state.clock.next_arrival[b]))
-    places = tasks.place[b, :count]
-    for where, code in ((fifo, IN_FIFO), (queued, IN_NODE_QUEUE), (running, RUNNING), (finished, FINISHED)):
-        assert (places[where] == code).all()
-    assert (places[state.clock.next_arrival[b] :] == ABSENT).all()
-    assert state.schedulers.queue_length[b].sum() == len(fifo)
-    assert state.compute.queue_length[b].sum() == len(queued)
-
-
-def check_capacities(env, state, b):
-    scenario = env.scenario
-    cores = np.repeat(*zip(*((t.cores, t.count) for t in scenario.cluster.compute_nodes), strict=True))
-    memory = np.repeat(*zip(*((t.memory_gb, t.count) for t in scenario.cluster.compute_nodes), strict=True))
-    compute, storage = state.compute, state.storage
-    assert (compute.in_use_cores[b] <= cores * (1 + TIGHT)).all()
-    assert (compute.useful_core_s[b] <= cores * scenario.time.step_s * (1 + TIGHT)).all()
-    cache_mb = 1000 * compute.cache_fraction[b] * memory
-    assert (compute.occupied_mb[b] <= cache_mb * (1 + TIGHT)).all()
-    valid = compute.valid_mb[b].T * compute.valid_scale[b][:, None] * compute.shard_validity[b]
-    assert (valid >= 0).all()
-    assert (valid <= state.data.hot_set_mb[b] * (1 + TIGHT)).all()
-    assert (valid.sum(axis=1) <= compute.occupied_mb[b] * (1 + TIGHT) + TIGHT).all()
-    assert (storage.debt_mb[b] >= 0).all()
-    assert (storage.lag_mb[b] >= 0).all()
-    running = slice(0, state.running.slots_used[b])
-    assert ((state.running.remaining[b, running] > 0) & (state.running.remaining[b, running] <= 1)).all()
-    for n in range(len(cores)):
-        here = state.running.node[b, running] == n
-        assert np.isclose(state.running.cores[b, running][here].sum(), compute.running_cores[b, n], atol=1e-9)
-        assert here.sum() == compute.running_tasks[b, n]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +26,7 @@ def check_capacities(env, state, b):
         ("tiny-v1", {}),
         ("paper-v1", {}),
         ("paper-v1", {"scheduling.candidate_nodes": 5}),
+        ("paper-v1", {"background.enabled": True, "background.quiet_mean_s": 3.0, "scheduling.backoff_steps": 3}),
         (
             "paper-v1",
             {
@@ -87,23 +44,18 @@ def test_tasks_work_and_capacity_are_conserved_at_every_step(scenario, overrides
     env.reset(4)
     rng = np.random.default_rng(0)
     state = env.simulator_state
-    over = False
+    over, useful = False, np.zeros(env.num_envs)
     while not over:
+        before = [before_step(state, b) for b in range(env.num_envs)]
         over = env.step(random_actions(env, rng))
+        check_outputs(env)
+        useful += state.compute.useful_core_s.sum(axis=1)
         for b in range(env.num_envs):
-            check_every_task_is_in_one_place(state, b)
-            check_capacities(env, state, b)
+            check_every_task_is_in_one_place(state, b, env.scenario.scheduling.backoff_steps)
+            check_capacities(env.scenario, state, b, before[b])
     for b, result in enumerate(env.results()):
-        work = result.episode.cores * result.episode.base_time_s
-        finished = ~np.isnan(result.finish_s)
-        running = state.running.task[b, : state.running.slots_used[b]]
-        partial = (work[running] * (1 - state.running.remaining[b, : state.running.slots_used[b]])).sum()
-        done = work[finished].sum() + partial + result.totals["lost_core_s"]
-        assert result.totals["useful_core_s"] == pytest.approx(done, rel=1e-9)
-        assert (result.start_s[finished] >= result.episode.arrival_s[finished]).all()
-        assert (
-            result.finish_s[finished] >= result.start_s[finished] + result.episode.base_time_s[finished] - 1e-9
-        ).all()
+        check_record(result, state, b, useful[b], result.totals["lost_core_s"])
+        assert result.totals["useful_core_s"] == pytest.approx(useful[b], rel=1e-9)
 
 
 def test_storage_never_moves_more_than_its_bandwidth():

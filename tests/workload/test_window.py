@@ -72,10 +72,19 @@ def check_episode(scenario: Scenario, episode) -> None:
     assert set(episode.tenant_scheduler.tolist()) == set(range(cluster.schedulers))
     limits = 1000 * np.array([scenario.cache.hot_set_minimum_gb, scenario.cache.hot_set_maximum_gb])
     assert ((episode.shard_hot_set_mb >= limits[0]) & (episode.shard_hot_set_mb <= limits[1])).all()
+    changes = episode.background_step, episode.background_node, episode.background_share
+    assert len({len(column) for column in changes}) == 1
+    assert (len(changes[0]) > 0) <= scenario.background.enabled
+    for column, low, high in zip(
+        changes, (0, 0, 1e-9), (scenario.time.horizon_steps - 1, scenario.compute_count - 1, 1), strict=True
+    ):
+        assert ((column >= low) & (column <= high)).all()
+    assert (np.diff(episode.background_step) >= 0).all()
     for field in dataclasses.fields(episode):
         column = getattr(episode, field.name)
         if isinstance(column, np.ndarray):
-            assert column.dtype in (np.float64, np.int32), field.name
+            expected = (np.int64,) if field.name == "background_step" else (np.float64, np.int32)
+            assert column.dtype in expected, field.name
             assert np.isfinite(column).all(), field.name
 
 
@@ -271,7 +280,8 @@ def test_estimates_are_unbiased_and_exact_without_error():
 
 
 def test_phases_alternate_and_shape_reads_and_writes():
-    scenario = load_scenario("paper-v1").override({"workload.antiphase_probability": 0.0})
+    phases = {"workload.phase_minimum_s": 8.0, "workload.phase_maximum_s": 14.0}
+    scenario = load_scenario("paper-v1").override({"workload.antiphase_probability": 0.0, **phases})
     episode = episode_of(scenario)
     reads = episode.cacheable_read_mb + episode.scan_read_mb
     scan_share = np.round(episode.scan_read_mb / reads, 9)
