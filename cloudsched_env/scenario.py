@@ -131,7 +131,9 @@ class SchedulingConfig:
         16, 1, 4096, "nodes", "nodes of a kind that a scheduler observes in a step; on larger clusters a sample"
     )
     dispatch_delay_s: float = _number(0.02, 0, 10, "s", "from a decision to the node's queue; below one step")
-    backoff_steps: int = _number(10, 0, 10_000, "steps", "a deferred task comes back to the queue after so long; 0: it stays")
+    backoff_steps: int = _number(
+        10, 0, 10_000, "steps", "a deferred task comes back to the queue after so long; 0: it stays"
+    )
 
 
 @dataclass(frozen=True)

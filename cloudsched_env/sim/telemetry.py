@@ -31,7 +31,9 @@ __all__ = [
 ]
 
 # Columns of a compute node's snapshot...
-ALIVE, RUNNING_CORES, QUEUED_CORES, RUNNING_MEMORY, QUEUED_MEMORY, EFFICIENCY, IO_WAIT, EXECUTION_MEMORY, AVAILABLE = range(9)
+ALIVE, RUNNING_CORES, QUEUED_CORES, RUNNING_MEMORY, QUEUED_MEMORY, EFFICIENCY, IO_WAIT, EXECUTION_MEMORY, AVAILABLE = (
+    range(9)
+)
 # ...of a storage node's (after ALIVE)...
 DEBT, STREAM_FACTOR, WRITE_FACTOR, READ_RATE = 1, 2, 3, 4
 # ...and of the storage summary.

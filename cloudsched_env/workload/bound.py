@@ -202,7 +202,9 @@ def upper_bound(scenario: Scenario, episode: Episode, capacity_cores: NDArray[np
     Raises:
         ValueError: if ``capacity_cores`` has not one entry for each step.
     """
-    cores = np.repeat([t.cores for t in scenario.cluster.compute_nodes], [t.count for t in scenario.cluster.compute_nodes])
+    cores = np.repeat(
+        [t.cores for t in scenario.cluster.compute_nodes], [t.count for t in scenario.cluster.compute_nodes]
+    )
     nominal = float(cores.sum())
     step_s, steps = scenario.time.step_s, scenario.time.horizon_steps
     if capacity_cores is not None and np.shape(capacity_cores) != (steps,):

@@ -107,9 +107,7 @@ def _columns(fields):  # noqa: ANN001, ANN202
 
 
 _NODE, _SLOT, _QUEUE = (_columns(f) for f in (scheduler.NODE_FIELDS, scheduler.SLOT_FIELDS, scheduler.QUEUE_FIELDS))
-_RUNNING, _QUEUED, _IN_FLIGHT = (
-    _NODE[f"{name}_cores_load"] for name in ("running", "queued", "in_flight")
-)
+_RUNNING, _QUEUED, _IN_FLIGHT = (_NODE[f"{name}_cores_load"] for name in ("running", "queued", "in_flight"))
 _RUNNING_MEMORY, _QUEUED_MEMORY, _IN_FLIGHT_MEMORY = (
     _NODE[f"{name}_memory_pressure"] for name in ("running", "queued", "in_flight")
 )
