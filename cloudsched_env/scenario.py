@@ -100,7 +100,7 @@ class WorkloadConfig:
     task_rate_per_s: float = _number(60.0, 0.01, 1e6, "1/s", "target arrival rate, simulated time")
     fan_out_cap: int = _number(16, 1, 100_000, "tasks", "tasks kept of one job")
     time_compression: float = _number(90.0, 1e-3, 1e6, "1", "trace seconds per simulated second")
-    cpu_load: float = _number(0.83, 0.01, 5, "1", "offered CPU work / (cores x horizon)")
+    cpu_load: float = _number(0.76, 0.01, 5, "1", "offered CPU work / (cores x horizon)")
     memory_load: float = _number(0.14, 0.001, 5, "1", "offered memory x time / (memory x horizon)")
     read_load: float = _number(0.45, 0.0, 10, "1", "reads without any cache / storage bandwidth")
     write_load: float = _number(0.7, 0.0, 10, "1", "multiplier of the write rates of both phases")
@@ -209,6 +209,22 @@ class FailureConfig:
 
 
 @dataclass(frozen=True)
+class PurgeConfig:
+    """Multi-version garbage of a compute node: what writes leave behind, and the cores that purge it."""
+
+    enabled: bool = _switch("off: writes leave no old versions behind")
+    shares: tuple[float, ...] = (0.0, 0.06, 0.12, 0.22, 0.35)
+    initial_level: int = _number(2, 0, 63, "level", "index into shares at the start")
+    garbage_per_written: float = _number(1.0, 0, 100, "1", "old versions per byte written by tasks of the node")
+    rate_mb_per_core_s: float = _number(120.0, 1e-3, 1e6, "MB per core-second", "garbage that one core purges")
+    soft_limit_mb_per_core: float = _number(100.0, 1e-3, 1e6, "MB per core", "garbage whose slow-down is the slope")
+    slowdown_slope: float = _number(0.25, 0, 100, "1", "slow-down of all tasks per garbage / soft limit")
+    slowdown_cap: float = _number(3.0, 0, 100, "1", "garbage / soft limit beyond which it stops growing")
+    efficient_garbage: float = _number(0.2, 0, 100, "soft limits", "garbage at which purging is half efficient")
+    initial_garbage: float = _number(0.3, 0, 100, "soft limits", "garbage at the start")
+
+
+@dataclass(frozen=True)
 class BackgroundConfig:
     """Noisy neighbours: other tenants of the host, or throttling, take cores from compute nodes for a while."""
 
@@ -264,6 +280,7 @@ class Scenario:
     storage: StorageConfig = field(default_factory=StorageConfig)
     compaction: CompactionConfig = field(default_factory=CompactionConfig)
     failure: FailureConfig = field(default_factory=FailureConfig)
+    purge: PurgeConfig = field(default_factory=PurgeConfig)
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -538,6 +555,7 @@ def _check_relations(s: Scenario) -> None:
         ("compute.cache_fractions", (0.0, 0.95)),
         ("compute.memory_overcommit", (0.01, 100.0)),
         ("compute.core_overcommit", (0.01, 100.0)),
+        ("purge.shares", (0.0, 0.95)),
         ("storage.background_shares", (0.0, 0.95)),
         ("storage.serve_weights", (1e-3, 1e3)),
     ):
@@ -547,6 +565,7 @@ def _check_relations(s: Scenario) -> None:
     for name, levels_name in (
         ("compute.initial_cache_level", "compute.cache_fractions"),
         ("compute.initial_admission_level", "compute.memory_overcommit"),
+        ("purge.initial_level", "purge.shares"),
         ("storage.initial_background_level", "storage.background_shares"),
         ("storage.initial_serve_level", "storage.serve_weights"),
     ):

@@ -21,7 +21,7 @@ from cloudsched_env.scenario import Scenario
 
 __all__ = ["TypeKnobs", "make_by_type", "pick_by_type"]
 
-LevelsOfTypes = tuple[tuple[int, int], ...]
+LevelsOfTypes = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def make_by_type(parameters: LinearParameters, levels: LevelsOfTypes) -> MakeAge
 
 
 def pick_by_type(
-    bench: Bench, parameters: LinearParameters, start: tuple[int, int], windows: int
+    bench: Bench, parameters: LinearParameters, start: tuple[int, ...], windows: int
 ) -> tuple[LevelsOfTypes, float]:
     """Choose levels for one node type after another, all pairs of levels tried on validation windows.
 
@@ -89,7 +89,7 @@ def pick_by_type(
         Levels of each type and the mean J on the validation windows.
     """
     types = bench.scenario.cluster.compute_nodes
-    pairs = [(pair["cache_level"], pair["admission_level"]) for pair in constant_pairs(bench, "compute")]
+    pairs = [tuple(pair.values()) for pair in constant_pairs(bench, "compute")]
     levels: LevelsOfTypes = (start,) * len(types)
     best = -np.inf
     for place in sorted(range(len(types)), key=lambda i: -types[i].count * types[i].cores):

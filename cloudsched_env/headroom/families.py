@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudsched_env.agents.heuristics.knobs import KNOB_NAMES
+from cloudsched_env.agents.heuristics.knobs import KNOBS_OF, knob_choices
 from cloudsched_env.agents.linear import LinearParameters, linear_agent
 from cloudsched_env.agents.linear.features import CONTEXT_FEATURES, DEFER_CONTEXT_FEATURES
 from cloudsched_env.headroom.bench import Bench
@@ -34,8 +34,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-
-KNOBS_OF = {"compute": KNOB_NAMES[:2], "storage": KNOB_NAMES[2:]}
 
 
 def make_linear(name: str, parameters: LinearParameters) -> MakeAgent:
@@ -74,16 +72,9 @@ def with_constants(parameters: LinearParameters, levels: dict[str, float]) -> Li
 
 
 def constant_pairs(bench: Bench, role: str) -> list[dict[str, int]]:
-    """Every pair of levels of a role's two knobs."""
-    scenario = bench.scenario
-    counts = {
-        "cache_level": len(scenario.compute.cache_fractions),
-        "admission_level": len(scenario.compute.memory_overcommit),
-        "background_level": len(scenario.storage.background_shares),
-        "serve_level": len(scenario.storage.serve_weights),
-    }
-    first, second = KNOBS_OF[role]
-    return [{first: i, second: j} for i, j in product(range(counts[first]), range(counts[second]))]
+    """Every combination of levels of a role's knobs."""
+    counts = [range(len(knob_choices(bench.scenario)[knob])) for knob in KNOBS_OF[role]]
+    return [dict(zip(KNOBS_OF[role], levels, strict=True)) for levels in product(*counts)]
 
 
 def pick_constants(

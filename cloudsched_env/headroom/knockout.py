@@ -73,7 +73,7 @@ def knock_out(
                 by_type, _ = pick_by_type(
                     bench,
                     policy,
-                    (levels["cache_level"], levels["admission_level"]),
+                    tuple(levels.values()),
                     settings.validation_windows,
                 )
                 makers["best constants by node type"] = make_by_type(policy, by_type)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cloudsched_env.agents import load_agent
+from cloudsched_env.agents.heuristics.knobs import KNOBS_OF, knob_choices
 from cloudsched_env.agents.linear import LinearParameters
 from cloudsched_env.agents.registry import PLACEMENTS
 from cloudsched_env.evaluation.protocol import BOUNDED_METRICS
@@ -62,15 +63,11 @@ def tuned_static(bench: Bench, settings: HeadroomSettings, folder: Path) -> dict
 
 def _by_type(bench: Bench, settings: HeadroomSettings, parameters: LinearParameters) -> dict[str, Any]:
     """The static policy with constants of its own for each type of compute node."""
-    scenario = bench.scenario.compute
-    cache, admission = (
-        int(np.clip(round(parameters.weights[knob]["bias"]), 0, len(choices) - 1))
-        for knob, choices in (
-            ("cache_level", scenario.cache_fractions),
-            ("admission_level", scenario.memory_overcommit),
-        )
+    choices = knob_choices(bench.scenario)
+    start = tuple(
+        int(np.clip(round(parameters.weights[knob]["bias"]), 0, len(choices[knob]) - 1)) for knob in KNOBS_OF["compute"]
     )
-    levels, value = pick_by_type(bench, parameters, (cache, admission), settings.validation_windows)
+    levels, value = pick_by_type(bench, parameters, start, settings.validation_windows)
     played = bench.metrics("static by type", {"static": make_by_type(parameters, levels)}, "test", settings.episodes)
     return {"levels": levels, "validation": value, "metrics": played["static"]}
 

@@ -8,6 +8,7 @@ from cloudsched_env.roles.layout import Block, Field, Layout, clip
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.memory import execution_memory_gb
+from cloudsched_env.sim.purge import relative_garbage
 from cloudsched_env.sim.telemetry import (
     MEAN_DEBT,
     MEAN_READ_RATE,
@@ -18,7 +19,7 @@ from cloudsched_env.sim.telemetry import (
 
 __all__ = ["ACTIONS", "FIELDS", "action_levels", "initial_levels", "layout", "mask_compute", "observe_compute"]
 
-ACTIONS = ("cache_level", "admission_level")
+ACTIONS = ("cache_level", "admission_level", "purge_level")
 
 FIELDS = (
     Field("alive", "0/1", 0, 1, "fresh: the node is up"),
@@ -38,6 +39,8 @@ FIELDS = (
     Field("efficiency", "1", 0, 1, "fresh: 1 / slow-down by spill and contention, last step"),
     Field("io_wait", "1", 0, 1, "fresh: share of run time that tasks spend waiting for storage, last step"),
     Field("available_cores", "1", 0, 1, "fresh: share of its cores that noisy neighbours leave to the node"),
+    Field("garbage", "soft limits", 0, 8, "fresh: old versions not yet purged / soft limit"),
+    Field("purge_share", "1", 0, 1, "fresh: share of the cores that purge"),
     Field("cores", "largest node", 0, 1, "static: cores / cores of the largest node"),
     Field("memory", "largest node", 0, 1, "static: memory / memory of the largest node"),
     Field("storage_stream_factor", "1", 0, 1, "stale: mean stream factor of storage nodes"),
@@ -54,13 +57,15 @@ def layout(scenario: Scenario) -> Layout:
 
 
 def action_levels(scenario: Scenario) -> np.ndarray:
-    """Choices of each action in `ACTIONS`, int64 of shape ``[2]``."""
-    return np.array([len(scenario.compute.cache_fractions), len(scenario.compute.memory_overcommit)])
+    """Choices of each action in `ACTIONS`, int64 of shape ``[3]``."""
+    compute = scenario.compute
+    return np.array([len(compute.cache_fractions), len(compute.memory_overcommit), len(scenario.purge.shares)])
 
 
-def initial_levels(scenario: Scenario) -> tuple[int, int]:
+def initial_levels(scenario: Scenario) -> tuple[int, int, int]:
     """The levels that a node has before its first action, in the order of `ACTIONS`."""
-    return scenario.compute.initial_cache_level, scenario.compute.initial_admission_level
+    compute = scenario.compute
+    return compute.initial_cache_level, compute.initial_admission_level, scenario.purge.initial_level
 
 
 @compiled
@@ -89,13 +94,15 @@ def observe_compute(parameters, clock, compute, telemetry, b, n, out):
     out[14] = compute.efficiency[b, n]
     out[15] = clip(compute.io_wait[b, n], 0.0, 1.0)
     out[16] = compute.available_cores[b, n] * per_core
-    out[17] = parameters.relative_cores[n]
-    out[18] = parameters.relative_memory[n]
-    out[19] = summary[MEAN_STREAM_FACTOR]
-    out[20] = clip(summary[MEAN_DEBT], 0.0, 8.0)
-    out[21] = clip(summary[MEAN_READ_RATE], 0.0, 4.0)
-    out[22] = clip(summary[MEAN_WRITE_RATE], 0.0, 4.0)
-    out[23] = clip((clock.step[b] - telemetry.summary_stamp[b, held]) * parameters.step_s / 10.0, 0.0, 8.0)
+    out[17] = clip(relative_garbage(parameters, compute, b, n), 0.0, 8.0)
+    out[18] = parameters.purge_shares[compute.purge_level[b, n]]
+    out[19] = parameters.relative_cores[n]
+    out[20] = parameters.relative_memory[n]
+    out[21] = summary[MEAN_STREAM_FACTOR]
+    out[22] = clip(summary[MEAN_DEBT], 0.0, 8.0)
+    out[23] = clip(summary[MEAN_READ_RATE], 0.0, 4.0)
+    out[24] = clip(summary[MEAN_WRITE_RATE], 0.0, 4.0)
+    out[25] = clip((clock.step[b] - telemetry.summary_stamp[b, held]) * parameters.step_s / 10.0, 0.0, 8.0)
 
 
 @compiled
@@ -107,4 +114,6 @@ def mask_compute(parameters, clock, compute, b, n, out):
         return
     out[:] = 0
     out[compute.cache_level[b, n]] = 1
-    out[parameters.cache_fractions.shape[0] + compute.admission_level[b, n]] = 1
+    fractions, limits = parameters.cache_fractions.shape[0], parameters.memory_overcommit.shape[0]
+    out[fractions + compute.admission_level[b, n]] = 1
+    out[fractions + limits + compute.purge_level[b, n]] = 1

@@ -75,6 +75,10 @@ def load_episode(
     compute.alive[b] = 1
     compute.cache_level[b] = config.initial_cache_level
     compute.admission_level[b] = config.initial_admission_level
+    compute.purge_level[b] = scenario.purge.initial_level
+    if scenario.purge.enabled:
+        soft_mb = scenario.purge.soft_limit_mb_per_core * parameters.cores
+        compute.garbage_mb[b] = scenario.purge.initial_garbage * soft_mb
     compute.cache_fraction[b] = config.cache_fractions[config.initial_cache_level]
     compute.valid_scale[b] = 1.0
     compute.shard_validity[b] = 1.0

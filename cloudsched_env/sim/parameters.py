@@ -42,6 +42,14 @@ class Parameters(NamedTuple):
     spill_slope: float
     contention_slope: float
     contention_onset: float
+    purge_enabled: bool
+    purge_shares: NDArray[np.float64]
+    garbage_per_written: float
+    purge_rate_mb_per_core_s: float
+    garbage_soft_mb_per_core: float
+    garbage_slope: float
+    garbage_cap: float
+    efficient_garbage: float
     cache_enabled: bool
     invalidation_enabled: bool
     bandwidth_mb_per_s: float
@@ -110,6 +118,14 @@ def make_parameters(scenario: Scenario) -> Parameters:
         spill_slope=s.compute.spill_slope if s.compute.spill_enabled else 0.0,
         contention_slope=s.compute.contention_slope if s.compute.contention_enabled else 0.0,
         contention_onset=s.compute.contention_onset,
+        purge_enabled=s.purge.enabled,
+        purge_shares=np.array(s.purge.shares),
+        garbage_per_written=s.purge.garbage_per_written,
+        purge_rate_mb_per_core_s=s.purge.rate_mb_per_core_s,
+        garbage_soft_mb_per_core=s.purge.soft_limit_mb_per_core,
+        garbage_slope=s.purge.slowdown_slope,
+        garbage_cap=s.purge.slowdown_cap,
+        efficient_garbage=s.purge.efficient_garbage,
         cache_enabled=s.cache.enabled,
         invalidation_enabled=s.cache.invalidation_enabled,
         bandwidth_mb_per_s=bandwidth,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloudsched_env.sim.cache import valid_bytes_mb
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.memory import execution_memory_gb
+from cloudsched_env.sim.purge import cores_for_tasks, garbage_slowdown
 
 __all__ = ["share_processors"]
 
@@ -41,7 +42,7 @@ def share_processors(parameters, data, running, compute, scratch, b, now_s):
         wanted[n] += share
         in_use[n] += share * available
     for n in range(nodes):
-        cores = compute.available_cores[b, n]
+        cores = cores_for_tasks(parameters, compute, b, n)
         running_cores = compute.running_cores[b, n]
         share = min(1.0, cores / wanted[n]) if wanted[n] > 0.0 else 1.0
         scratch.allocated_cores[n] = running_cores
@@ -50,7 +51,7 @@ def share_processors(parameters, data, running, compute, scratch, b, now_s):
         spill = 1.0 + parameters.spill_slope * max(0.0, pressure - 1.0)
         excess = max(0.0, running_cores / cores - parameters.contention_onset)
         contention = 1.0 + parameters.contention_slope * excess * excess
-        efficiency = 1.0 / (spill * contention)
+        efficiency = 1.0 / (spill * contention * garbage_slowdown(parameters, compute, b, n))
         compute.processor_share[b, n] = share
         compute.efficiency[b, n] = efficiency
         compute.io_wait[b, n] = 1.0 - wanted[n] / running_cores if running_cores > 0.0 else 0.0

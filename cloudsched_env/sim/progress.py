@@ -49,6 +49,7 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
     scratch.tenant_work[:] = 0.0
     scratch.hit_mb[:] = 0.0
     scratch.seen_mb[:] = 0.0
+    scratch.written_mb[:] = 0.0
     ledger.on_time_core_s[b, :] = 0.0
     for n in range(nodes):
         compute.useful_core_s[b, n] = 0.0
@@ -77,6 +78,7 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
         scratch.tenant_work[running.tenant[b, k]] += work
         scratch.read_demand_mb[m] += advance * miss
         scratch.write_demand_mb[m] += advance * write
+        scratch.written_mb[n] += advance * write
         cacheable = advance * running.cacheable_mb[b, k]
         if cacheable > 0.0:
             warmth = scratch.warmth[k]

@@ -118,6 +118,8 @@ class Compute(NamedTuple):
     available_cores: F
     cache_level: I
     admission_level: I
+    purge_level: I
+    garbage_mb: F  # old versions that nobody needs any more
     cache_fraction: F
     occupied_mb: F
     valid_mb: F  # [B, shards, nodes]; times valid_scale and shard_validity = bytes in the cache
@@ -228,6 +230,7 @@ class Scratch(NamedTuple):
     allocated_memory_gb: F
     hit_mb: F
     seen_mb: F
+    written_mb: F  # [compute nodes] by tasks of the node
     path_time: F  # [storage nodes] s per MB of a read stream
     path_weight: F  # [storage nodes] serve weight, 0 while down
     live_value: F  # [storage nodes] what `quorum_value` ranks, 0 while down
@@ -271,7 +274,7 @@ _DTYPES: dict[str, Any] = {
 }  # fmt: skip
 _INT32 = {
     "shard", "tenant", "job", "slo_class", "next_task", "task", "node", "replicas", "tenant_scheduler", "outage_node",
-    "cache_level", "admission_level", "queue_head", "queue_tail", "queue_length", "running_tasks",
+    "cache_level", "admission_level", "purge_level", "queue_head", "queue_tail", "queue_length", "running_tasks",
     "background_level", "serve_level", "homes", "candidates", "observed_storage", "sent_step", "compute_stamp",
     "storage_stamp", "summary_stamp", "order", "position", "drawn", "candidate_of", "background_node",
     "backoff_head", "backoff_tail", "backoff_length",
@@ -306,7 +309,7 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int, change
         "read_time": (shards,), "write_time": (shards,), "read_demand_mb": (shards,), "write_demand_mb": (shards,),
         "read_gate": (shards,), "write_gate": (shards,), "read_split": (shards, replicas),
         "demand_mb": (m,), "capacity_mb": (m,), "reads_mb": (m,), "writes_mb": (m,), "read_amplification": (m,),
-        "wanted_cores": (n,), "in_use": (n,), "speed": (n,), "hit_mb": (n,), "seen_mb": (n,),
+        "wanted_cores": (n,), "in_use": (n,), "speed": (n,), "hit_mb": (n,), "seen_mb": (n,), "written_mb": (n,),
         "allocated_cores": (n,), "allocated_memory_gb": (n,),
         "path_time": (m,), "path_weight": (m,), "live_value": (m,),
         "tenant_work": (tenants,), "order": (max(n, m),), "position": (max(n, m),),

@@ -10,6 +10,7 @@ from cloudsched_env.sim.failure import apply_outages
 from cloudsched_env.sim.memory import admit, split_memory
 from cloudsched_env.sim.processor import share_processors
 from cloudsched_env.sim.progress import advance_tasks
+from cloudsched_env.sim.purge import settle_garbage
 from cloudsched_env.sim.reward import book_step, team_reward
 from cloudsched_env.sim.scheduling import end_backoffs, place
 from cloudsched_env.sim.storage import open_paths, settle_storage, share_bandwidth
@@ -19,16 +20,12 @@ __all__ = ["begin_cluster", "step_cluster"]
 
 
 @compiled
-def _set_levels(nodes_alive, first, second, actions, masks, levels, b):
-    """Take over two levels per node where the mask allows; returns the number of masked sub-actions."""
+def _set_level(level, chosen, masks, first, knob, b):
+    """Take over one level per node where the mask allows; returns the number of masked sub-actions."""
     invalid = 0
-    for n in range(nodes_alive.shape[1]):
-        if masks[n, actions[n, 0]] == 1:
-            first[b, n] = actions[n, 0]
-        else:
-            invalid += 1
-        if masks[n, levels + actions[n, 1]] == 1:
-            second[b, n] = actions[n, 1]
+    for n in range(level.shape[1]):
+        if masks[n, first + chosen[n, knob]] == 1:
+            level[b, n] = chosen[n, knob]
         else:
             invalid += 1
     return invalid
@@ -49,14 +46,13 @@ def step_cluster(
     now_s = clock.step[b] * parameters.step_s
     counted = clock.step[b] >= parameters.warmup_steps
 
-    invalid = _set_levels(
-        storage.alive, storage.background_level, storage.serve_level, storage_actions, storage_masks,
-        parameters.background_shares.shape[0], b,
-    )  # fmt: skip
-    invalid += _set_levels(
-        compute.alive, compute.cache_level, compute.admission_level, compute_actions, compute_masks,
-        parameters.cache_fractions.shape[0], b,
-    )  # fmt: skip
+    shares, fractions = parameters.background_shares.shape[0], parameters.cache_fractions.shape[0]
+    limits = parameters.memory_overcommit.shape[0]
+    invalid = _set_level(storage.background_level, storage_actions, storage_masks, 0, 0, b)
+    invalid += _set_level(storage.serve_level, storage_actions, storage_masks, shares, 1, b)
+    invalid += _set_level(compute.cache_level, compute_actions, compute_masks, 0, 0, b)
+    invalid += _set_level(compute.admission_level, compute_actions, compute_masks, fractions, 1, b)
+    invalid += _set_level(compute.purge_level, compute_actions, compute_masks, fractions + limits, 2, b)
     masked, bounced = place(
         parameters, clock, tasks, compute, schedulers, state.telemetry, b, now_s, scheduler_actions, masks
     )
@@ -67,6 +63,7 @@ def step_cluster(
     share_processors(parameters, data, running, compute, scratch, b, now_s)
     share_bandwidth(parameters, data, running, storage, scratch, b)
     advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b, now_s)
+    settle_garbage(parameters, compute, scratch, b)
     moved_mb = settle_storage(parameters, data, storage, scratch, b)
 
     clock.step[b] += 1

@@ -18,9 +18,22 @@ from cloudsched_env.agents.sampling import nearest_allowed, split_mask, uniform_
 from cloudsched_env.agents.view import NodeView
 from cloudsched_env.scenario import Scenario
 
-__all__ = ["KNOB_NAMES", "Knobs", "RandomKnobs", "ReactiveKnobs", "StaticKnobs", "nearest_level"]
+__all__ = [
+    "KNOBS_OF",
+    "KNOB_NAMES",
+    "Knobs",
+    "RandomKnobs",
+    "ReactiveKnobs",
+    "StaticKnobs",
+    "knob_choices",
+    "nearest_level",
+]
 
-KNOB_NAMES = ("cache_level", "admission_level", "background_level", "serve_level")
+KNOBS_OF = {
+    "compute": ("cache_level", "admission_level", "purge_level"),
+    "storage": ("background_level", "serve_level"),
+}
+KNOB_NAMES = KNOBS_OF["compute"] + KNOBS_OF["storage"]
 
 Levels = NDArray[np.int64]
 
@@ -43,9 +56,7 @@ class Knobs:
             ValueError: naming the parameter and the levels that exist.
         """
 
-    def wanted(
-        self, info: ClusterInfo, observations: Observations, step: int
-    ) -> tuple[Levels | int, Levels | int, Levels | int, Levels | int]:
+    def wanted(self, info: ClusterInfo, observations: Observations, step: int) -> tuple[Levels | int, ...]:
         """Wanted levels in the order of `KNOB_NAMES`, constants or int64 ``[batch, agents]``; the caller clips them."""
         raise NotImplementedError
 
@@ -57,10 +68,11 @@ class Knobs:
         step: int,
         generators: Sequence[np.random.Generator],
     ) -> dict[str, Levels]:
-        """Levels of compute and storage nodes, int64 ``{role: [batch, agents, 2]}``, within the mask."""
-        cache, admission, background, serve = self.wanted(info, observations, step)
+        """Levels of compute and storage nodes, int64 ``{role: [batch, agents, knobs]}``, within the mask."""
+        wanted = self.wanted(info, observations, step)
+        compute_knobs = len(KNOBS_OF["compute"])
         actions = {}
-        for role, levels in (("compute", (cache, admission)), ("storage", (background, serve))):
+        for role, levels in (("compute", wanted[:compute_knobs]), ("storage", wanted[compute_knobs:])):
             shape = observations[role].shape[:2]
             parts = split_mask(masks[role], info.action_levels[role])
             actions[role] = np.stack(
@@ -80,27 +92,24 @@ class StaticKnobs(Knobs):
     summary: ClassVar[str] = "constant levels, by default the scenario's initial ones"
     cache_level: int | None = None
     admission_level: int | None = None
+    purge_level: int | None = None
     background_level: int | None = None
     serve_level: int | None = None
 
     def check(self, scenario: Scenario) -> None:
         """Refuse levels that the scenario does not have."""
-        for name, choices in _choices(scenario).items():
+        for name, choices in knob_choices(scenario).items():
             level = getattr(self, name)
             if level is not None and not 0 <= level < len(choices):
                 raise ValueError(f"static({name}={level}): expected 0 to {len(choices) - 1}, the levels of {choices}")
 
-    def wanted(self, info: ClusterInfo, observations: Observations, step: int) -> tuple[int, int, int, int]:
+    def wanted(self, info: ClusterInfo, observations: Observations, step: int) -> tuple[int, ...]:
         """The constants."""
-        cache, admission, background, serve = (
+        chosen = (getattr(self, name) for name in KNOB_NAMES)
+        return tuple(
             initial if level is None else level
-            for level, initial in zip(
-                (self.cache_level, self.admission_level, self.background_level, self.serve_level),
-                _initial_levels(info.scenario),
-                strict=True,
-            )
+            for level, initial in zip(chosen, _initial_levels(info.scenario), strict=True)
         )
-        return cache, admission, background, serve
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,7 @@ class ReactiveKnobs(Knobs):
     level up. *Cache split*: like an autoscaler's working-set rule (Neon's local file cache): memory pressure takes
     cache away; a full cache with a low hit ratio, and memory to spare, gets more. *Compaction*: hysteresis on debt,
     as RocksDB raises its compaction rate by pending bytes: the shares 8 %, 25 % and 50 % below, between and above two
-    debts. *Serve weight*: a node whose streams are slower than its peers' sheds reads, a faster one attracts them.
+    debts. *Purge*: on above a threshold of garbage, off below a lower one, as vacuum is triggered. *Serve weight*: a node whose streams are slower than its peers' sheds reads, a faster one attracts them.
     All move by at most one level per period.
     """
 
@@ -150,6 +159,10 @@ class ReactiveKnobs(Knobs):
     debt_low: float = limit(0.4, 0.0, 4.0, "debt / soft limit at which compaction leaves its lowest share")
     debt_high: float = limit(0.8, 0.0, 4.0, "debt / soft limit at which compaction takes its highest share")
     debt_hysteresis: float = limit(0.1, 0.0, 1.0, "fall of the debt below a threshold before its share is given back")
+    garbage_low: float = limit(0.3, 0.0, 8.0, "garbage / soft limit below which purging goes back to its lowest share")
+    garbage_high: float = limit(
+        0.7, 0.0, 8.0, "garbage / soft limit above which purging takes its second highest share"
+    )
     stream_margin: float = limit(0.1, 0.0, 1.0, "difference to the peers' stream factor that moves the serve weight")
 
     # Background shares of the three debt bands; the scenario's nearest levels are used.
@@ -161,11 +174,12 @@ class ReactiveKnobs(Knobs):
             ("efficiency_low", "efficiency_high"),
             ("pressure_low", "pressure_high"),
             ("debt_low", "debt_high"),
+            ("garbage_low", "garbage_high"),
         ):
             if getattr(self, low) > getattr(self, high):
                 raise ValueError(f"reactive: {low} {getattr(self, low)} must not exceed {high} {getattr(self, high)}")
 
-    def wanted(self, info: ClusterInfo, observations: Observations, step: int) -> tuple[Levels, Levels, Levels, Levels]:
+    def wanted(self, info: ClusterInfo, observations: Observations, step: int) -> tuple[Levels, ...]:
         """Levels from the nodes' own observations; the current levels are read back from them too."""
         scenario = info.scenario
         node = NodeView(info.layouts["compute"], observations["compute"])
@@ -181,6 +195,10 @@ class ReactiveKnobs(Knobs):
             spare = pressure + node["queued_memory_load"] < self.pressure_low
             cache = cache + (hungry & spare).astype(np.int64) - (pressure > self.pressure_high)
 
+        garbage, last = node["garbage"], len(scenario.purge.shares) - 1
+        purge = nearest_level(node["purge_share"], scenario.purge.shares)
+        purge = np.where(garbage > self.garbage_high, max(0, last - 1), np.where(garbage < self.garbage_low, 0, purge))
+
         store = NodeView(info.layouts["storage"], observations["storage"])
         shares = scenario.storage.background_shares
         bands = nearest_level(np.array(self.BAND_SHARES), shares)
@@ -195,22 +213,25 @@ class ReactiveKnobs(Knobs):
         neutral = scenario.storage.initial_serve_level
         target = neutral + np.sign(lead).astype(np.int64) * (np.abs(lead) > self.stream_margin)
         serve = serve + np.sign(target - serve)
-        return cache, admission, background, serve
+        return cache, admission, purge, background, serve
 
 
-def _choices(scenario: Scenario) -> Mapping[str, Sequence[float]]:
+def knob_choices(scenario: Scenario) -> Mapping[str, Sequence[float]]:
+    """The levels of each knob, in the order of `KNOB_NAMES`."""
     return {
         "cache_level": scenario.compute.cache_fractions,
         "admission_level": scenario.compute.memory_overcommit,
+        "purge_level": scenario.purge.shares,
         "background_level": scenario.storage.background_shares,
         "serve_level": scenario.storage.serve_weights,
     }
 
 
-def _initial_levels(scenario: Scenario) -> tuple[int, int, int, int]:
+def _initial_levels(scenario: Scenario) -> tuple[int, ...]:
     return (
         scenario.compute.initial_cache_level,
         scenario.compute.initial_admission_level,
+        scenario.purge.initial_level,
         scenario.storage.initial_background_level,
         scenario.storage.initial_serve_level,
     )

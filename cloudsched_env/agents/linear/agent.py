@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.agents.heuristics.agent import HeuristicAgent
-from cloudsched_env.agents.heuristics.knobs import KNOB_NAMES, Knobs, Levels
+from cloudsched_env.agents.heuristics.knobs import KNOBS_OF, Knobs, Levels
 from cloudsched_env.agents.heuristics.placement import Placement, PlacementMemory
 from cloudsched_env.agents.linear.decide import choose_levels, choose_nodes, scratch_memory
 from cloudsched_env.agents.linear.features import (
@@ -27,7 +27,6 @@ from cloudsched_env.agents.protocol import ClusterInfo, Masks, Observations
 __all__ = ["LinearKnobs", "LinearPlacement", "linear_agent"]
 
 Floats = NDArray[np.float64]
-_KNOBS_OF = {"compute": KNOB_NAMES[:2], "storage": KNOB_NAMES[2:]}
 _FEATURES_OF = {"compute": COMPUTE_FEATURES, "storage": STORAGE_FEATURES}
 
 
@@ -81,7 +80,7 @@ class LinearKnobs(Knobs):
     ) -> dict[str, Levels]:
         """Levels of compute and storage nodes, int64 ``{role: [batch, agents, 2]}``, within the mask."""
         actions = {}
-        for role, knobs in _KNOBS_OF.items():
+        for role, knobs in KNOBS_OF.items():
             names = _FEATURES_OF[role]
             block = info.layouts[role].block("node")
             columns = np.array([-1 if name == "debt_above_0.8" else block.index(name) for name in names])

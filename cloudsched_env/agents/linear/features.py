@@ -87,6 +87,7 @@ COMPUTE_FEATURES = (
     "storage_write_rate",
     "processor_share",
     "available_cores",
+    "garbage",
 )
 STORAGE_FEATURES = (
     "debt",

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudsched_env.agents.heuristics.knobs import KNOB_NAMES
+from cloudsched_env.agents.heuristics.knobs import KNOB_NAMES, KNOBS_OF
 from cloudsched_env.agents.linear.features import (
     COMPUTE_FEATURES,
     CONTEXT_FEATURES,
@@ -39,7 +39,7 @@ FILE_FORMAT = 2
 def _knob_features(kind: Kind, knob: str) -> tuple[str, ...]:
     if kind == "static":
         return ("bias",)
-    return ("bias", *(COMPUTE_FEATURES if knob in KNOB_NAMES[:2] else STORAGE_FEATURES))
+    return ("bias", *(COMPUTE_FEATURES if knob in KNOBS_OF["compute"] else STORAGE_FEATURES))
 
 
 def _groups(kind: Kind) -> dict[str, tuple[str, ...]]:
