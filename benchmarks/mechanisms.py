@@ -23,7 +23,18 @@ from rich.progress import track
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the runs are shared with the tests, which are no installed package
 
-from tests.simulator.mechanisms import cache, compaction, dispatch, failure, memory, processor, storage, telemetry  # noqa: E402
+from tests.simulator.mechanisms import (  # noqa: E402
+    background,
+    backoff,
+    cache,
+    compaction,
+    dispatch,
+    failure,
+    memory,
+    processor,
+    storage,
+    telemetry,
+)
 
 Axes = Any
 Figure = Callable[[Any], None]
@@ -309,6 +320,68 @@ def node_failures(figure: Any) -> None:
     label(right, "work x (s)", "mean completion time (s)", "Restarts: MTBF 2 s, MTTR 1 s")
 
 
+def noisy_neighbours(figure: Any) -> None:
+    """Availability of cores, how long disturbances last, and tasks on the cores that are left."""
+    left, middle, last = figure.subplots(1, 3)
+    time_s = np.arange(121) * 0.1
+    for disturbed_s, colour in ((1.0, COLOURS[0]), (4.0, COLOURS[1])):
+        shares = background.run_neighbours(quiet_s=4.0, disturbed_s=disturbed_s, steps=120, nodes=200, clusters=15)
+        disturbed = shares.reshape(121, -1) < 1.0
+        again = disturbed[:, disturbed[0]].mean(axis=1)
+        left.plot(
+            time_s[::4], again[::4], "o", color=colour, markersize=3, label=f"after a disturbance, {disturbed_s:g} s"
+        )
+        left.plot(time_s, background.disturbed_again(time_s, 4.0, disturbed_s), **THEORY)
+        left.plot(time_s[::4], disturbed.mean(axis=1)[::4], "^", color=colour, markersize=3, label="all nodes")
+        left.axhline(disturbed_s / (4.0 + disturbed_s), **THEORY)
+    left.set_ylim(0, 1.35)
+    label(left, "time (s)", "share of nodes that are disturbed", "Quiet for 4 s on average", "upper right")
+    means = np.array([0.5, 1, 2, 4, 8, 16])
+    fine = np.linspace(0.2, 17, 100)
+    for loss, colour in (((0.3, 0.6), COLOURS[0]), ((0.1, 0.2), COLOURS[1]), ((0.95, 0.95), COLOURS[2])):
+        capacity = [
+            background.run_neighbours(
+                quiet_s=4.0, disturbed_s=float(d), loss=loss, steps=300, nodes=100, clusters=10, seed=2
+            ).mean()
+            for d in means
+        ]
+        middle.plot(means, capacity, "o", color=colour, markersize=4, label=f"losses {loss[0]:g} to {loss[1]:g}")
+        middle.plot(fine, 1 - fine / (4 + fine) * sum(loss) / 2, **THEORY)
+    middle.set_ylim(0, 1.3)
+    label(middle, "mean length of a disturbance (s)", "mean share of cores left", "Capacity", "upper right")
+    demands = np.array([2, 3, 4, 5, 6, 8, 12, 16])
+    for share, colour in ((1.0, COLOURS[0]), (0.7, COLOURS[1]), (0.4, COLOURS[2])):
+        times_s = [background.run_schedule([d / 4] * 4, 6.0, [0], [share], steps=700).max() for d in demands]
+        last.plot(demands, times_s, "o", color=colour, markersize=4, label=f"{8 * share:g} of 8 cores left")
+        last.plot(demands, [background.time_to_do(6.0, float(d), [0], [share]) for d in demands], **THEORY)
+    label(last, "cores that four tasks ask for", "run time (s), alone 6 s", "Only who needs them misses them")
+
+
+def back_off(figure: Any) -> None:
+    """What tasks that are deferred again and again cost the others."""
+    left, right = figure.subplots(1, 2)
+    rates = np.array([1.0, 2, 3, 4, 5, 5.5, 6, 6.4])
+    fine = np.linspace(0.5, 6.5, 200)
+    for steps, colour in ((5, COLOURS[0]), (10, COLOURS[1]), (20, COLOURS[2])):
+        waits = []
+        for rate in rates:
+            run = backoff.run_deferral(held=60, rate_per_step=rate, slots=8, backoff_steps=steps, steps=1500)
+            settled = (run.arrival_s > 80) & (run.arrival_s < 140)
+            waits.append(np.nanmean((run.start_s - run.arrival_s)[settled]) / 0.1 - 0.5)
+        left.plot(rates, waits, "o", color=colour, markersize=4, label=f"back-off of {steps} steps")
+        left.plot(fine, backoff.held_back_wait_steps(fine, held=60, slots=8, backoff_steps=steps), **THEORY)
+    label(left, "arrivals per step", "wait for a slot (steps)", "60 held tasks, 8 slots a step", "upper left")
+    time_s = np.arange(301) * 0.1
+    for steps, colour in ((0, COLOURS[1]), (5, COLOURS[0]), (10, COLOURS[2])):
+        run = backoff.run_deferral(held=60, rate_per_step=4.0, slots=8, backoff_steps=steps, steps=300, held_at_s=5.0)
+        started = (run.start_s < time_s[:, None] - 1e-9).sum(axis=1)
+        right.plot(
+            time_s, started, color=colour, linewidth=1.4, label=f"back-off of {steps} steps" if steps else "none"
+        )
+    right.plot(time_s, 4 * time_s / 0.1, "--", color="grey", linewidth=1, label="arrived")
+    label(right, "time (s)", "tasks placed", "60 tasks that fit nowhere come at 5 s", "upper left")
+
+
 FIGURES: dict[str, tuple[Figure, int]] = {
     "processor-sharing": (processor_sharing, 3),
     "littles-law": (littles_law, 2),
@@ -320,6 +393,8 @@ FIGURES: dict[str, tuple[Figure, int]] = {
     "telemetry": (telemetry_loss, 2),
     "dispatch": (dispatch_rate, 2),
     "failures": (node_failures, 2),
+    "background": (noisy_neighbours, 3),
+    "back-off": (back_off, 2),
 }
 EPILOG = (
     "Examples: [bold]python benchmarks/mechanisms.py[/bold] draws all; "

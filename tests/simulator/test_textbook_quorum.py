@@ -9,6 +9,7 @@ from tests.simulator.mechanisms.storage import (
     run_catch_up,
     run_outage,
     run_read_split,
+    run_recovery,
     run_writes,
 )
 
@@ -66,6 +67,27 @@ def test_a_replica_that_comes_back_catches_up_with_the_bandwidth_that_writes_lea
     expected_s = rate * 5.0 / (BANDWIDTH_MB_PER_S - rate)
     caught_up = 60 + int(np.argmax(lag[60:] == 0.0))
     assert (caught_up - 60) * 0.1 == pytest.approx(expected_s, abs=0.11)
+
+
+@pytest.mark.parametrize(("write", "read"), [(300.0, 100.0), (300.0, 900.0), (0.5, 1500.0)])
+def test_recovery_gets_what_readers_and_writers_leave_and_slows_nobody_down(write, read):
+    run = run_recovery(write, read, outage_s=5.0)
+    # Both go on at the speed that they have when nothing is wrong, also while the replica catches up.
+    for progress in (run.reader_progress, run.writer_progress):
+        np.testing.assert_allclose(progress, progress[0], rtol=1e-6)
+    owed = write * 5.0
+    assert run.lag_mb.max() == pytest.approx(owed, rel=1e-4)
+    assert run.lag_mb.argmax() == 60
+    # Its third of the reads and all of the writes come first.
+    spare = BANDWIDTH_MB_PER_S - write - read / 3
+    expected = np.maximum(0.0, owed - spare * 0.1 * np.arange(len(run.lag_mb) - 60))
+    np.testing.assert_allclose(run.lag_mb[60:], expected, rtol=1e-4, atol=0.1)
+
+
+def test_lag_stays_while_the_foreground_takes_all_the_bandwidth():
+    run = run_recovery(400.0, 1800.0, outage_s=5.0)  # 400 + 600 of 1000 MB/s
+    assert run.lag_mb[60] > 1000.0
+    np.testing.assert_allclose(run.lag_mb[60:], run.lag_mb[60], rtol=1e-3)
 
 
 def test_reads_are_split_in_proportion_to_the_weights_of_the_live_replicas():

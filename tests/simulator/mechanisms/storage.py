@@ -165,6 +165,45 @@ def run_catch_up(write_mb_per_s: float, *, outage_s: float, steps: int = 300) ->
     return np.array(lag)
 
 
+class Recovery(NamedTuple):
+    """A replica that is down from 1 s on, and what happens beside it; ``[steps + 1]`` and ``[steps]``."""
+
+    lag_mb: NDArray[np.float64]
+    reader_progress: NDArray[np.float64]
+    writer_progress: NDArray[np.float64]
+
+
+def run_recovery(write_mb_per_s: float, read_mb_per_s: float, *, outage_s: float, steps: int = 150) -> Recovery:
+    """One of three replicas is down for a while, beside a task that writes all the time and one that reads."""
+    scenario = isolated(
+        time__horizon_steps=steps,
+        cluster__compute_nodes=_MANY_CORES,
+        cluster__storage_nodes=3,
+        workload__replicas=3,
+        storage__bandwidth_mb_per_s=BANDWIDTH_MB_PER_S,
+        storage__sharing_enabled=True,
+    )
+    long_s = 1e6
+    episode = make_episode(
+        scenario,
+        base_time_s=long_s,
+        write_mb=[write_mb_per_s * long_s, 0.0],
+        scan_read_mb=[0.0, read_mb_per_s * long_s],
+    )
+    node = scenario.compute_count + 2
+    back = 10 + round(outage_s / scenario.time.step_s)
+    lag, remaining = [], []
+
+    def watch(env, step):
+        state = env.simulator_state
+        lag.append(state.storage.lag_mb[0, 2])
+        remaining.append(state.running.remaining[0, :2].copy() if step else np.ones(2))
+
+    play(scenario, [episode], outages=[[(10, node, 0), (back, node, 1)]], watch=watch)
+    writer, reader = -np.diff(np.array(remaining), axis=0).T
+    return Recovery(np.array(lag), reader, writer)
+
+
 def run_read_split(weights: Sequence[float]) -> NDArray[np.float64]:
     """Share of the reads of one shard that each replica serves under the given weights."""
     replicas = len(weights)
