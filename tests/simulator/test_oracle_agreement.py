@@ -360,7 +360,7 @@ def test_a_fully_cached_task_does_not_wait_for_storage_because_of_rounding() -> 
         "telemetry.publish_every_steps": 1,
         "telemetry.delay_steps": 0,
     }
-    scenario = load_scenario("tiny-v0", changes)
+    scenario = load_scenario("tiny-v1", changes)
     seed = 402172  # its task 8 misses 2e-14 MB in one of the two and nothing in the other
     episode = simple_episode(scenario, np.random.default_rng(seed), 60)
     outages = [("compute", 0, 12, 25), ("storage", 0, 9, 20)]
