@@ -36,6 +36,7 @@ from cloudsched_env.sim.state import State, allocate
 from cloudsched_env.sim.step import begin_cluster, step_cluster
 from cloudsched_env.workload.episode import Episode, Split, WorkloadSource
 from cloudsched_env.workload.source import make_source
+from cloudsched_env.workload.validation import check_episode
 
 __all__ = ["ROLES", "CloudSchedVectorEnv"]
 
@@ -241,7 +242,7 @@ class CloudSchedVectorEnv:
             _require_length("outages", outages, batch)
         self.episodes = [self.source.episode(self._rngs[b]) if episodes is None else episodes[b] for b in range(batch)]
         for episode in self.episodes:
-            self._check_episode(episode)
+            check_episode(self.scenario, episode)
         schedules = [
             draw_outages(self.scenario, self._rngs[b]) if outages is None else sorted(outages[b]) for b in range(batch)
         ]
@@ -373,21 +374,6 @@ class CloudSchedVectorEnv:
                 f"expected 0 to {levels[k] - 1}"
             )
         return array
-
-    def _check_episode(self, episode: Episode) -> None:
-        s = self.scenario
-        expected: dict[str, tuple[int, ...]] = {
-            "shard_hot_set_mb": (s.shards,),
-            "shard_replicas": (s.shards, s.workload.replicas),
-            "shard_homes": (s.shards, s.workload.home_nodes),
-            "tenant_scheduler": (s.workload.tenants,),
-        }
-        for name, shape in expected.items():
-            if getattr(episode, name).shape != shape:
-                raise ValueError(
-                    f"the episode does not belong to scenario {s.id!r}: its {name} has shape "
-                    f"{getattr(episode, name).shape}, expected {shape}"
-                )
 
 
 def _require_length(name: str, values: Sequence[Any], batch: int) -> None:
