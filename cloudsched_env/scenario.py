@@ -28,6 +28,7 @@ __all__ = [
     "ComputeConfig",
     "FailureConfig",
     "NodeType",
+    "ObservationConfig",
     "RewardConfig",
     "Scenario",
     "SchedulingConfig",
@@ -49,6 +50,16 @@ _ACCEPTED: dict[Any, Any] = {float: numbers.Real, int: numbers.Integral}
 def _number(default: float, low: float, high: float, unit: str, doc: str) -> Any:
     """A numeric field that carries its range, unit and meaning, so that errors and docs can name them."""
     return field(default=default, metadata={"low": low, "high": high, "unit": unit, "doc": doc})
+
+
+def _choice(default: str, choices: tuple[str, ...], doc: str) -> Any:
+    """A field that takes one of a few names."""
+    return field(default=default, metadata={"choices": choices, "unit": "choice", "doc": doc})
+
+
+def _option(doc: str) -> Any:
+    """Something that is off unless asked for."""
+    return field(default=False, metadata={"unit": "option", "doc": doc})
 
 
 def _switch(doc: str) -> Any:
@@ -120,6 +131,7 @@ class WorkloadConfig:
     flash_crowd_factor: float = _number(4.0, 1, 1e4, "1", "arrival intensity of a hit tenant inside / outside")
     flash_crowd_duration_s: float = _number(5.0, 1e-3, 1e6, "s", "length of a flash crowd")
     flash_crowd_tenant_share: float = _number(0.5, 0, 1, "1", "share of tenants that a crowd hits, at least one")
+    tenant_weights: str = _choice("equal", ("equal", "skewed"), "how the cluster is to be divided among tenants")
 
 
 @dataclass(frozen=True)
@@ -246,9 +258,24 @@ class TelemetryConfig:
 
 
 @dataclass(frozen=True)
+class ObservationConfig:
+    """What agents see beyond the fields that are always there."""
+
+    entitlement: bool = _option(
+        "tenants' shares of their entitlement; always on with the rewards that are made of them"
+    )
+
+
+@dataclass(frozen=True)
 class RewardConfig:
     """The team reward and what goes into the local ones."""
 
+    team: str = _choice(
+        "mixed", ("mixed", "goodput", "alpha_fair", "min_share"), "team reward: the weighted terms, or one objective"
+    )
+    fairness_alpha: float = _number(
+        1.0, 0, 100, "1", "alpha_fair: 0 mean share, 1 geometric, 2 harmonic, towards max-min"
+    )
     useful_weight: float = _number(0.30, 0, 1, "1", "weight of useful CPU utilisation")
     goodput_weight: float = _number(0.40, 0, 1, "1", "weight of on-time work completed / capacity")
     latency_weight: float = _number(0.15, 0, 1, "1", "weight of 1 / (1 + waiting tasks / scale)")
@@ -283,6 +310,7 @@ class Scenario:
     purge: PurgeConfig = field(default_factory=PurgeConfig)
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    observation: ObservationConfig = field(default_factory=ObservationConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
 
     def __post_init__(self) -> None:
@@ -318,6 +346,11 @@ class Scenario:
     def shards(self) -> int:
         """Number of data shards of all tenants."""
         return self.workload.tenants * self.workload.shards_per_tenant
+
+    @property
+    def shows_entitlement(self) -> bool:
+        """Whether shares of entitlement are kept and observed."""
+        return self.observation.entitlement or self.reward.team in ("alpha_fair", "min_share")
 
     @property
     def duration_s(self) -> float:
@@ -487,6 +520,9 @@ def _convert_group(value: Any, kind: Any, where: str) -> Any:
 def _check_ranges(group: Any, path: str) -> None:
     for entry in dataclasses.fields(group):
         value = getattr(group, entry.name)
+        choices = entry.metadata.get("choices")
+        if choices is not None and value not in choices:
+            raise ValueError(f"scenario field '{path}.{entry.name}' is {value!r}: expected one of {', '.join(choices)}")
         low, high = entry.metadata.get("low"), entry.metadata.get("high")
         if low is not None and not low <= value <= high:
             unit = entry.metadata["unit"]

@@ -91,6 +91,7 @@ class OracleCluster:
             self._shrink_to_cache(node)
         tenants = scenario.workload.tenants
         self.served, self.arrived = [0.0] * tenants, [0.0] * tenants  # decayed, for the fairness term
+        self.weights = [float(w) for w in episode.tenant_weight]
         self.totals = dict.fromkeys(TOTALS, 0.0)
         self.tenant_served, self.tenant_arrived = [0.0] * tenants, [0.0] * tenants  # counted steps
         self.useful_ever = self.lost_ever = self.arrived_ever = 0.0

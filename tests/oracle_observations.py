@@ -8,7 +8,7 @@ from cloudsched_env.roles import compute, scheduler, storage
 from cloudsched_env.roles import state as global_state
 from cloudsched_env.roles.layout import Field
 from tests.oracle_parts import ratio
-from tests.oracle_rewards import tenant_share
+from tests.oracle_rewards import capacity_decayed, demands, entitled_share, entitlements, tenant_share
 
 if TYPE_CHECKING:
     from tests.oracle import OracleCluster
@@ -151,16 +151,21 @@ def queue_row(cluster: OracleCluster, s: int) -> list[float]:
 
 def slot_rows(cluster: OracleCluster, s: int) -> list[float]:
     agent, rows = cluster.schedulers[s], []
+    fields = scheduler.slot_fields(cluster.scenario)
+    entitled = entitlements(cluster)
     for j in range(cluster.scenario.scheduling.window_slots):
         if j >= len(agent.fifo):
-            rows += [0.0] * len(scheduler.SLOT_FIELDS)
+            rows += [0.0] * len(fields)
             continue
         task = agent.fifo[j]
         waited = cluster.time - task.arrival
         factors = [agent.storage_view[r][1]["stream_factor"] for r in cluster.replicas[task.shard]]
+        shown = cluster.scenario.shows_entitlement
+        extra = {"entitled_share": entitled_share(cluster, task.tenant, entitled)} if shown else {}
         rows += row(
-            scheduler.SLOT_FIELDS,
+            fields,
             {
+                **extra,
                 "present": 1,
                 "cores": task.cores / 4,
                 "memory": task.memory / 8,
@@ -241,7 +246,7 @@ def state(cluster: OracleCluster) -> list[float]:
         values += storage_row(cluster, r)
     for s in range(len(cluster.schedulers)):
         values += queue_row(cluster, s)
-    return values + row(
+    values += row(
         global_state.CLUSTER_FIELDS,
         {
             "elapsed": cluster.k / cluster.scenario.time.horizon_steps,
@@ -253,6 +258,23 @@ def state(cluster: OracleCluster) -> list[float]:
             "running_tasks": len(cluster.running) / 100,
         },
     )
+    return values + (tenant_rows(cluster) if cluster.scenario.shows_entitlement else [])
+
+
+def tenant_rows(cluster: OracleCluster) -> list[float]:
+    rows: list[float] = []
+    entitled, wanted, capacity = entitlements(cluster), demands(cluster), capacity_decayed(cluster)
+    for g, weight in enumerate(cluster.weights):
+        rows += row(
+            global_state.TENANT_FIELDS,
+            {
+                "entitled_share": entitled_share(cluster, g, entitled),
+                "entitlement": ratio(entitled[g], capacity),
+                "demand": ratio(wanted[g], capacity),
+                "weight": weight / sum(cluster.weights),
+            },
+        )
+    return rows
 
 
 def masks(cluster: OracleCluster) -> dict[str, list[list[int]]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.scenario import Scenario
+from cloudsched_env.sim.entitlement import divide_max_min
 from cloudsched_env.sim.result import EpisodeResult
 
 __all__ = ["METRICS", "Metric", "entitlement", "jain_index", "metric", "summarise"]
@@ -205,22 +206,20 @@ def summarise(result: EpisodeResult) -> dict[str, float]:
     return {entry.name: float(values[entry.name]) for entry in METRICS}
 
 
-def entitlement(demand: Floats, total: float) -> Floats:
-    """Max-min fair division of ``total`` among claims: everyone gets the smaller of the demand and a common level.
+def entitlement(demand: Floats, total: float, weight: Floats | None = None) -> Floats:
+    """Max-min fair division of ``total``: everyone gets the smaller of the demand and weight x a common level.
 
     Args:
         demand: what each tenant could use, not negative, ``[tenants]``.
-        total: what there is, at most the sum of the demands.
+        total: what there is.
+        weight: positive, ``[tenants]``; equal by default.
 
     Returns:
-        Entitlements, ``[tenants]``; their sum is ``total``.
+        Entitlements, ``[tenants]``; their sum is ``total``, or that of the demands if it is less.
     """
-    order = np.argsort(demand, kind="stable")
     share = np.empty(len(demand))
-    left = float(min(total, demand.sum()))
-    for position, tenant in enumerate(order):
-        share[tenant] = min(demand[tenant], left / (len(demand) - position))
-        left -= share[tenant]
+    # The definition of the simulator, run as plain Python.
+    divide_max_min.py_func(demand, np.ones(len(demand)) if weight is None else weight, total, share)
     return share
 
 
@@ -264,7 +263,9 @@ def _fairness_metrics(result: EpisodeResult) -> dict[str, float]:
     # Work left over from the warm-up may be served in counted steps: a tenant wanted at least what it was given.
     demand = np.maximum(arrived, served)
     active = demand > 1e-9
-    fair = entitlement(demand[active], float(served[active].sum()))
+    cores, _, _ = _capacity(result.scenario)
+    capacity_core_s = cores * result.totals["steps"] * result.scenario.time.step_s
+    fair = entitlement(demand[active], capacity_core_s, result.episode.tenant_weight[active])
     shares = np.divide(served[active], fair, out=np.full(len(fair), np.nan), where=fair > 0)
     return {
         "jain_index": jain_index(shares),

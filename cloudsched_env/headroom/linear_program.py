@@ -137,7 +137,8 @@ def foresight_bound(
     plan = make_plan(scenario, episode, bin_steps)
     program, x, _ = _build(scenario, episode, plan, cores, work_repeats=crashes)
     useful, on_time = (_objective(program, x, chosen / counted) for chosen in (plan.counted, plan.on_time))
-    best = program.maximise(reward.useful_weight * useful + reward.goodput_weight * on_time, time_limit_s)
+    gains = reward.useful_weight * useful + reward.goodput_weight * on_time if reward.team == "mixed" else on_time
+    best = program.maximise(gains, time_limit_s)
     solutions = [best]
     if crashes:
         program, x, _ = _build(scenario, episode, plan, cores, work_repeats=False)
@@ -145,8 +146,10 @@ def foresight_bound(
     else:
         solutions.append(program.maximise(useful, time_limit_s))
     fixed = reward.latency_weight * fluid.latency_term + reward.fairness_weight * fluid.fairness_term
+    # Shares of entitlement are not a linear function of the work that is done: their bound stays the fluid one.
+    foreseen = {"mixed": best.bound + fixed, "goodput": best.bound}.get(reward.team, fluid.team_reward)
     return ForesightBound(
-        team_reward=min(fluid.team_reward, best.bound + fixed),
+        team_reward=min(fluid.team_reward, foreseen),
         useful_utilisation=min(fluid.useful_utilisation, solutions[1].bound),
         fluid=fluid,
         useful_term=float(useful @ best.point),

@@ -12,11 +12,13 @@ from cloudsched_env.roles.layout import Block, Field, Layout, clip
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim import telemetry as columns
 from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.entitlement import entitled_share
 from cloudsched_env.sim.in_flight import in_flight
 from cloudsched_env.sim.reward import tenant_share
 from cloudsched_env.sim.telemetry import held_row
 
 __all__ = [
+    "ENTITLEMENT_FIELDS",
     "NODE_FIELDS",
     "PAIR_FIELDS",
     "QUEUE_FIELDS",
@@ -25,6 +27,7 @@ __all__ = [
     "action_levels",
     "layout",
     "observe_scheduler",
+    "slot_fields",
 ]
 
 QUEUE_FIELDS = (
@@ -53,6 +56,9 @@ SLOT_FIELDS = (
     Field("same_job", "0/1", 0, 1, "fresh: same job as the slot before"),
     Field("replica_congestion", "1", 0, 1, "stale: 1 - mean stream factor of the shard's replicas"),
 )
+
+ENTITLEMENT_FIELDS = (Field("entitled_share", "1", 0, 1, "fresh: served work / entitlement of the tenant, decayed"),)
+"""Follow `SLOT_FIELDS` where ``observation.entitlement`` or the team reward asks for them."""
 
 NODE_FIELDS = (
     Field("alive", "0/1", 0, 1, "stale: the node was up"),
@@ -86,6 +92,11 @@ PAIR_FIELDS = (
 )
 
 
+def slot_fields(scenario: Scenario) -> tuple[Field, ...]:
+    """What is observed of each visible task."""
+    return SLOT_FIELDS + (ENTITLEMENT_FIELDS if scenario.shows_entitlement else ())
+
+
 def layout(scenario: Scenario) -> Layout:
     """The observation of one scheduler: queue, visible tasks, candidate nodes, storage, task-node pairs."""
     slots = ("slot", scenario.scheduling.window_slots)
@@ -94,7 +105,7 @@ def layout(scenario: Scenario) -> Layout:
         "scheduler",
         (
             Block("queue", QUEUE_FIELDS),
-            Block("slots", SLOT_FIELDS, (slots,)),
+            Block("slots", slot_fields(scenario), (slots,)),
             Block("nodes", NODE_FIELDS, (nodes,)),
             Block("storage", STORAGE_FIELDS, (("storage", scenario.observed_storage_count),)),
             Block("pairs", PAIR_FIELDS, (slots, nodes)),
@@ -108,6 +119,7 @@ def action_levels(scenario: Scenario) -> np.ndarray:
 
 
 _QUEUE, _SLOT, _NODE = len(QUEUE_FIELDS), len(SLOT_FIELDS), len(NODE_FIELDS)
+_ENTITLEMENT = len(ENTITLEMENT_FIELDS)
 _STORAGE, _PAIR = len(STORAGE_FIELDS), len(PAIR_FIELDS)
 _ALIVE, _RUNNING_CORES, _QUEUED_CORES = columns.ALIVE, columns.RUNNING_CORES, columns.QUEUED_CORES
 _RUNNING_MEMORY, _QUEUED_MEMORY = columns.RUNNING_MEMORY, columns.QUEUED_MEMORY
@@ -141,6 +153,8 @@ def _observe_slot(parameters, tasks, data, stores, ledger, b, i, previous_job, n
     out[10] = tenant_share(ledger, b, tasks.tenant[b, i])
     out[11] = 1.0 if tasks.job[b, i] == previous_job else 0.0
     out[12] = clip(congestion, 0.0, 1.0)
+    if parameters.entitlement_enabled:
+        out[13] = entitled_share(ledger, b, tasks.tenant[b, i])
 
 
 @compiled
@@ -157,8 +171,9 @@ def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, led
     step_s = parameters.step_s
     now_s = clock.step[b] * step_s
     age_scale = step_s / 10.0
+    slot_width = _SLOT + (_ENTITLEMENT if parameters.entitlement_enabled else 0)
     slots_at = _QUEUE
-    nodes_at = slots_at + slots * _SLOT
+    nodes_at = slots_at + slots * slot_width
     storage_at = nodes_at + nodes * _NODE
     pairs_at = storage_at + storages * _STORAGE
 
@@ -208,19 +223,19 @@ def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, led
     i = head
     previous_job = -1
     for slot in range(slots):
-        o = slots_at + slot * _SLOT
+        o = slots_at + slot * slot_width
         p = pairs_at + slot * nodes * _PAIR
         q = slot * (nodes + 1)
         mask[q + nodes] = 1
         if i < 0:
-            for j in range(_SLOT):
+            for j in range(slot_width):
                 out[o + j] = 0.0
             for j in range(nodes * _PAIR):
                 out[p + j] = 0.0
             for c in range(nodes):
                 mask[q + c] = 0
             continue
-        _observe_slot(parameters, tasks, data, stores, ledger, b, i, previous_job, now_s, out[o : o + _SLOT])
+        _observe_slot(parameters, tasks, data, stores, ledger, b, i, previous_job, now_s, out[o : o + slot_width])
         m = tasks.shard[b, i]
         cached = caches[m]
         for c in range(nodes):

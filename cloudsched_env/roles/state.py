@@ -6,9 +6,10 @@ from cloudsched_env.roles import compute, scheduler, storage
 from cloudsched_env.roles.layout import Block, Field, Layout, clip
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.entitlement import entitled_share
 from cloudsched_env.sim.scheduling import waiting_tasks
 
-__all__ = ["CLUSTER_FIELDS", "layout", "observe_cluster"]
+__all__ = ["CLUSTER_FIELDS", "TENANT_FIELDS", "layout", "observe_cluster"]
 
 CLUSTER_FIELDS = (
     Field("elapsed", "1", 0, 1, "fresh: share of the episode that has passed"),
@@ -21,9 +22,19 @@ CLUSTER_FIELDS = (
 )
 
 
+TENANT_FIELDS = (
+    Field("entitled_share", "1", 0, 1, "fresh: served work / entitlement, decayed"),
+    Field("entitlement", "1", 0, 1, "fresh: entitlement / what the whole cluster could do, decayed"),
+    Field("demand", "1", 0, 8, "fresh: demanded work / what the whole cluster could do, decayed"),
+    Field("weight", "1", 0, 1, "static: weight / sum of weights"),
+)
+"""Observed of each tenant where ``observation.entitlement`` or the team reward asks for it."""
+
+
 def layout(scenario: Scenario) -> Layout:
-    """Blocks: each compute node, each storage node, each scheduler's queue, the cluster."""
+    """Blocks: each compute node, each storage node, each scheduler's queue, the cluster; tenants where they show."""
     counts = scenario.role_counts
+    tenants = (Block("tenants", TENANT_FIELDS, (("tenant", scenario.workload.tenants),)),)
     return Layout(
         "state",
         (
@@ -31,16 +42,35 @@ def layout(scenario: Scenario) -> Layout:
             Block("storage", storage.FIELDS, (("storage", counts["storage"]),)),
             Block("scheduler", scheduler.QUEUE_FIELDS, (("scheduler", counts["scheduler"]),)),
             Block("cluster", CLUSTER_FIELDS),
+            *(tenants if scenario.shows_entitlement else ()),
         ),
     )
 
 
+_CLUSTER, _TENANT = len(CLUSTER_FIELDS), len(TENANT_FIELDS)
 _COMPUTE, _STORAGE, _QUEUE = len(compute.FIELDS), len(storage.FIELDS), len(scheduler.QUEUE_FIELDS)
 
 
 @compiled
+def _observe_tenants(data, ledger, b, out):
+    """Write `TENANT_FIELDS` of every tenant."""
+    tenants = ledger.entitled_decayed.shape[1]
+    capacity = ledger.capacity_decayed[b]
+    weights = 0.0
+    for g in range(tenants):
+        weights += data.tenant_weight[b, g]
+    for g in range(tenants):
+        o = g * _TENANT
+        demand = max(ledger.arrived_decayed[b, g], ledger.served_decayed[b, g])
+        out[o] = entitled_share(ledger, b, g)
+        out[o + 1] = clip(ledger.entitled_decayed[b, g] / capacity, 0.0, 1.0) if capacity > 0.0 else 0.0
+        out[o + 2] = clip(demand / capacity, 0.0, 8.0) if capacity > 0.0 else 0.0
+        out[o + 3] = data.tenant_weight[b, g] / weights
+
+
+@compiled
 def observe_cluster(
-    parameters, clock, running, compute, schedulers, ledger, b, compute_rows, storage_rows, scheduler_rows, out
+    parameters, clock, data, running, compute, schedulers, ledger, b, compute_rows, storage_rows, scheduler_rows, out
 ):
     """Write the global state from the observations of this step and the totals of the cluster."""
     o = 0
@@ -56,3 +86,5 @@ def observe_cluster(
     out[o + 4] = ledger.terms[b, 3]
     out[o + 5] = clip(waiting_tasks(compute, schedulers, b) / 100.0, 0.0, 32.0)
     out[o + 6] = clip(running.slots_used[b] / 100.0, 0.0, 32.0)
+    if parameters.entitlement_enabled:
+        _observe_tenants(data, ledger, b, out[o + _CLUSTER :])

@@ -60,6 +60,7 @@ def load_episode(
     data.per_hot_set[b] = 1.0 / episode.shard_hot_set_mb
     data.replicas[b] = episode.shard_replicas
     data.tenant_scheduler[b] = episode.tenant_scheduler
+    data.tenant_weight[b] = episode.tenant_weight
     data.homes[b] = episode.shard_homes
     data.outage_step[b], data.outage_node[b], data.outage_up[b] = outage_arrays(outages, data.outage_step.shape[1])
     data.outages[b] = len(outages)

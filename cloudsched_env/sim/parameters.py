@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from cloudsched_env.scenario import Scenario
 
-__all__ = ["Parameters", "make_parameters", "telemetry_ring"]
+__all__ = ["TEAM_REWARDS", "Parameters", "make_parameters", "telemetry_ring"]
+
+TEAM_REWARDS = ("mixed", "goodput", "alpha_fair", "min_share")
+"""Values of ``reward.team``; compiled code knows them by their position."""
 
 
 class Parameters(NamedTuple):
@@ -73,6 +76,9 @@ class Parameters(NamedTuple):
     telemetry_ring: int
     loss_probability: float
     loss_burst_length: float
+    team_reward: int
+    fairness_alpha: float
+    entitlement_enabled: bool
     useful_weight: float
     goodput_weight: float
     latency_weight: float
@@ -149,6 +155,9 @@ def make_parameters(scenario: Scenario) -> Parameters:
         telemetry_ring=telemetry_ring(s),
         loss_probability=s.telemetry.loss_probability,
         loss_burst_length=s.telemetry.loss_burst_length,
+        team_reward=TEAM_REWARDS.index(s.reward.team),
+        fairness_alpha=s.reward.fairness_alpha,
+        entitlement_enabled=s.shows_entitlement,
         useful_weight=s.reward.useful_weight,
         goodput_weight=s.reward.goodput_weight,
         latency_weight=s.reward.latency_weight,

@@ -5,16 +5,19 @@ from __future__ import annotations
 from math import sqrt
 
 from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.entitlement import NEGLIGIBLE_CORE_S as _NEGLIGIBLE_CORE_S
+from cloudsched_env.sim.entitlement import alpha_fair_share, smallest_share
 from cloudsched_env.sim.memory import execution_memory_gb
+from cloudsched_env.sim.parameters import TEAM_REWARDS
 from cloudsched_env.sim.result import TOTALS
 from cloudsched_env.sim.scheduling import waiting_tasks
 
 __all__ = ["book_step", "jain_index", "local_rewards", "team_reward", "tenant_share"]
 
-_NEGLIGIBLE_CORE_S = 1e-9
 _GOODPUT_CAP = 2.0
 _SCHEDULER_QUEUE_SCALE = 16.0
 _COMPUTE_QUEUE_SCALE = 4.0
+_GOODPUT, _ALPHA_FAIR, _MIN_SHARE = (TEAM_REWARDS.index(name) for name in ("goodput", "alpha_fair", "min_share"))
 
 (
     _STEPS, _TEAM, _USEFUL_TERM, _GOODPUT_TERM, _LATENCY_TERM, _FAIRNESS_TERM, _USEFUL, _BUSY, _ALLOCATED,
@@ -48,8 +51,8 @@ def jain_index(ledger, b):
 
 
 @compiled
-def team_reward(parameters, tasks, compute, schedulers, ledger, b):
-    """The team reward of the step; its four terms are left in ``ledger.terms``."""
+def team_reward(parameters, tasks, data, compute, schedulers, ledger, b):
+    """The team reward of the step, of the kind that ``reward.team`` names; four terms are left in ``ledger.terms``."""
     capacity = parameters.total_cores * parameters.step_s
     useful = 0.0
     for n in range(compute.alive.shape[1]):
@@ -64,6 +67,12 @@ def team_reward(parameters, tasks, compute, schedulers, ledger, b):
     terms[1] = min(_GOODPUT_CAP, on_time / capacity)
     terms[2] = 1.0 / (1.0 + waiting / (rate * parameters.latency_scale_s)) if rate > 0.0 else 1.0
     terms[3] = jain_index(ledger, b)
+    if parameters.team_reward == _GOODPUT:
+        return terms[1]
+    if parameters.team_reward == _ALPHA_FAIR:
+        return alpha_fair_share(parameters, data, ledger, b)
+    if parameters.team_reward == _MIN_SHARE:
+        return smallest_share(ledger, b)
     return (
         parameters.useful_weight * terms[0]
         + parameters.goodput_weight * terms[1]

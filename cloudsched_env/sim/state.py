@@ -83,6 +83,7 @@ class Data(NamedTuple):
     replicas: I  # [B, shards, replicas]
     homes: I  # [B, shards, home nodes]
     tenant_scheduler: I  # [B, tenants]
+    tenant_weight: F  # [B, tenants]
     outage_step: NDArray[np.int64]  # [B, outages], ascending; step at which the node changes
     outage_node: I  # [B, outages]; compute nodes first, then storage nodes
     outage_up: NDArray[np.int8]  # [B, outages]; 1 repair, 0 crash
@@ -204,6 +205,8 @@ class Ledger(NamedTuple):
     tenant_arrived: F
     served_decayed: F  # [B, tenants]
     arrived_decayed: F
+    entitled_decayed: F  # [B, tenants]
+    capacity_decayed: F  # [B]: core-seconds of the whole cluster
     on_time_core_s: F  # [B, schedulers], this step
     terms: F  # [B, 4]: useful, goodput, latency, fairness of the last step
 
@@ -244,6 +247,7 @@ class Scratch(NamedTuple):
     position: I  # the same, inverse of `order`
     drawn: I  # [candidates]
     candidate_of: I  # [compute nodes] place among the candidates of the scheduler that is observing, -1 between uses
+    tenant_demand: F
 
 
 class State(NamedTuple):
@@ -292,6 +296,7 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int, change
     shapes: dict[str, tuple[int, ...]] = {
         "hot_set_mb": (shards,), "per_hot_set": (shards,),
         "replicas": (shards, replicas), "homes": (shards, scenario.workload.home_nodes), "tenant_scheduler": (tenants,),
+        "tenant_weight": (tenants,), "tenant_demand": (tenants,),
         "outage_step": (outages,), "outage_node": (outages,), "outage_up": (outages,),
         "background_step": (changes,), "background_node": (changes,), "background_share": (changes,), "changes": (),
         "next_background": (),
@@ -305,7 +310,8 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int, change
         "shown_cores": (ring + lossy, s, n), "shown_memory_gb": (ring + lossy, s, n),
         "burst": (s * (n + m) + n + m if lossy else 0,),
         "totals": (len(TOTALS),), "tenant_served": (tenants,), "tenant_arrived": (tenants,),
-        "served_decayed": (tenants,), "arrived_decayed": (tenants,), "on_time_core_s": (s,), "terms": (4,),
+        "served_decayed": (tenants,), "arrived_decayed": (tenants,), "entitled_decayed": (tenants,), "capacity_decayed": (),
+        "on_time_core_s": (s,), "terms": (4,),
         "read_time": (shards,), "write_time": (shards,), "read_demand_mb": (shards,), "write_demand_mb": (shards,),
         "read_gate": (shards,), "write_gate": (shards,), "read_split": (shards, replicas),
         "demand_mb": (m,), "capacity_mb": (m,), "reads_mb": (m,), "writes_mb": (m,), "read_amplification": (m,),

@@ -6,6 +6,7 @@ from cloudsched_env.sim.arrivals import admit_arrivals
 from cloudsched_env.sim.background import apply_background
 from cloudsched_env.sim.candidates import draw_candidates
 from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.entitlement import update_entitlements
 from cloudsched_env.sim.failure import apply_outages
 from cloudsched_env.sim.memory import admit, split_memory
 from cloudsched_env.sim.processor import share_processors
@@ -75,9 +76,10 @@ def step_cluster(
     requeued, lost = apply_outages(clock, tasks, data, running, compute, storage, schedulers, b)
     end_backoffs(clock, tasks, schedulers, b)
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, now_s, decay, counted)
+    update_entitlements(parameters, data, ledger, scratch, b, 1)
     circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
     draw_candidates(parameters, clock, tasks, data, schedulers, storage, scratch, b)
-    reward = team_reward(parameters, tasks, compute, schedulers, ledger, b)
+    reward = team_reward(parameters, tasks, data, compute, schedulers, ledger, b)
     if counted:
         book_step(
             parameters, compute, schedulers, ledger, scratch, b,
@@ -93,6 +95,7 @@ def begin_cluster(parameters, state, b):
     storage, schedulers, ledger = state.storage, state.schedulers, state.ledger
     apply_background(parameters, clock, data, compute, b)
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, 0.0, 1.0, False)
+    update_entitlements(parameters, data, ledger, state.scratch, b, 0)
     circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)
     draw_candidates(parameters, clock, tasks, data, schedulers, storage, state.scratch, b)
-    team_reward(parameters, tasks, compute, schedulers, ledger, b)
+    team_reward(parameters, tasks, data, compute, schedulers, ledger, b)

@@ -44,7 +44,8 @@ class UpperBound:
     """Upper bounds of one episode, means over counted steps.
 
     Attributes:
-        team_reward: of J; the weighted sum of the terms below.
+        team_reward: of J: the weighted sum of the terms below, ``goodput``, or 1 for shares of entitlement, as
+            ``reward.team`` says.
         useful_utilisation: of work that advanced tasks and was not lost / capacity.
         goodput: of work of tasks completed on time / capacity; may exceed 1, as work of the warm-up can count.
         useful_term: of U: as ``useful_utilisation``, but crashed work counts again when failures are on.
@@ -234,11 +235,15 @@ def upper_bound(scenario: Scenario, episode: Episode, capacity_cores: NDArray[np
     reward = scenario.reward
     scale = episode.tasks / scenario.duration_s * reward.latency_scale_s
     latency = float(np.mean(1.0 / (1.0 + waiting / scale))) if scale > 0 else 1.0
-    return UpperBound(
-        team_reward=reward.useful_weight * gross
+    mixed = (
+        reward.useful_weight * gross
         + reward.goodput_weight * goodput
         + reward.latency_weight * latency
-        + reward.fairness_weight,
+        + reward.fairness_weight
+    )
+    return UpperBound(
+        # Shares of entitlement are at most 1, and are 1 as long as the cluster keeps up with the demand.
+        team_reward={"mixed": mixed, "goodput": goodput}.get(reward.team, 1.0),
         useful_utilisation=net,
         goodput=goodput,
         useful_term=gross,

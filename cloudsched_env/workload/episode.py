@@ -43,6 +43,7 @@ class Episode:
         background_step: step at which the cores of a node change, ascending, ``[changes]`` int64.
         background_node: compute node, ``[changes]`` int32.
         background_share: share of its cores that the node has from then on, ``[changes]``.
+        tenant_weight: weight of each tenant in the division of the cluster, positive, ``[tenants]``; all 1 by default.
         details: for people and result files: source, window start, offered loads, synthetic columns.
     """
 
@@ -68,7 +69,13 @@ class Episode:
     background_step: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     background_node: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     background_share: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    tenant_weight: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     details: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Give every tenant the same weight where none is said."""
+        if len(self.tenant_weight) == 0:
+            object.__setattr__(self, "tenant_weight", np.ones(len(self.tenant_scheduler)))
 
     @property
     def tasks(self) -> int:

@@ -12,7 +12,7 @@ from cloudsched_env.workload.episode import TASK_COLUMNS, Episode
 
 __all__ = ["check_episode"]
 
-_POSITIVE = ("cores", "base_time_s", "memory_gb", "shard_hot_set_mb", "background_share")
+_POSITIVE = ("cores", "base_time_s", "memory_gb", "shard_hot_set_mb", "background_share", "tenant_weight")
 _AMOUNTS = ("cacheable_read_mb", "scan_read_mb", "write_mb", "estimated_time_s", "estimated_read_mb")
 
 
@@ -31,6 +31,7 @@ def check_episode(scenario: Scenario, episode: Episode) -> None:
         "shard_replicas": (scenario.shards, workload.replicas),
         "shard_homes": (scenario.shards, workload.home_nodes),
         "tenant_scheduler": (workload.tenants,),
+        "tenant_weight": (workload.tenants,),
     }
     for name, shape in shapes.items():
         if np.shape(getattr(episode, name)) != shape:

@@ -26,6 +26,7 @@ from cloudsched_env.workload.flash_crowd import draw_flash_crowds
 from cloudsched_env.workload.folding import hash_fold, zipf_fold
 from cloudsched_env.workload.hot_shift import draw_shift_times, shift_shards
 from cloudsched_env.workload.scaling import scale_to_target
+from cloudsched_env.workload.weights import draw_tenant_weights
 
 __all__ = [
     "InfeasibleWindowError",
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 
-_CROWD_STREAM, _SHIFT_STREAM = 0, 1
+_CROWD_STREAM, _SHIFT_STREAM, _WEIGHT_STREAM = 0, 1, 2
 
 
 class InfeasibleWindowError(ValueError):
@@ -271,6 +272,7 @@ def build_episode(
     shard = tenant * per_tenant + zipf_fold(tasks.name, shard_salt, per_tenant, workload.shard_skew)
     # Stress mechanisms draw from streams of their own, so that with and without them all other draws are the same.
     crowds = draw_flash_crowds(scenario, np.random.default_rng((tenant_salt, shard_salt, _CROWD_STREAM)))
+    weights = draw_tenant_weights(scenario, np.random.default_rng((tenant_salt, shard_salt, _WEIGHT_STREAM)))
     shift_s = draw_shift_times(scenario, np.random.default_rng((tenant_salt, shard_salt, _SHIFT_STREAM)))
 
     cores = np.clip(
@@ -321,6 +323,7 @@ def build_episode(
         background_step=background_step,
         background_node=background_node,
         background_share=background_share,
+        tenant_weight=weights,
         details={
             **details,
             "tasks": len(cores),

@@ -111,10 +111,10 @@ def test_offered_loads_are_those_of_counted_tasks():
     assert values["offered_writes"] == pytest.approx(2 * 400 * 2 / 32000)  # two replicas
 
 
-def test_tenant_shares_are_relative_to_the_max_min_fair_share_of_what_was_served():
-    # 10 served; demands 4 and 12: the fair division is 4 and 6.
-    values = summarise(record([{}], [NAN], [NAN], served=(3.0, 7.0), arrived=(4.0, 12.0)))
-    shares = np.array([3 / 4, 7 / 6])
+def test_tenant_shares_are_relative_to_the_max_min_fair_share_of_the_cluster():
+    # The cluster could do 12 cores x 10 s = 120; demands 40 and 100: the fair division is 40 and 80.
+    values = summarise(record([{}], [NAN], [NAN], served=(30.0, 84.0), arrived=(40.0, 100.0)))
+    shares = np.array([30 / 40, 84 / 80])
     assert values["minimum_tenant_share"] == pytest.approx(0.75)
     assert values["jain_index"] == pytest.approx(shares.sum() ** 2 / (2 * (shares**2).sum()))
 
@@ -169,6 +169,11 @@ def test_entitlement_is_the_max_min_fair_division(demand, share):
     # Max-min: whoever gets less than the demand gets at least as much as anybody else.
     short = fair < demand - 1e-9
     assert all(fair[i] >= fair.max() - 1e-6 for i in np.flatnonzero(short))
+
+
+def test_weights_divide_what_everybody_wants():
+    fair = entitlement(np.array([90.0, 90.0, 5.0]), 65.0, np.array([1.0, 2.0, 1.0]))
+    assert fair.tolist() == pytest.approx([20.0, 40.0, 5.0])
 
 
 def test_jains_index_is_one_over_n_when_one_of_n_gets_everything():

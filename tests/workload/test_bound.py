@@ -219,8 +219,10 @@ def greedy_actions(env: CloudSchedVectorEnv, rng: np.random.Generator):
     return actions
 
 
-@pytest.mark.parametrize("failures", [0.0, 400.0])
-def test_no_simulated_episode_exceeds_the_bound(failures):
+@pytest.mark.parametrize(
+    ("failures", "team"), [(0.0, "mixed"), (400.0, "mixed"), (0.0, "goodput"), (0.0, "alpha_fair"), (0.0, "min_share")]
+)
+def test_no_simulated_episode_exceeds_the_bound(failures, team):
     scenario = load_scenario("tiny-v1").override(
         {
             "workload.task_rate_per_s": 12.0,
@@ -228,6 +230,7 @@ def test_no_simulated_episode_exceeds_the_bound(failures):
             "workload.read_load": 0.05,
             "workload.write_load": 0.05,
             "failure.compute_failures_per_hour": failures,
+            "reward.team": team,
         }
     )
     episodes = GeneratedSource(scenario, "train").evaluation_episodes(8)
@@ -244,7 +247,10 @@ def test_no_simulated_episode_exceeds_the_bound(failures):
         assert totals["useful_term"] <= bound.useful_term + 1e-9
         assert totals["goodput_term"] <= bound.goodput + 1e-9
         assert totals["latency_term"] <= bound.latency_term + 1e-9
-        assert totals["team_reward"] <= bound.team_reward + 1e-9
+        assert 0.0 < totals["team_reward"] <= bound.team_reward + 1e-9
+        if team == "goodput":
+            assert bound.team_reward == bound.goodput
+            assert totals["team_reward"] == pytest.approx(totals["goodput_term"])
         useful = (result.totals["useful_core_s"] - result.totals["lost_core_s"]) / capacity
         assert useful <= bound.useful_utilisation + 1e-9
         closest = max(closest, totals["useful_term"] / bound.useful_term)

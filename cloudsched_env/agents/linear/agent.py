@@ -52,7 +52,7 @@ class LinearPlacement(Placement):
             seen,
             masks["scheduler"],
             (layout.offset("slots"), layout.offset("nodes"), layout.offset("pairs")),
-            (slots, nodes),
+            (slots, nodes, len(layout.block("slots").fields), len(layout.block("nodes").fields)),
             (max(t.cores for t in types), max(t.memory_gb for t in types)),
             _padded(self.parameters.group("placement"), len(PAIR_FEATURES) + len(CONTEXT_FEATURES)),
             _padded(self.parameters.group("defer"), len(DEFER_FEATURES) + len(DEFER_CONTEXT_FEATURES)),

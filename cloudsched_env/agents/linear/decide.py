@@ -17,8 +17,6 @@ __all__ = ["choose_levels", "choose_nodes", "scratch_memory"]
 _PAIR = len(f.PAIR_FEATURES) + len(f.CONTEXT_FEATURES)
 _SITUATION = 6
 _DEFER = len(f.DEFER_FEATURES) + len(f.DEFER_CONTEXT_FEATURES)
-_SLOT_FIELDS = len(scheduler.SLOT_FIELDS)
-_NODE_FIELDS = len(scheduler.NODE_FIELDS)
 _PAIR_FIELDS = len(scheduler.PAIR_FIELDS)
 _SLOT = {entry.name: i for i, entry in enumerate(scheduler.SLOT_FIELDS)}
 _NODE = {entry.name: i for i, entry in enumerate(scheduler.NODE_FIELDS)}
@@ -41,7 +39,7 @@ def _choose_nodes(observations, masks, offsets, sizes, largest, weights, defer, 
         observations: float32 ``[batch, schedulers, size]``.
         masks: int8 ``[batch, schedulers, slots x (nodes + 1)]``.
         offsets: where the blocks slots, nodes and pairs begin.
-        sizes: slots and nodes.
+        sizes: slots, nodes, and the number of fields of each.
         largest: cores and memory of the largest node.
         weights: of the pair features, then of the context features.
         defer: of the defer features, then of the defer context features.
@@ -50,7 +48,7 @@ def _choose_nodes(observations, masks, offsets, sizes, largest, weights, defer, 
         choices: output, int64 ``[batch, schedulers, slots]``.
     """
     slots_at, nodes_at, pairs_at = offsets
-    slots, nodes = sizes
+    slots, nodes, slot_fields, node_fields = sizes
     largest_cores, largest_memory_gb = largest
     pair, waiting, situation, added_cores, added_memory_gb = scratch
     schedulers = observations.shape[1]
@@ -61,7 +59,7 @@ def _choose_nodes(observations, masks, offsets, sizes, largest, weights, defer, 
             added_memory_gb[:] = 0.0
             for j in range(slots):
                 choices[b, s, j] = nodes
-                slot = row[slots_at + j * _SLOT_FIELDS : slots_at + (j + 1) * _SLOT_FIELDS]
+                slot = row[slots_at + j * slot_fields : slots_at + (j + 1) * slot_fields]
                 if slot[_PRESENT] < 0.5:
                     continue
                 cores, memory_gb = _CORES_UNIT * slot[_TASK_CORES], _MEMORY_UNIT_GB * slot[_TASK_MEMORY]
@@ -71,7 +69,7 @@ def _choose_nodes(observations, masks, offsets, sizes, largest, weights, defer, 
                     n = (k + s * nodes // schedulers) % nodes
                     if masks[b, s, j * (nodes + 1) + n] == 0:
                         continue
-                    node = row[nodes_at + n * _NODE_FIELDS : nodes_at + (n + 1) * _NODE_FIELDS]
+                    node = row[nodes_at + n * node_fields : nodes_at + (n + 1) * node_fields]
                     at = pairs_at + (j * nodes + n) * _PAIR_FIELDS
                     node_cores = node[_CORES] * largest_cores
                     execution_gb = max(node[_EXECUTION_MEMORY] * largest_memory_gb, 1e-3)

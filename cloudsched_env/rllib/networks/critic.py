@@ -24,7 +24,8 @@ class CentralCritic(nn.Module):
     Pooling makes the values independent of the order and the number of members.
 
     Args:
-        state_layout: of the global state: one block with an axis per role, and plain blocks for the cluster.
+        state_layout: of the global state: one block per role, whose axis bears its name, and blocks for the cluster;
+            of those with an axis of their own (tenants) it sees the mean, the smallest and the largest entry.
         config: sizes and switches; with similarity ``off`` value heads see their own role and the cluster only, the
             team head all roles.
     """
@@ -32,8 +33,10 @@ class CentralCritic(nn.Module):
     def __init__(self, state_layout: Layout, config: NetworkConfig) -> None:
         super().__init__()
         self.layout = state_layout
-        self.roles = tuple(block.name for block in state_layout.blocks if block.axes)
-        self.cluster_blocks = tuple(block.name for block in state_layout.blocks if not block.axes)
+        self.roles = tuple(
+            block.name for block in state_layout.blocks if [name for name, _ in block.axes] == [block.name]
+        )
+        self.cluster_blocks = tuple(block.name for block in state_layout.blocks if block.name not in self.roles)
         hidden, size = config.hidden_sizes, config.embedding_size
         self.encoders = nn.ModuleDict(
             {
@@ -46,7 +49,10 @@ class CentralCritic(nn.Module):
                 for role in self.roles
             }
         )
-        cluster = sum(state_layout.block(name).size for name in self.cluster_blocks)
+        cluster = sum(
+            len(state_layout.block(name).fields) * (3 if state_layout.block(name).axes else 1)
+            for name in self.cluster_blocks
+        )
         self.cluster_scales = nn.ModuleDict(
             {
                 name: standardise_block(state_layout.role, state_layout.block(name), config.standardise_inputs)
@@ -79,9 +85,12 @@ class CentralCritic(nn.Module):
 
     def with_attention(self, state: Tensor) -> tuple[dict[str, Tensor], AttentionOutput | None]:
         """Values as `forward` returns them, and what the roles attended to (one query per role, so n = 1)."""
-        cluster = self.cluster_encoder(
-            torch.cat([self.cluster_scales[n](block(self.layout, state, n)) for n in self.cluster_blocks], -1)
-        )
+        parts: list[Tensor] = []
+        for name in self.cluster_blocks:
+            seen = self.cluster_scales[name](block(self.layout, state, name))
+            repeated = bool(self.layout.block(name).axes)
+            parts += [seen.mean(-2), seen.amin(-2), seen.amax(-2)] if repeated else [seen]
+        cluster = self.cluster_encoder(torch.cat(parts, -1))
         mean: dict[str, Tensor] = {}
         pooled: dict[str, Tensor] = {}
         counts: dict[str, int] = {}

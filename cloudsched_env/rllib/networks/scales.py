@@ -35,14 +35,14 @@ class Standardise(nn.Module):
 
     Args:
         group: name of the group in the table: ``role.block`` or ``scheduler.pair_features``.
-        names: fields in the order of the last axis; those that the table lacks pass unchanged.
+        names: fields in the order of the last axis; those that the table lacks (optional ones) pass unchanged.
         enabled: False makes this the identity.
     """
 
     def __init__(self, group: str, names: Sequence[str], enabled: bool = True) -> None:
         super().__init__()
         self.enabled = enabled
-        known = _table()[group] if enabled else {}
+        known = _table().get(group, {}) if enabled else {}
         pairs = [known.get(name, (0.0, 1.0)) for name in names]
         mean = torch.tensor([mean for mean, _ in pairs], dtype=torch.float32)
         std = torch.tensor([std if std >= _SMALLEST_STD else 1.0 for _, std in pairs], dtype=torch.float32)

@@ -102,7 +102,9 @@ class SchedulerPolicy(RolePolicy):
         self.largest_node_cores = largest_node_cores
         self.largest_node_memory_gb = largest_node_memory_gb
         hidden, size = config.pointer_size, config.embedding_size
-        slot_fields, node_fields = len(scheduler.SLOT_FIELDS), len(scheduler.NODE_FIELDS)
+        slot_fields, node_fields, storage_fields = (
+            len(layout.block(name).fields) for name in ("slots", "nodes", "storage")
+        )
         self.scales = nn.ModuleDict(
             {
                 name: standardise_block(layout.role, layout.block(name), config.standardise_inputs)
@@ -113,8 +115,8 @@ class SchedulerPolicy(RolePolicy):
         self.pair_scale = Standardise("scheduler.pair_features", scaled_like, config.standardise_inputs)
         self.slot_pool = linear(slot_fields, size)
         self.node_pool = linear(node_fields, size)
-        self.storage_pool = linear(len(scheduler.STORAGE_FIELDS), size)
-        pooled = 5 * size + len(scheduler.QUEUE_FIELDS)
+        self.storage_pool = linear(storage_fields, size)
+        pooled = 5 * size + len(layout.block("queue").fields)
         normalisation: list[nn.Module] = [nn.LayerNorm(pooled)] if config.layer_norm else []
         self.embed = nn.Sequential(*normalisation, linear(pooled, size), nn.ReLU())
         self.task = linear(slot_fields, hidden)
