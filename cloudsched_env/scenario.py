@@ -261,6 +261,8 @@ class TelemetryConfig:
 class ObservationConfig:
     """What agents see beyond the fields that are always there."""
 
+    engine_metrics: bool = _option("what engines say of themselves: working set, churn, spill, stalls, lag")
+    working_set_window_s: float = _number(5.0, 1e-3, 1e6, "s", "time constant of the working-set estimate")
     entitlement: bool = _option(
         "tenants' shares of their entitlement; always on with the rewards that are made of them"
     )

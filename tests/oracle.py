@@ -316,6 +316,7 @@ class OracleCluster:
             self.count("allocated_core_s", cores * self.dt)
             self.count("allocated_core_capped_s", min(cores, node.cores) * self.dt)
             self.count("allocated_memory_gb_s", min(memory, node.memory) * self.dt)
+            node.spill = max(0.0, memory - node.execution_memory)
             self.count("spill_gb_s", max(0.0, memory - node.execution_memory) * self.dt)
 
     def _share_storage(self, splits: list[dict[int, float]]) -> tuple[list[float], list[float]]:
@@ -354,8 +355,10 @@ class OracleCluster:
         """Item 9."""
         hit, cacheable = [0.0] * len(self.compute), [0.0] * len(self.compute)
         self.step_served = [0.0] * len(self.served)
+        window = math.exp(-self.dt / self.scenario.observation.working_set_window_s)
         for node in self.compute:
-            node.useful = node.read_mb = 0.0
+            node.useful = node.read_mb = node.pending_read = 0.0
+            node.touched = {m: window * part for m, part in node.touched.items()}
         for task in self.running:
             m, n = task.shard, task.where
             node = self.compute[n]
@@ -367,6 +370,9 @@ class OracleCluster:
             task.advance = min(task.remaining, task.wanted * task.gate)
             node.useful += task.work * task.advance
             node.read_mb += task.advance * task.miss
+            node.pending_read += (task.remaining - task.advance) * task.miss
+            part = min(1.0, task.advance * task.cacheable / self.hot_set[m])
+            node.touched[m] = 1 - (1 - node.touched.get(m, 0.0)) * (1 - part)
             self.step_served[task.tenant] += task.work * task.advance
             cacheable[n] += task.advance * task.cacheable
             hit[n] += task.advance * task.cacheable * task.warmth
@@ -380,6 +386,7 @@ class OracleCluster:
                     if other is not node:
                         other.valid[m] *= left
         for n, node in enumerate(self.compute):
+            node.evicted_decayed = 0.9 * node.evicted_decayed + 0.1 * max(0.0, node.occupied - node.cache_mb)
             self._shrink_to_cache(node)
             node.hit_decayed = 0.9 * node.hit_decayed + hit[n]
             node.cacheable_decayed = 0.9 * node.cacheable_decayed + cacheable[n]
@@ -440,6 +447,7 @@ class OracleCluster:
                 compacted = share * B * self.dt * ratio(node.debt, node.debt + compaction.efficient_debt_s * B)
                 node.debt = max(0.0, node.debt + compaction.write_amplification * node.writes - compacted)
             node.write_factor = self._write_factor(node.debt)
+            node.stall_decayed = 0.9 * node.stall_decayed + 0.1 * (1 - node.write_factor)
             if not node.alive:
                 pass
             elif node.demand > 0:
@@ -471,6 +479,7 @@ class OracleCluster:
     def _crash(self, n: int, node: ComputeNode) -> None:
         node.alive = False
         node.valid, node.occupied = [0.0] * len(node.valid), 0.0
+        node.touched, node.evicted_decayed, node.pending_read, node.spill = {}, 0.0, 0.0, 0.0
         evicted = self.on_node(n)
         for task in evicted:
             done = task.work * (1 - task.remaining)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cloudsched_env.roles import compute, scheduler, storage
 from cloudsched_env.roles import state as global_state
 from cloudsched_env.roles.layout import Field
-from tests.oracle_parts import ratio
+from tests.oracle_parts import ComputeNode, ratio
 from tests.oracle_rewards import capacity_decayed, demands, entitled_share, entitlements, tenant_share
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
+def working_set(cluster: OracleCluster, node: ComputeNode) -> float:
+    return sum(part * cluster.hot_set[m] for m, part in node.touched.items()) / 1000 / node.memory
+
+
 def snapshot(cluster: OracleCluster) -> dict[str, Any]:
     """What every node publishes, and the summary of storage nodes."""
     computes = []
@@ -42,6 +46,9 @@ def snapshot(cluster: OracleCluster) -> dict[str, Any]:
                 "efficiency": node.efficiency,
                 "io_wait": node.io_wait,
                 "available_cores": node.available_cores,
+                "hit_ratio": ratio(node.hit_decayed, node.cacheable_decayed),
+                "working_set": working_set(cluster, node),
+                "spill": node.spill / node.memory,
                 "warmth": [min(1.0, a / h) for a, h in zip(node.valid, cluster.hot_set, strict=True)],
             }
         )
@@ -52,6 +59,7 @@ def snapshot(cluster: OracleCluster) -> dict[str, Any]:
             "stream_factor": node.stream_factor,
             "write_factor": node.write_factor,
             "read_rate": node.read_rate,
+            "apply_lag": node.lag / cluster.scenario.storage.bandwidth_mb_per_s,
         }
         for node in cluster.storage
     ]
@@ -60,6 +68,7 @@ def snapshot(cluster: OracleCluster) -> dict[str, Any]:
         "read_rate": mean([node.read_rate for node in cluster.storage]),
         "write_rate": mean([node.write_rate for node in cluster.storage]),
         "stream_factor": mean([node.stream_factor for node in cluster.storage]),
+        "worst_lag": max(store["apply_lag"] for store in stores),
     }
     return {"compute": computes, "storage": stores, "summary": summary}
 
@@ -73,9 +82,17 @@ def compute_row(cluster: OracleCluster, n: int) -> list[float]:
     config, storage_config = cluster.scenario.compute, cluster.scenario.storage
     memory = sum(task.memory for task in tasks)
     stamp, summary = node.summary
+    engine = {
+        "working_set": working_set(cluster, node),
+        "cache_churn": ratio(node.evicted_decayed, node.cache_mb * cluster.dt),
+        "spill": node.spill / node.memory,
+        "pending_reads": node.pending_read / storage_config.read_stream_mb_per_s / 10,
+        "storage_worst_lag": summary["worst_lag"],
+    }
     return row(
-        compute.FIELDS,
+        compute.fields(cluster.scenario),
         {
+            **(engine if cluster.scenario.observation.engine_metrics else {}),
             "alive": node.alive,
             "running_cores_load": sum(task.cores for task in tasks) / node.cores,
             "queued_cores_load": sum(task.cores for task in node.queue) / node.cores,
@@ -107,9 +124,18 @@ def compute_row(cluster: OracleCluster, n: int) -> list[float]:
 def storage_row(cluster: OracleCluster, r: int) -> list[float]:
     node, config = cluster.storage[r], cluster.scenario.storage
     stamp, summary = node.summary
+    bandwidth, compaction = config.bandwidth_mb_per_s, cluster.scenario.compaction
+    rate = config.background_shares[node.background_level] * bandwidth
+    owed = node.debt + compaction.efficient_debt_s * bandwidth if node.debt > 0 else 0.0
+    engine = {
+        "compaction_time": owed / rate / 10 if rate > 0 else (8.0 if owed > 0 else 0.0),
+        "write_stall": node.stall_decayed,
+        "worst_lag": summary["worst_lag"],
+    }
     return row(
-        storage.FIELDS,
+        storage.fields(cluster.scenario),
         {
+            **(engine if cluster.scenario.observation.engine_metrics else {}),
             "alive": node.alive,
             "debt": node.debt / cluster.soft,
             "read_rate": node.read_rate,
@@ -192,9 +218,11 @@ def node_rows(cluster: OracleCluster, s: int) -> list[float]:
         node = cluster.compute[n]
         stamp, view = agent.compute_view[n]
         cores, memory = agent.in_flight(n)
+        shown = scheduler.NODE_ENGINE_FIELDS if cluster.scenario.observation.engine_metrics else ()
         rows += row(
-            scheduler.NODE_FIELDS,
+            scheduler.node_fields(cluster.scenario),
             {
+                **{entry.name: view[entry.name] for entry in shown},
                 "alive": view["alive"],
                 "running_cores_load": view["running_cores"] / node.cores,
                 "queued_cores_load": view["queued_cores"] / node.cores,
@@ -218,7 +246,9 @@ def scheduler_row(cluster: OracleCluster, s: int) -> list[float]:
     agent = cluster.schedulers[s]
     stores: list[float] = []
     for stamp, view in [agent.storage_view[r] for r in agent.observed_storage]:
-        stores += row(scheduler.STORAGE_FIELDS, {**view, "telemetry_age": age(cluster, stamp)})
+        fields = scheduler.storage_fields(cluster.scenario)
+        known = {entry.name: view[entry.name] for entry in fields if entry.name != "telemetry_age"}
+        stores += row(fields, {**known, "telemetry_age": age(cluster, stamp)})
     pairs: list[float] = []
     for j in range(cluster.scenario.scheduling.window_slots):
         for n in agent.candidates:

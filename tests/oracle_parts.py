@@ -77,6 +77,10 @@ class ComputeNode:
     read_mb: float = 0.0
     hit_decayed: float = 0.0
     cacheable_decayed: float = 0.0
+    touched: dict[int, float] = field(default_factory=dict)  # part of each shard's hot set touched lately
+    evicted_decayed: float = 0.0
+    pending_read: float = 0.0  # MB
+    spill: float = 0.0  # GB beyond execution memory in the last step
     summary: tuple[int, dict[str, float]] = (0, {})
 
     def __post_init__(self) -> None:
@@ -109,6 +113,7 @@ class StorageNode:
     served: float = 0.0
     read_rate: float = 0.0
     write_rate: float = 0.0
+    stall_decayed: float = 0.0
     summary: tuple[int, dict[str, float]] = (0, {})
 
 

@@ -14,10 +14,21 @@ from cloudsched_env.sim.telemetry import (
     MEAN_READ_RATE,
     MEAN_STREAM_FACTOR,
     MEAN_WRITE_RATE,
+    WORST_APPLY_LAG,
     held_row,
 )
 
-__all__ = ["ACTIONS", "FIELDS", "action_levels", "initial_levels", "layout", "mask_compute", "observe_compute"]
+__all__ = [
+    "ACTIONS",
+    "ENGINE_FIELDS",
+    "FIELDS",
+    "action_levels",
+    "fields",
+    "initial_levels",
+    "layout",
+    "mask_compute",
+    "observe_compute",
+]
 
 ACTIONS = ("cache_level", "admission_level", "purge_level")
 
@@ -51,9 +62,26 @@ FIELDS = (
 )
 
 
+ENGINE_FIELDS = (
+    Field("working_set", "memory", 0, 8, "fresh: distinct hot bytes touched lately / memory"),
+    Field("cache_churn", "1/s", 0, 8, "fresh: part of the cache replaced per second, decayed 0.9 per step"),
+    Field("spill", "memory", 0, 8, "fresh: memory of running tasks beyond execution memory, last step / memory"),
+    Field(
+        "pending_reads", "10 s", 0, 8, "fresh: bytes that running tasks have still to fetch / fastest stream, / 10 s"
+    ),
+    Field("storage_worst_lag", "s of bandwidth", 0, 8, "stale: largest apply lag of a storage node"),
+)
+"""Follow `FIELDS` with ``observation.engine_metrics``."""
+
+
+def fields(scenario: Scenario) -> tuple[Field, ...]:
+    """What a compute node of the scenario observes."""
+    return FIELDS + (ENGINE_FIELDS if scenario.observation.engine_metrics else ())
+
+
 def layout(scenario: Scenario) -> Layout:
     """The observation of one compute node."""
-    return Layout("compute", (Block("node", FIELDS),))
+    return Layout("compute", (Block("node", fields(scenario)),))
 
 
 def action_levels(scenario: Scenario) -> np.ndarray:
@@ -66,6 +94,22 @@ def initial_levels(scenario: Scenario) -> tuple[int, int, int]:
     """The levels that a node has before its first action, in the order of `ACTIONS`."""
     compute = scenario.compute
     return compute.initial_cache_level, compute.initial_admission_level, scenario.purge.initial_level
+
+
+_FIELDS = len(FIELDS)
+
+
+@compiled
+def _observe_engine(parameters, compute, summary, b, n, out):
+    """Write `ENGINE_FIELDS` of compute node ``n``."""
+    memory = parameters.memory_gb[n]
+    size_mb = 1000.0 * compute.cache_fraction[b, n] * memory
+    churn = compute.evicted_mb_decayed[b, n] / (size_mb * parameters.step_s) if size_mb > 0.0 else 0.0
+    out[0] = clip(compute.working_set_mb[b, n] / (1000.0 * memory), 0.0, 8.0)
+    out[1] = clip(churn, 0.0, 8.0)
+    out[2] = clip(compute.spill_gb[b, n] / memory, 0.0, 8.0)
+    out[3] = clip(compute.pending_read_mb[b, n] / parameters.read_stream_mb_per_s / 10.0, 0.0, 8.0)
+    out[4] = clip(summary[WORST_APPLY_LAG], 0.0, 8.0)
 
 
 @compiled
@@ -103,6 +147,8 @@ def observe_compute(parameters, clock, compute, telemetry, b, n, out):
     out[23] = clip(summary[MEAN_READ_RATE], 0.0, 4.0)
     out[24] = clip(summary[MEAN_WRITE_RATE], 0.0, 4.0)
     out[25] = clip((clock.step[b] - telemetry.summary_stamp[b, held]) * parameters.step_s / 10.0, 0.0, 8.0)
+    if parameters.engine_metrics:
+        _observe_engine(parameters, compute, summary, b, n, out[_FIELDS:])
 
 
 @compiled

@@ -19,15 +19,19 @@ from cloudsched_env.sim.telemetry import held_row
 
 __all__ = [
     "ENTITLEMENT_FIELDS",
+    "NODE_ENGINE_FIELDS",
     "NODE_FIELDS",
     "PAIR_FIELDS",
     "QUEUE_FIELDS",
     "SLOT_FIELDS",
+    "STORAGE_ENGINE_FIELDS",
     "STORAGE_FIELDS",
     "action_levels",
     "layout",
+    "node_fields",
     "observe_scheduler",
     "slot_fields",
+    "storage_fields",
 ]
 
 QUEUE_FIELDS = (
@@ -86,6 +90,16 @@ STORAGE_FIELDS = (
     Field("telemetry_age", "10 s", 0, 8, "age of what is known of the node / 10 s"),
 )
 
+NODE_ENGINE_FIELDS = (
+    Field("hit_ratio", "1", 0, 1, "stale: cacheable bytes found in the cache, decayed 0.9 per step"),
+    Field("working_set", "memory", 0, 8, "stale: distinct hot bytes touched lately / memory"),
+    Field("spill", "memory", 0, 8, "stale: memory of running tasks beyond execution memory / memory"),
+)
+"""Follow `NODE_FIELDS` with ``observation.engine_metrics``."""
+
+STORAGE_ENGINE_FIELDS = (Field("apply_lag", "s of bandwidth", 0, 8, "stale: acknowledged bytes not yet written"),)
+"""Follow `STORAGE_FIELDS` with ``observation.engine_metrics``."""
+
 PAIR_FIELDS = (
     Field("warmth", "1", 0, 1, "stale: cached part of the task's hot set on the node"),
     Field("home", "0/1", 0, 1, "static: the node is a home of the task's shard"),
@@ -97,6 +111,16 @@ def slot_fields(scenario: Scenario) -> tuple[Field, ...]:
     return SLOT_FIELDS + (ENTITLEMENT_FIELDS if scenario.shows_entitlement else ())
 
 
+def node_fields(scenario: Scenario) -> tuple[Field, ...]:
+    """What is observed of each compute node."""
+    return NODE_FIELDS + (NODE_ENGINE_FIELDS if scenario.observation.engine_metrics else ())
+
+
+def storage_fields(scenario: Scenario) -> tuple[Field, ...]:
+    """What is observed of each storage node."""
+    return STORAGE_FIELDS + (STORAGE_ENGINE_FIELDS if scenario.observation.engine_metrics else ())
+
+
 def layout(scenario: Scenario) -> Layout:
     """The observation of one scheduler: queue, visible tasks, candidate nodes, storage, task-node pairs."""
     slots = ("slot", scenario.scheduling.window_slots)
@@ -106,8 +130,8 @@ def layout(scenario: Scenario) -> Layout:
         (
             Block("queue", QUEUE_FIELDS),
             Block("slots", slot_fields(scenario), (slots,)),
-            Block("nodes", NODE_FIELDS, (nodes,)),
-            Block("storage", STORAGE_FIELDS, (("storage", scenario.observed_storage_count),)),
+            Block("nodes", node_fields(scenario), (nodes,)),
+            Block("storage", storage_fields(scenario), (("storage", scenario.observed_storage_count),)),
             Block("pairs", PAIR_FIELDS, (slots, nodes)),
         ),
     )
@@ -119,6 +143,8 @@ def action_levels(scenario: Scenario) -> np.ndarray:
 
 
 _QUEUE, _SLOT, _NODE = len(QUEUE_FIELDS), len(SLOT_FIELDS), len(NODE_FIELDS)
+_NODE_ENGINE, _STORAGE_ENGINE = len(NODE_ENGINE_FIELDS), len(STORAGE_ENGINE_FIELDS)
+_HIT_RATIO, _WORKING_SET, _SPILL, _APPLY_LAG = columns.HIT_RATIO, columns.WORKING_SET, columns.SPILL, columns.APPLY_LAG
 _ENTITLEMENT = len(ENTITLEMENT_FIELDS)
 _STORAGE, _PAIR = len(STORAGE_FIELDS), len(PAIR_FIELDS)
 _ALIVE, _RUNNING_CORES, _QUEUED_CORES = columns.ALIVE, columns.RUNNING_CORES, columns.QUEUED_CORES
@@ -172,10 +198,12 @@ def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, led
     now_s = clock.step[b] * step_s
     age_scale = step_s / 10.0
     slot_width = _SLOT + (_ENTITLEMENT if parameters.entitlement_enabled else 0)
+    node_width = _NODE + (_NODE_ENGINE if parameters.engine_metrics else 0)
+    storage_width = _STORAGE + (_STORAGE_ENGINE if parameters.engine_metrics else 0)
     slots_at = _QUEUE
     nodes_at = slots_at + slots * slot_width
-    storage_at = nodes_at + nodes * _NODE
-    pairs_at = storage_at + storages * _STORAGE
+    storage_at = nodes_at + nodes * node_width
+    pairs_at = storage_at + storages * storage_width
 
     head = schedulers.queue_head[b, s]
     mean_running = 0.0
@@ -194,7 +222,7 @@ def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, led
         mean_running += running
         mean_queued += queued
         mean_in_flight += unseen
-        o = nodes_at + c * _NODE
+        o = nodes_at + c * node_width
         out[o] = view[_ALIVE]
         out[o + 1] = clip(running, 0.0, 8.0)
         out[o + 2] = clip(queued, 0.0, 8.0)
@@ -209,6 +237,10 @@ def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, led
         out[o + 11] = parameters.relative_memory[n]
         out[o + 12] = view[_EXECUTION_MEMORY] / parameters.largest_memory_gb
         out[o + 13] = clip((clock.step[b] - stamp) * age_scale, 0.0, 8.0)
+        if parameters.engine_metrics:
+            out[o + 14] = view[_HIT_RATIO]
+            out[o + 15] = clip(view[_WORKING_SET], 0.0, 8.0)
+            out[o + 16] = clip(view[_SPILL], 0.0, 8.0)
         mask[c] = 1 if head >= 0 and view[_ALIVE] > 0.0 else 0
 
     out[0] = clip(schedulers.queue_length[b, s] / slots, 0.0, 16.0)
@@ -254,10 +286,12 @@ def observe_scheduler(parameters, clock, tasks, data, schedulers, telemetry, led
 
     for j in range(storages):
         store = stores[observed_storage[j]]
-        o = storage_at + j * _STORAGE
+        o = storage_at + j * storage_width
         out[o] = store[_ALIVE]
         out[o + 1] = clip(store[_DEBT], 0.0, 8.0)
         out[o + 2] = store[_STREAM_FACTOR]
         out[o + 3] = store[_WRITE_FACTOR]
         out[o + 4] = clip(store[_READ_RATE], 0.0, 4.0)
         out[o + 5] = clip((clock.step[b] - store_stamps[observed_storage[j]]) * age_scale, 0.0, 8.0)
+        if parameters.engine_metrics:
+            out[o + 6] = clip(store[_APPLY_LAG], 0.0, 8.0)

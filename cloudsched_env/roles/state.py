@@ -38,8 +38,8 @@ def layout(scenario: Scenario) -> Layout:
     return Layout(
         "state",
         (
-            Block("compute", compute.FIELDS, (("compute", counts["compute"]),)),
-            Block("storage", storage.FIELDS, (("storage", counts["storage"]),)),
+            Block("compute", compute.fields(scenario), (("compute", counts["compute"]),)),
+            Block("storage", storage.fields(scenario), (("storage", counts["storage"]),)),
             Block("scheduler", scheduler.QUEUE_FIELDS, (("scheduler", counts["scheduler"]),)),
             Block("cluster", CLUSTER_FIELDS),
             *(tenants if scenario.shows_entitlement else ()),
@@ -48,7 +48,7 @@ def layout(scenario: Scenario) -> Layout:
 
 
 _CLUSTER, _TENANT = len(CLUSTER_FIELDS), len(TENANT_FIELDS)
-_COMPUTE, _STORAGE, _QUEUE = len(compute.FIELDS), len(storage.FIELDS), len(scheduler.QUEUE_FIELDS)
+_QUEUE = len(scheduler.QUEUE_FIELDS)
 
 
 @compiled
@@ -74,7 +74,11 @@ def observe_cluster(
 ):
     """Write the global state from the observations of this step and the totals of the cluster."""
     o = 0
-    for rows, width in ((compute_rows, _COMPUTE), (storage_rows, _STORAGE), (scheduler_rows, _QUEUE)):
+    for rows, width in (
+        (compute_rows, compute_rows.shape[1]),
+        (storage_rows, storage_rows.shape[1]),
+        (scheduler_rows, _QUEUE),
+    ):
         for n in range(rows.shape[0]):
             for j in range(width):
                 out[o + j] = rows[n, j]

@@ -12,10 +12,21 @@ from cloudsched_env.sim.telemetry import (
     MEAN_READ_RATE,
     MEAN_STREAM_FACTOR,
     MEAN_WRITE_RATE,
+    WORST_APPLY_LAG,
     held_row,
 )
 
-__all__ = ["ACTIONS", "FIELDS", "action_levels", "initial_levels", "layout", "mask_storage", "observe_storage"]
+__all__ = [
+    "ACTIONS",
+    "ENGINE_FIELDS",
+    "FIELDS",
+    "action_levels",
+    "fields",
+    "initial_levels",
+    "layout",
+    "mask_storage",
+    "observe_storage",
+]
 
 ACTIONS = ("background_level", "serve_level")
 
@@ -38,9 +49,22 @@ FIELDS = (
 )
 
 
+ENGINE_FIELDS = (
+    Field("compaction_time", "10 s", 0, 8, "fresh: debt / what compaction takes off it per second now, / 10 s"),
+    Field("write_stall", "1", 0, 1, "fresh: 1 - write factor, decayed 0.9 per step"),
+    Field("worst_lag", "s of bandwidth", 0, 8, "stale: largest apply lag of a storage node"),
+)
+"""Follow `FIELDS` with ``observation.engine_metrics``."""
+
+
+def fields(scenario: Scenario) -> tuple[Field, ...]:
+    """What a storage node of the scenario observes."""
+    return FIELDS + (ENGINE_FIELDS if scenario.observation.engine_metrics else ())
+
+
 def layout(scenario: Scenario) -> Layout:
     """The observation of one storage node."""
-    return Layout("storage", (Block("node", FIELDS),))
+    return Layout("storage", (Block("node", fields(scenario)),))
 
 
 def action_levels(scenario: Scenario) -> np.ndarray:
@@ -51,6 +75,22 @@ def action_levels(scenario: Scenario) -> np.ndarray:
 def initial_levels(scenario: Scenario) -> tuple[int, int]:
     """The levels that a node has before its first action, in the order of `ACTIONS`."""
     return scenario.storage.initial_background_level, scenario.storage.initial_serve_level
+
+
+_FIELDS = len(FIELDS)
+
+
+@compiled
+def _observe_engine(parameters, storage, summary, b, r, out):
+    """Write `ENGINE_FIELDS` of storage node ``r``."""
+    debt = storage.debt_mb[b, r]
+    rate = parameters.background_shares[storage.background_level[b, r]] * parameters.bandwidth_mb_per_s
+    seconds = 0.0
+    if debt > 0.0:
+        seconds = (debt + parameters.efficient_debt_mb) / rate if rate > 0.0 else 1e9
+    out[0] = clip(seconds / 10.0, 0.0, 8.0)
+    out[1] = storage.stall_decayed[b, r]
+    out[2] = clip(summary[WORST_APPLY_LAG], 0.0, 8.0)
 
 
 @compiled
@@ -73,6 +113,8 @@ def observe_storage(parameters, clock, storage, telemetry, b, r, observer, out):
     out[12] = clip(summary[MEAN_WRITE_RATE], 0.0, 4.0)
     out[13] = summary[MEAN_STREAM_FACTOR]
     out[14] = clip((clock.step[b] - telemetry.summary_stamp[b, held]) * parameters.step_s / 10.0, 0.0, 8.0)
+    if parameters.engine_metrics:
+        _observe_engine(parameters, storage, summary, b, r, out[_FIELDS:])
 
 
 @compiled

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.cache import drop_cache
 from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.engine import forget_engine
 from cloudsched_env.sim.progress import vacate
 from cloudsched_env.sim.scheduling import enter_fifo, leave_node_queue
 
@@ -72,6 +73,7 @@ def _crash_compute(tasks, data, running, compute, schedulers, b, n):
         enter_fifo(tasks, schedulers, b, data.tenant_scheduler[b, tasks.tenant[b, i]], i)
         returned += 1
     drop_cache(compute, b, n)
+    forget_engine(compute, b, n)
     compute.alive[b, n] = 0
     compute.running_tasks[b, n] = 0
     compute.running_cores[b, n] = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +77,8 @@ class Parameters(NamedTuple):
     telemetry_ring: int
     loss_probability: float
     loss_burst_length: float
+    engine_metrics: bool
+    working_set_decay: float
     team_reward: int
     fairness_alpha: float
     entitlement_enabled: bool
@@ -155,6 +158,8 @@ def make_parameters(scenario: Scenario) -> Parameters:
         telemetry_ring=telemetry_ring(s),
         loss_probability=s.telemetry.loss_probability,
         loss_burst_length=s.telemetry.loss_burst_length,
+        engine_metrics=s.observation.engine_metrics,
+        working_set_decay=math.exp(-s.time.step_s / s.observation.working_set_window_s),
         team_reward=TEAM_REWARDS.index(s.reward.team),
         fairness_alpha=s.reward.fairness_alpha,
         entitlement_enabled=s.shows_entitlement,

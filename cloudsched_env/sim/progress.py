@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudsched_env.sim.cache import fit_cache, insert, invalidate_elsewhere
 from cloudsched_env.sim.compiled import compiled
+from cloudsched_env.sim.engine import begin_engine_step, book_engine_task, book_evictions
 from cloudsched_env.sim.state import FINISHED
 
 __all__ = ["advance_tasks", "vacate"]
@@ -35,7 +36,7 @@ def vacate(running, b, k):
 
 
 @compiled
-def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b, now_s):
+def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b, step, now_s):
     """Advance every running task by what its processor and storage allowed, and finish those that are done.
 
     Fills the shards' actual reads and writes for `settle_storage`, the tenants' useful work and the schedulers'
@@ -57,6 +58,8 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
         compute.running_tasks[b, n] = 0
         compute.running_cores[b, n] = 0.0
         compute.running_memory_gb[b, n] = 0.0
+        if parameters.engine_metrics:
+            begin_engine_step(parameters, compute, scratch, b, n)
 
     for k in range(running.slots_used[b]):
         n = running.node[b, k]
@@ -86,6 +89,9 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
             scratch.hit_mb[n] += cacheable * warmth
             if parameters.cache_enabled:
                 insert(compute, b, n, m, data.hot_set_mb[b, m], cacheable * (1.0 - warmth))
+        if parameters.engine_metrics:
+            unread_mb = (remaining - advance) * miss
+            book_engine_task(parameters, compute, b, n, m, step, data.hot_set_mb[b, m], cacheable, unread_mb)
         if write > 0.0 and parameters.cache_enabled and parameters.invalidation_enabled and advance > 0.0:
             invalidate_elsewhere(compute, b, n, m, advance * write * data.per_hot_set[b, m])
 
@@ -117,4 +123,6 @@ def advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b,
     for n in range(nodes):
         compute.hit_mb_decayed[b, n] = _HIT_DECAY * compute.hit_mb_decayed[b, n] + scratch.hit_mb[n]
         compute.cacheable_mb_decayed[b, n] = _HIT_DECAY * compute.cacheable_mb_decayed[b, n] + scratch.seen_mb[n]
+        if parameters.engine_metrics:
+            book_evictions(parameters, compute, b, n)
         fit_cache(parameters, compute, b, n)

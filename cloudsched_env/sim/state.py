@@ -142,6 +142,12 @@ class Compute(NamedTuple):
     read_mb: F
     hit_mb_decayed: F
     cacheable_mb_decayed: F
+    working_set_mb: F
+    evicted_mb_decayed: F
+    pending_read_mb: F
+    spill_gb: F
+    touched: F  # [B, nodes, shards, 0 without engine metrics]: part of the hot set touched, as of touched_step
+    touched_step: NDArray[np.int64]
 
 
 class Storage(NamedTuple):
@@ -157,6 +163,7 @@ class Storage(NamedTuple):
     served_share: F
     read_rate: F
     write_rate_decayed: F
+    stall_decayed: F
 
 
 class Schedulers(NamedTuple):
@@ -268,12 +275,14 @@ class State(NamedTuple):
 COMPUTE_VIEW = 9
 STORAGE_VIEW = 5
 SUMMARY_VIEW = 4
+# More columns with engine metrics.
+COMPUTE_ENGINE, STORAGE_ENGINE, SUMMARY_ENGINE = 3, 1, 1
 
 _DTYPES: dict[str, Any] = {
     "step": np.int64, "next_arrival": np.int64, "next_outage": np.int64, "next_background": np.int64,
     "held_slot": np.int64, "episode_key": np.uint64, "task_count": np.int64, "slots_used": np.int64,
     "outages": np.int64, "outage_step": np.int64, "outage_up": np.int8, "place": np.int8, "alive": np.int8,
-    "changes": np.int64, "background_step": np.int64, "release_step": np.int64,
+    "changes": np.int64, "background_step": np.int64, "release_step": np.int64, "touched_step": np.int64,
     "burst": np.int8, "warmth_view": np.float32,
 }  # fmt: skip
 _INT32 = {
@@ -289,6 +298,13 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int, change
     """Zeroed state of ``batch`` clusters with room for ``capacity`` tasks and ``outages`` crash or repair events."""
     n, m, s = scenario.compute_count, scenario.cluster.storage_nodes, scenario.cluster.schedulers
     shards, tenants, replicas = scenario.shards, scenario.workload.tenants, scenario.workload.replicas
+    engine = scenario.observation.engine_metrics
+    compute_view, storage_view, summary_view = (
+        columns + (more if engine else 0)
+        for columns, more in (
+            (COMPUTE_VIEW, COMPUTE_ENGINE), (STORAGE_VIEW, STORAGE_ENGINE), (SUMMARY_VIEW, SUMMARY_ENGINE)
+        )
+    )  # fmt: skip
     ring = telemetry_ring(scenario)
     lossy = scenario.telemetry.loss_probability > 0.0
     views, nodes_with_summary = (s, n + m) if lossy else (0, 0)
@@ -301,11 +317,12 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int, change
         "background_step": (changes,), "background_node": (changes,), "background_share": (changes,), "changes": (),
         "next_background": (),
         "valid_mb": (shards, n), "shard_validity": (shards,),
+        "touched": (n, shards if engine else 0), "touched_step": (n, shards if engine else 0),
         "candidates": (s, candidates), "observed_storage": (s, observed),
         "sent_cores": (s, n), "sent_memory_gb": (s, n), "sent_step": (s, n),
-        "compute_view": (ring + views, n, COMPUTE_VIEW), "compute_stamp": (ring + views, n),
-        "storage_view": (ring + views, m, STORAGE_VIEW), "storage_stamp": (ring + views, m),
-        "summary_view": (ring + nodes_with_summary, SUMMARY_VIEW), "summary_stamp": (ring + nodes_with_summary,),
+        "compute_view": (ring + views, n, compute_view), "compute_stamp": (ring + views, n),
+        "storage_view": (ring + views, m, storage_view), "storage_stamp": (ring + views, m),
+        "summary_view": (ring + nodes_with_summary, summary_view), "summary_stamp": (ring + nodes_with_summary,),
         "warmth_view": (ring + lossy, shards, n),
         "shown_cores": (ring + lossy, s, n), "shown_memory_gb": (ring + lossy, s, n),
         "burst": (s * (n + m) + n + m if lossy else 0,),

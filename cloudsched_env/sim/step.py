@@ -63,7 +63,7 @@ def step_cluster(
     open_paths(parameters, data, storage, scratch, b)
     share_processors(parameters, data, running, compute, scratch, b, now_s)
     share_bandwidth(parameters, data, running, storage, scratch, b)
-    advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b, now_s)
+    advance_tasks(parameters, tasks, data, running, compute, ledger, scratch, b, clock.step[b], now_s)
     settle_garbage(parameters, compute, scratch, b)
     moved_mb = settle_storage(parameters, data, storage, scratch, b)
 

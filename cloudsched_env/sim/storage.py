@@ -12,6 +12,7 @@ __all__ = ["open_paths", "quorum_value", "settle_storage", "share_bandwidth"]
 _NO_REPLICA_S_PER_MB = 1e6
 _LEAST_WRITE_FACTOR = 1e-6
 _WRITE_RATE_DECAY = 0.8
+_STALL_DECAY = 0.9
 _NEGLIGIBLE_MB = 1e-9
 
 
@@ -149,6 +150,8 @@ def settle_storage(parameters, data, storage, scratch, b):
             _WRITE_RATE_DECAY * rate + (1.0 - _WRITE_RATE_DECAY) * scratch.writes_mb[r] / per_step_mb
         )
         accrue_debt(parameters, storage, b, r, scratch.writes_mb[r])
+        stall = 1.0 - storage.write_factor[b, r]
+        storage.stall_decayed[b, r] = _STALL_DECAY * storage.stall_decayed[b, r] + (1.0 - _STALL_DECAY) * stall
         demand = scratch.demand_mb[r]
         if storage.alive[b, r] == 0:
             continue  # its streams begin again where they stood

@@ -9,10 +9,12 @@ from cloudsched_env.sim.memory import execution_memory_gb
 
 __all__ = [
     "ALIVE",
+    "APPLY_LAG",
     "AVAILABLE",
     "DEBT",
     "EFFICIENCY",
     "EXECUTION_MEMORY",
+    "HIT_RATIO",
     "IO_WAIT",
     "MEAN_DEBT",
     "MEAN_READ_RATE",
@@ -23,7 +25,10 @@ __all__ = [
     "READ_RATE",
     "RUNNING_CORES",
     "RUNNING_MEMORY",
+    "SPILL",
     "STREAM_FACTOR",
+    "WORKING_SET",
+    "WORST_APPLY_LAG",
     "WRITE_FACTOR",
     "circulate",
     "held_row",
@@ -34,10 +39,13 @@ __all__ = [
 ALIVE, RUNNING_CORES, QUEUED_CORES, RUNNING_MEMORY, QUEUED_MEMORY, EFFICIENCY, IO_WAIT, EXECUTION_MEMORY, AVAILABLE = (
     range(9)
 )
+HIT_RATIO, WORKING_SET, SPILL = 9, 10, 11  # with engine metrics
 # ...of a storage node's (after ALIVE)...
 DEBT, STREAM_FACTOR, WRITE_FACTOR, READ_RATE = 1, 2, 3, 4
+APPLY_LAG = 5  # with engine metrics
 # ...and of the storage summary.
 MEAN_STREAM_FACTOR, MEAN_DEBT, MEAN_READ_RATE, MEAN_WRITE_RATE = range(4)
+WORST_APPLY_LAG = 4  # with engine metrics
 
 
 @compiled
@@ -67,6 +75,23 @@ def is_lost(parameters, clock, telemetry, b, link, stamp):
         losing = 1 if u < odds / parameters.loss_burst_length else 0
     telemetry.burst[b, link] = losing
     return losing == 1
+
+
+@compiled
+def _publish_engine(parameters, compute, storage, telemetry, b, slot):
+    """Add the engine metrics to the snapshot in ring slot ``slot``."""
+    for n in range(compute.alive.shape[1]):
+        row = telemetry.compute_view[b, slot, n]
+        seen_mb = compute.cacheable_mb_decayed[b, n]
+        row[HIT_RATIO] = compute.hit_mb_decayed[b, n] / seen_mb if seen_mb > 0.0 else 0.0
+        row[WORKING_SET] = compute.working_set_mb[b, n] / (1000.0 * parameters.memory_gb[n])
+        row[SPILL] = compute.spill_gb[b, n] / parameters.memory_gb[n]
+    worst = 0.0
+    for r in range(storage.alive.shape[1]):
+        lag = storage.lag_mb[b, r] / parameters.bandwidth_mb_per_s
+        telemetry.storage_view[b, slot, r, APPLY_LAG] = lag
+        worst = max(worst, lag)
+    telemetry.summary_view[b, slot, WORST_APPLY_LAG] = worst
 
 
 @compiled
@@ -116,6 +141,8 @@ def _publish(parameters, clock, data, compute, storage, telemetry, b, slot):
     summary[MEAN_READ_RATE] = mean_read_rate
     summary[MEAN_WRITE_RATE] = mean_write_rate
     telemetry.summary_stamp[b, slot] = stamp
+    if parameters.engine_metrics:
+        _publish_engine(parameters, compute, storage, telemetry, b, slot)
 
 
 @compiled
