@@ -29,6 +29,7 @@ from tests.simulator.mechanisms import (  # noqa: E402
     cache,
     compaction,
     dispatch,
+    elastic,
     failure,
     memory,
     processor,
@@ -382,6 +383,29 @@ def back_off(figure: Any) -> None:
     label(right, "time (s)", "tasks placed", "60 tasks that fit nowhere come at 5 s", "upper left")
 
 
+def elastic_nodes(figure: Any) -> None:
+    """Gain of sleeping through a pause over its length, for several lead times and costs."""
+    left, right = figure.subplots(1, 2)
+    pauses = np.array([1.0, 3.0, 6.0, 10.0, 15.0, 20.0, 25.0, 30.0])
+
+    def gain(wake_s: float, cost: float) -> Any:
+        run = elastic.run_pause
+        return [
+            run(p, sleep=True, wake_s=wake_s, cost=cost) - run(p, sleep=False, wake_s=wake_s, cost=cost) for p in pauses
+        ]
+
+    for wake_s, colour in zip((0.5, 1.1, 4.0), COLOURS, strict=False):
+        left.plot(pauses, gain(wake_s, 0.3), "o", color=colour, markersize=4, label=f"lead time {wake_s:g} s")
+        left.plot(pauses, elastic.expected_gain(pauses, wake_s, 0.3), **THEORY)
+    label(left, "pause (s)", "reward gained by sleeping (s)", "Lead time (cost 0.3)", "upper left")
+    for cost, colour in zip((0.1, 0.3, 0.6), COLOURS, strict=False):
+        right.plot(pauses, gain(1.1, cost), "o", color=colour, markersize=4, label=f"cost {cost:g}")
+        right.plot(pauses, elastic.expected_gain(pauses, 1.1, cost), **THEORY)
+    for axes in (left, right):
+        axes.axhline(0, color="grey", linewidth=0.8)
+    label(right, "pause (s)", "reward gained by sleeping (s)", "Cost of cores (lead time 1.1 s)", "upper left")
+
+
 FIGURES: dict[str, tuple[Figure, int]] = {
     "processor-sharing": (processor_sharing, 3),
     "littles-law": (littles_law, 2),
@@ -395,6 +419,7 @@ FIGURES: dict[str, tuple[Figure, int]] = {
     "failures": (node_failures, 2),
     "background": (noisy_neighbours, 3),
     "back-off": (back_off, 2),
+    "elastic": (elastic_nodes, 2),
 }
 EPILOG = (
     "Examples: [bold]python benchmarks/mechanisms.py[/bold] draws all; "

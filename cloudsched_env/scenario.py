@@ -26,6 +26,7 @@ __all__ = [
     "ClusterConfig",
     "CompactionConfig",
     "ComputeConfig",
+    "ElasticConfig",
     "FailureConfig",
     "NodeType",
     "ObservationConfig",
@@ -65,6 +66,11 @@ def _option(doc: str) -> Any:
 def _switch(doc: str) -> Any:
     """A mechanism's on/off switch, for ablations."""
     return field(default=True, metadata={"unit": "switch", "doc": doc})
+
+
+def _off_switch(doc: str) -> Any:
+    """The switch of a mechanism that only some scenarios have."""
+    return field(default=False, metadata={"unit": "switch", "doc": doc})
 
 
 @dataclass(frozen=True)
@@ -248,6 +254,17 @@ class BackgroundConfig:
 
 
 @dataclass(frozen=True)
+class ElasticConfig:
+    """Compute nodes that sleep when they are not needed, and what it costs to keep them on."""
+
+    enabled: bool = _off_switch("compute nodes decide whether to sleep; off: all are always on")
+    # 97 s from request to login of a Linux machine on EC2 (Mao & Humphrey, IEEE CLOUD 2012), compressed 90 times.
+    wake_s: float = _number(1.1, 0, 1e5, "s", "from the decision to wake until the node accepts tasks")
+    minimum_nodes: int = _number(2, 1, 100_000, "nodes", "nodes that accept tasks and may not sleep")
+    cost_weight: float = _number(0.3, 0, 10, "1", "team reward lost per share of the cores that is not asleep")
+
+
+@dataclass(frozen=True)
 class TelemetryConfig:
     """Who sees what of the other nodes, how late, and how much of it is lost."""
 
@@ -311,6 +328,7 @@ class Scenario:
     failure: FailureConfig = field(default_factory=FailureConfig)
     purge: PurgeConfig = field(default_factory=PurgeConfig)
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
+    elastic: ElasticConfig = field(default_factory=ElasticConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     observation: ObservationConfig = field(default_factory=ObservationConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -555,6 +573,10 @@ def _check_relations(s: Scenario) -> None:
         s.cluster.schedulers <= s.workload.tenants,
         f"cluster.schedulers {s.cluster.schedulers} exceeds workload.tenants {s.workload.tenants}: "
         "every scheduler owns at least one tenant",
+    )
+    require(
+        not s.elastic.enabled or s.elastic.minimum_nodes <= s.compute_count,
+        f"elastic.minimum_nodes {s.elastic.minimum_nodes} exceeds the {s.compute_count} compute nodes",
     )
     counted_s = s.duration_s - s.time.warmup_steps * s.time.step_s
     crowds, crowd_s = s.workload.flash_crowds, s.workload.flash_crowd_duration_s

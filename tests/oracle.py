@@ -163,6 +163,7 @@ class OracleCluster:
         self.k += 1
         self._move_background()
         self._fail_and_repair()
+        self._settle_power()
         self._decay_fairness()
         self._come_back()
         self._arrive()
@@ -183,11 +184,42 @@ class OracleCluster:
         for role, nodes, names in groups:
             interval = getattr(self.scenario, role).decision_interval_steps
             for index, (node, chosen) in enumerate(zip(nodes, actions[role], strict=True)):
-                for name, level in zip(names, chosen, strict=True):
+                for name, level in zip(names, chosen[:2], strict=True):
                     if node.alive and self.k % interval == index % interval:
                         setattr(node, name, int(level))
                     elif level != getattr(node, name):
                         self.count("invalid_actions", 1)
+
+        if self.scenario.elastic.enabled:
+            self._set_power([int(chosen[2]) for chosen in actions["compute"]])
+
+    def _set_power(self, levels: Sequence[int]) -> None:
+        """Elastic nodes: start to drain or to wake."""
+        elastic, interval = self.scenario.elastic, self.scenario.compute.decision_interval_steps
+        for n, (node, level) in enumerate(zip(self.compute, levels, strict=True)):
+            may_choose = node.alive and self.k % interval == n % interval and node.power in ("on", "asleep")
+            if not may_choose:
+                self.count("invalid_actions", level != node.power_level)
+            elif node.power == "on" and level == 0:
+                if sum(other.accepts for other in self.compute) > elastic.minimum_nodes:
+                    node.power = "draining"
+            elif node.power == "asleep" and level == 1:
+                node.power = "waking"
+                node.wake_step = self.k + max(1, math.ceil(elastic.wake_s / self.dt - 1e-9))
+
+    def _settle_power(self) -> None:
+        """Elastic nodes: fall asleep when drained, be on when the lead time is over."""
+        for n, node in enumerate(self.compute):
+            if node.power == "draining" and not node.queue and not self.on_node(n):
+                node.power = "asleep"
+                node.valid, node.occupied = [0.0] * len(node.valid), 0.0
+                node.touched, node.evicted_decayed, node.pending_read, node.spill = {}, 0.0, 0.0, 0.0
+            elif node.power == "waking" and self.k >= node.wake_step:
+                node.power = "on"
+
+    @property
+    def active_share(self) -> float:
+        return sum(node.cores for node in self.compute if node.power != "asleep") / self.cores
 
     def _place(self, choices: Sequence[Sequence[int]]) -> None:
         """Item 2."""
@@ -213,7 +245,7 @@ class OracleCluster:
                         scheduler.backing_off.append((self.k + pause, task))
                     continue
                 scheduler.fifo.remove(task)
-                if self.compute[n].alive:
+                if self.compute[n].accepts:
                     task.ready = self.time + self.scenario.scheduling.dispatch_delay_s
                     task.place, task.where = "queue", n
                     self.compute[n].queue.append(task)

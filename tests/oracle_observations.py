@@ -37,7 +37,7 @@ def snapshot(cluster: OracleCluster) -> dict[str, Any]:
         tasks = cluster.on_node(n)
         computes.append(
             {
-                "alive": node.alive,
+                "alive": node.accepts,
                 "running_cores": sum(task.cores for task in tasks),
                 "running_memory": sum(task.memory for task in tasks),
                 "queued_cores": sum(task.cores for task in node.queue),
@@ -63,12 +63,16 @@ def snapshot(cluster: OracleCluster) -> dict[str, Any]:
         }
         for node in cluster.storage
     ]
+    cores_on = sum(node.cores for node in cluster.compute if node.accepts)
     summary = {
         "debt": mean([store["debt"] for store in stores]),
         "read_rate": mean([node.read_rate for node in cluster.storage]),
         "write_rate": mean([node.write_rate for node in cluster.storage]),
         "stream_factor": mean([node.stream_factor for node in cluster.storage]),
         "worst_lag": max(store["apply_lag"] for store in stores),
+        "active_share": cluster.active_share,
+        "load_of_on": ratio(sum(c["running_cores"] + c["queued_cores"] for c in computes if c["alive"]), cores_on),
+        "waiting_of_on": ratio(sum(task.cores for s in cluster.schedulers for task in s.fifo), cores_on),
     }
     return {"compute": computes, "storage": stores, "summary": summary}
 
@@ -89,10 +93,20 @@ def compute_row(cluster: OracleCluster, n: int) -> list[float]:
         "pending_reads": node.pending_read / storage_config.read_stream_mb_per_s / 10,
         "storage_worst_lag": summary["worst_lag"],
     }
+    elastic = {
+        "accepting": node.accepts,
+        "power_level": node.power_level,
+        "asleep": node.power == "asleep",
+        "wake_left": (node.wake_step - cluster.k) * cluster.dt / 10 if node.power == "waking" else 0.0,
+        "active_share": summary["active_share"],
+        "load_of_on": summary["load_of_on"],
+        "waiting_of_on": summary["waiting_of_on"],
+    }
     return row(
         compute.fields(cluster.scenario),
         {
             **(engine if cluster.scenario.observation.engine_metrics else {}),
+            **(elastic if cluster.scenario.elastic.enabled else {}),
             "alive": node.alive,
             "running_cores_load": sum(task.cores for task in tasks) / node.cores,
             "queued_cores_load": sum(task.cores for task in node.queue) / node.cores,
@@ -321,8 +335,11 @@ def masks(cluster: OracleCluster) -> dict[str, list[list[int]]]:
         for index, node in enumerate(nodes):
             free = node.alive and cluster.k % intervals[role] == index % intervals[role]
             mask = []
-            for name, count in zip(names, counts, strict=True):
+            for name, count in zip(names, counts[:2], strict=True):
                 mask += [int(free or level == getattr(node, name)) for level in range(count)]
+            if role == "compute" and cluster.scenario.elastic.enabled:
+                settled = cluster.compute[index].power in ("on", "asleep")
+                mask += [int((free and settled) or level == cluster.compute[index].power_level) for level in (0, 1)]
             levels[role].append(mask)
     for agent in cluster.schedulers:
         mask = []

@@ -65,6 +65,8 @@ class ComputeNode:
     valid: list[float]  # A_nm, MB for each shard
     occupied: float = 0.0
     alive: bool = True
+    power: str = "on"  # or draining, asleep, waking
+    wake_step: int = 0
     available_cores: float = field(init=False)  # what noisy neighbours leave
     step_cores: float = field(init=False)  # the same in the sharing step: C_n
     queue: list[Task] = field(default_factory=list)
@@ -85,6 +87,14 @@ class ComputeNode:
 
     def __post_init__(self) -> None:
         self.available_cores = self.step_cores = self.cores
+
+    @property
+    def accepts(self) -> bool:
+        return self.alive and self.power == "on"
+
+    @property
+    def power_level(self) -> int:
+        return int(self.power in ("on", "waking"))
 
     @property
     def execution_memory(self) -> float:

@@ -93,6 +93,9 @@ def settle(cluster: OracleCluster) -> None:
         cluster.team_reward = goodput
     elif reward.team != "mixed":
         cluster.team_reward = fair_objective(cluster)
+    elastic = cluster.scenario.elastic
+    if elastic.enabled:
+        cluster.team_reward -= elastic.cost_weight * cluster.active_share
     schedulers = []
     for s, scheduler in enumerate(cluster.schedulers):
         own = sum(work for g, work in enumerate(cluster.on_time) if cluster.tenant_scheduler[g] == s)
@@ -112,6 +115,11 @@ def settle(cluster: OracleCluster) -> None:
         ],
         "scheduler": schedulers,
     }
+    if elastic.enabled:
+        own = cluster.local_rewards["compute"]
+        for n, node in enumerate(cluster.compute):
+            own[n] = 0.0 if node.power == "asleep" else own[n] - elastic.cost_weight * node.alive
+    cluster.count("active_core_share", cluster.active_share)
     usage = [node.useful / (node.cores * cluster.dt) for node in cluster.compute]
     mean = sum(usage) / len(usage)
     cluster.count("steps", 1)

@@ -81,6 +81,13 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "spill_gb", "GB", "lower", "resources", "memory of running tasks beyond execution memory, averaged over time"
     ),
+    Metric(
+        "active_core_share",
+        "1",
+        "lower",
+        "resources",
+        "cores of nodes that are not asleep / all cores, averaged over time; 1 where nodes cannot sleep",
+    ),
     Metric("cache_hit_ratio", "1", "higher", "resources", "cacheable bytes found in the cache / cacheable bytes read"),
     Metric(
         "usage_deviation",
@@ -143,7 +150,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("lost_core_s", "core-s", "lower", "events", "work lost to crashes"),
     Metric("requeued", "tasks", "lower", "events", "tasks sent back to their scheduler by crashes"),
-    Metric("bounced", "tasks", "lower", "events", "tasks sent to a node that was down"),
+    Metric("bounced", "tasks", "lower", "events", "tasks sent to a node that was down or not on"),
     Metric("invalid_actions", "sub-actions", "lower", "events", "masked sub-actions that were chosen"),
     Metric("offered_cpu", "1", "", "offered", "work of counted tasks / (cores x time)"),
     Metric("offered_memory", "1", "", "offered", "memory x base time of counted tasks / (memory x time)"),
@@ -193,6 +200,7 @@ def summarise(result: EpisodeResult) -> dict[str, float]:
         "allocated_memory": _ratio(totals["allocated_memory_gb_s"], memory_gb * time_s),
         "storage_bandwidth_use": _ratio(totals["storage_served_mb"], bandwidth_mb_per_s * time_s),
         "spill_gb": _ratio(totals["spill_gb_s"], time_s),
+        "active_core_share": _ratio(totals["active_core_share"], steps),
         "cache_hit_ratio": _ratio(totals["cache_hit_mb"], totals["cacheable_mb"]),
         "usage_deviation": _ratio(totals["usage_deviation"], steps),
         "waiting_tasks": _ratio(totals["waiting_tasks"], steps),

@@ -57,13 +57,9 @@ class TypeKnobs(Knobs):
         wanted = np.repeat(np.array(self.levels), counts, axis=0)
         parts = split_mask(masks["compute"], info.action_levels["compute"])
         batch = observations["compute"].shape[0]
-        actions["compute"] = np.stack(
-            [
-                nearest_allowed(np.broadcast_to(wanted[:, knob], (batch, len(wanted))), part)
-                for knob, part in enumerate(parts)
-            ],
-            axis=-1,
-        )
+        for knob in range(wanted.shape[1]):
+            level = np.broadcast_to(wanted[:, knob], (batch, len(wanted)))
+            actions["compute"][..., knob] = nearest_allowed(level, parts[knob])
         return actions
 
 

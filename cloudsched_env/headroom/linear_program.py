@@ -56,7 +56,7 @@ from cloudsched_env.headroom.plan import Plan, make_plan
 from cloudsched_env.headroom.storage_rows import StorageVariables, add_storage
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.workload.background import core_shares
-from cloudsched_env.workload.bound import UpperBound, upper_bound
+from cloudsched_env.workload.bound import UpperBound, least_cost, upper_bound
 from cloudsched_env.workload.episode import Episode
 
 __all__ = ["ForesightBound", "foresight_bound"]
@@ -147,7 +147,8 @@ def foresight_bound(
         solutions.append(program.maximise(useful, time_limit_s))
     fixed = reward.latency_weight * fluid.latency_term + reward.fairness_weight * fluid.fairness_term
     # Shares of entitlement are not a linear function of the work that is done: their bound stays the fluid one.
-    foreseen = {"mixed": best.bound + fixed, "goodput": best.bound}.get(reward.team, fluid.team_reward)
+    cost = least_cost(scenario)
+    foreseen = {"mixed": best.bound + fixed - cost, "goodput": best.bound - cost}.get(reward.team, fluid.team_reward)
     return ForesightBound(
         team_reward=min(fluid.team_reward, foreseen),
         useful_utilisation=min(fluid.useful_utilisation, solutions[1].bound),

@@ -8,21 +8,28 @@ from cloudsched_env.roles.layout import Block, Field, Layout, clip
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.memory import execution_memory_gb
+from cloudsched_env.sim.power import accepts, power_column
 from cloudsched_env.sim.purge import relative_garbage
+from cloudsched_env.sim.state import ASLEEP, DRAINING, ON, WAKING
 from cloudsched_env.sim.telemetry import (
+    ACTIVE_SHARE,
+    LOAD_OF_ON,
     MEAN_DEBT,
     MEAN_READ_RATE,
     MEAN_STREAM_FACTOR,
     MEAN_WRITE_RATE,
+    WAITING_OF_ON,
     WORST_APPLY_LAG,
     held_row,
 )
 
 __all__ = [
     "ACTIONS",
+    "ELASTIC_FIELDS",
     "ENGINE_FIELDS",
     "FIELDS",
     "action_levels",
+    "actions",
     "fields",
     "initial_levels",
     "layout",
@@ -74,9 +81,29 @@ ENGINE_FIELDS = (
 """Follow `FIELDS` with ``observation.engine_metrics``."""
 
 
+ELASTIC_FIELDS = (
+    Field("accepting", "0/1", 0, 1, "fresh: the node is up and on"),
+    Field("power_level", "0/1", 0, 1, "fresh: 1 on or waking, 0 draining or asleep"),
+    Field("asleep", "0/1", 0, 1, "fresh: the node is asleep"),
+    Field("wake_left", "10 s", 0, 8, "fresh: time until the node is on, if it is waking / 10 s"),
+    Field("active_share", "1", 0, 1, "stale: cores of nodes that are not asleep / all cores"),
+    Field("load_of_on", "1", 0, 8, "stale: requested cores of tasks on nodes that accept tasks / their cores"),
+    Field(
+        "waiting_of_on", "1", 0, 8, "stale: requested cores in schedulers' queues / cores of nodes that accept tasks"
+    ),
+)
+"""Follow the other fields with ``elastic.enabled``."""
+
+
 def fields(scenario: Scenario) -> tuple[Field, ...]:
     """What a compute node of the scenario observes."""
-    return FIELDS + (ENGINE_FIELDS if scenario.observation.engine_metrics else ())
+    engine = ENGINE_FIELDS if scenario.observation.engine_metrics else ()
+    return FIELDS + engine + (ELASTIC_FIELDS if scenario.elastic.enabled else ())
+
+
+def actions(scenario: Scenario) -> tuple[str, ...]:
+    """Names of the sub-actions."""
+    return (*ACTIONS, "power_level") if scenario.elastic.enabled else ACTIONS
 
 
 def layout(scenario: Scenario) -> Layout:
@@ -85,18 +112,20 @@ def layout(scenario: Scenario) -> Layout:
 
 
 def action_levels(scenario: Scenario) -> np.ndarray:
-    """Choices of each action in `ACTIONS`, int64 of shape ``[3]``."""
+    """Choices of each action in `actions`, int64 of shape ``[3]``, or ``[4]`` with elastic nodes."""
     compute = scenario.compute
-    return np.array([len(compute.cache_fractions), len(compute.memory_overcommit), len(scenario.purge.shares)])
+    levels = [len(compute.cache_fractions), len(compute.memory_overcommit), len(scenario.purge.shares)]
+    return np.array([*levels, 2] if scenario.elastic.enabled else levels)
 
 
-def initial_levels(scenario: Scenario) -> tuple[int, int, int]:
-    """The levels that a node has before its first action, in the order of `ACTIONS`."""
+def initial_levels(scenario: Scenario) -> tuple[int, ...]:
+    """The levels that a node has before its first action, in the order of `actions`."""
     compute = scenario.compute
-    return compute.initial_cache_level, compute.initial_admission_level, scenario.purge.initial_level
+    levels = (compute.initial_cache_level, compute.initial_admission_level, scenario.purge.initial_level)
+    return (*levels, 1) if scenario.elastic.enabled else levels
 
 
-_FIELDS = len(FIELDS)
+_FIELDS, _ENGINE = len(FIELDS), len(ENGINE_FIELDS)
 
 
 @compiled
@@ -110,6 +139,26 @@ def _observe_engine(parameters, compute, summary, b, n, out):
     out[2] = clip(compute.spill_gb[b, n] / memory, 0.0, 8.0)
     out[3] = clip(compute.pending_read_mb[b, n] / parameters.read_stream_mb_per_s / 10.0, 0.0, 8.0)
     out[4] = clip(summary[WORST_APPLY_LAG], 0.0, 8.0)
+
+
+@compiled
+def _power_level(compute, b, n):
+    """The level of the power sub-action that is being carried out."""
+    return 1 if compute.power[b, n] == ON or compute.power[b, n] == WAKING else 0
+
+
+@compiled
+def _observe_power(parameters, clock, compute, summary, b, n, out):
+    """Write `ELASTIC_FIELDS` of compute node ``n``."""
+    power = compute.power[b, n]
+    left = (compute.wake_step[b, n] - clock.step[b]) * parameters.step_s if power == WAKING else 0.0
+    out[0] = 1.0 if accepts(compute, b, n) else 0.0
+    out[1] = _power_level(compute, b, n)
+    out[2] = 1.0 if power == ASLEEP else 0.0
+    out[3] = clip(left / 10.0, 0.0, 8.0)
+    out[4] = summary[ACTIVE_SHARE]
+    out[5] = clip(summary[LOAD_OF_ON], 0.0, 8.0)
+    out[6] = clip(summary[WAITING_OF_ON], 0.0, 8.0)
 
 
 @compiled
@@ -149,17 +198,32 @@ def observe_compute(parameters, clock, compute, telemetry, b, n, out):
     out[25] = clip((clock.step[b] - telemetry.summary_stamp[b, held]) * parameters.step_s / 10.0, 0.0, 8.0)
     if parameters.engine_metrics:
         _observe_engine(parameters, compute, summary, b, n, out[_FIELDS:])
+    if parameters.elastic_enabled:
+        first = _FIELDS + (_ENGINE if parameters.engine_metrics else 0)
+        _observe_power(parameters, clock, compute, summary, b, n, out[first:])
 
 
 @compiled
 def mask_compute(parameters, clock, compute, b, n, out):
-    """Allow every level of a live node whose turn it is; a node that waits or is down keeps what it has."""
+    """Allow every level of a live node whose turn it is; a node that waits or is down keeps what it has.
+
+    The power level of a node that drains or wakes stays as it is too.
+    """
     interval = parameters.compute_interval_steps
-    if compute.alive[b, n] == 1 and clock.step[b] % interval == n % interval:
+    turn = compute.alive[b, n] == 1 and clock.step[b] % interval == n % interval
+    if turn:
         out[:] = 1
-        return
-    out[:] = 0
-    out[compute.cache_level[b, n]] = 1
-    fractions, limits = parameters.cache_fractions.shape[0], parameters.memory_overcommit.shape[0]
-    out[fractions + compute.admission_level[b, n]] = 1
-    out[fractions + limits + compute.purge_level[b, n]] = 1
+    else:
+        out[:] = 0
+        fractions, limits = parameters.cache_fractions.shape[0], parameters.memory_overcommit.shape[0]
+        out[compute.cache_level[b, n]] = 1
+        out[fractions + compute.admission_level[b, n]] = 1
+        out[fractions + limits + compute.purge_level[b, n]] = 1
+    if parameters.elastic_enabled:
+        power = compute.power[b, n]
+        first = power_column(parameters)
+        settled = power != DRAINING and power != WAKING
+        if not (turn and settled):
+            out[first] = 0
+            out[first + 1] = 0
+            out[first + _power_level(compute, b, n)] = 1

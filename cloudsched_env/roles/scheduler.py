@@ -65,7 +65,7 @@ ENTITLEMENT_FIELDS = (Field("entitled_share", "1", 0, 1, "fresh: served work / e
 """Follow `SLOT_FIELDS` where ``observation.entitlement`` or the team reward asks for them."""
 
 NODE_FIELDS = (
-    Field("alive", "0/1", 0, 1, "stale: the node was up"),
+    Field("alive", "0/1", 0, 1, "stale: the node was up and took tasks"),
     Field("running_cores_load", "1", 0, 8, "stale: requested cores of running tasks / cores"),
     Field("queued_cores_load", "1", 0, 8, "stale: requested cores of queued tasks / cores"),
     Field("in_flight_cores_load", "1", 0, 8, "fresh: cores of own dispatches that telemetry does not show yet / cores"),

@@ -21,6 +21,7 @@ __all__ = [
     "ENGINE_FIELDS",
     "FIELDS",
     "action_levels",
+    "actions",
     "fields",
     "initial_levels",
     "layout",
@@ -65,6 +66,11 @@ def fields(scenario: Scenario) -> tuple[Field, ...]:
 def layout(scenario: Scenario) -> Layout:
     """The observation of one storage node."""
     return Layout("storage", (Block("node", fields(scenario)),))
+
+
+def actions(scenario: Scenario) -> tuple[str, ...]:
+    """Names of the sub-actions."""
+    return ACTIONS
 
 
 def action_levels(scenario: Scenario) -> np.ndarray:

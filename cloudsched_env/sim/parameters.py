@@ -77,6 +77,10 @@ class Parameters(NamedTuple):
     telemetry_ring: int
     loss_probability: float
     loss_burst_length: float
+    elastic_enabled: bool
+    wake_steps: int
+    minimum_nodes: int
+    power_cost: float
     engine_metrics: bool
     working_set_decay: float
     team_reward: int
@@ -158,6 +162,10 @@ def make_parameters(scenario: Scenario) -> Parameters:
         telemetry_ring=telemetry_ring(s),
         loss_probability=s.telemetry.loss_probability,
         loss_burst_length=s.telemetry.loss_burst_length,
+        elastic_enabled=s.elastic.enabled,
+        wake_steps=max(1, math.ceil(s.elastic.wake_s / s.time.step_s - 1e-9)),
+        minimum_nodes=s.elastic.minimum_nodes,
+        power_cost=s.elastic.cost_weight if s.elastic.enabled else 0.0,
         engine_metrics=s.observation.engine_metrics,
         working_set_decay=math.exp(-s.time.step_s / s.observation.working_set_window_s),
         team_reward=TEAM_REWARDS.index(s.reward.team),

@@ -32,8 +32,9 @@ TOTALS = (
     "waiting_tasks",  # sum over steps of tasks arrived, not running nor finished
     "lost_core_s",  # work lost to crashes
     "requeued",  # tasks sent back by crashes
-    "bounced",  # tasks sent to a node that was down
+    "bounced",  # tasks sent to a node that was down or not on
     "invalid_actions",  # masked sub-actions that were chosen
+    "active_core_share",  # sum over steps of the cores of nodes not asleep / all cores
 )
 
 

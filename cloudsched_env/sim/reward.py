@@ -9,8 +9,10 @@ from cloudsched_env.sim.entitlement import NEGLIGIBLE_CORE_S as _NEGLIGIBLE_CORE
 from cloudsched_env.sim.entitlement import alpha_fair_share, smallest_share
 from cloudsched_env.sim.memory import execution_memory_gb
 from cloudsched_env.sim.parameters import TEAM_REWARDS
+from cloudsched_env.sim.power import active_share
 from cloudsched_env.sim.result import TOTALS
 from cloudsched_env.sim.scheduling import waiting_tasks
+from cloudsched_env.sim.state import ASLEEP
 
 __all__ = ["book_step", "jain_index", "local_rewards", "team_reward", "tenant_share"]
 
@@ -22,7 +24,7 @@ _GOODPUT, _ALPHA_FAIR, _MIN_SHARE = (TEAM_REWARDS.index(name) for name in ("good
 (
     _STEPS, _TEAM, _USEFUL_TERM, _GOODPUT_TERM, _LATENCY_TERM, _FAIRNESS_TERM, _USEFUL, _BUSY, _ALLOCATED,
     _ALLOCATED_CAPPED, _MEMORY, _SERVED, _CACHEABLE, _HIT, _SPILL, _DEVIATION, _WAITING, _LOST, _REQUEUED, _BOUNCED,
-    _INVALID,
+    _INVALID, _ACTIVE,
 ) = range(len(TOTALS))  # fmt: skip
 
 
@@ -68,16 +70,20 @@ def team_reward(parameters, tasks, data, compute, schedulers, ledger, b):
     terms[2] = 1.0 / (1.0 + waiting / (rate * parameters.latency_scale_s)) if rate > 0.0 else 1.0
     terms[3] = jain_index(ledger, b)
     if parameters.team_reward == _GOODPUT:
-        return terms[1]
-    if parameters.team_reward == _ALPHA_FAIR:
-        return alpha_fair_share(parameters, data, ledger, b)
-    if parameters.team_reward == _MIN_SHARE:
-        return smallest_share(ledger, b)
+        reward = terms[1]
+    elif parameters.team_reward == _ALPHA_FAIR:
+        reward = alpha_fair_share(parameters, data, ledger, b)
+    elif parameters.team_reward == _MIN_SHARE:
+        reward = smallest_share(ledger, b)
+    else:
+        reward = (
+            parameters.useful_weight * terms[0]
+            + parameters.goodput_weight * terms[1]
+            + parameters.latency_weight * terms[2]
+            + parameters.fairness_weight * terms[3]
+        )
     return (
-        parameters.useful_weight * terms[0]
-        + parameters.goodput_weight * terms[1]
-        + parameters.latency_weight * terms[2]
-        + parameters.fairness_weight * terms[3]
+        reward - parameters.power_cost * active_share(parameters, compute, b) if parameters.elastic_enabled else reward
     )
 
 
@@ -90,6 +96,8 @@ def local_rewards(parameters, compute, storage, schedulers, ledger, b, of_comput
         if compute.alive[b, n] == 1:
             in_use = min(1.0, compute.in_use_cores[b, n] / parameters.cores[n])
             reward = in_use - 0.5 * min(1.0, compute.queue_length[b, n] / _COMPUTE_QUEUE_SCALE)
+            if parameters.elastic_enabled:
+                reward = reward - parameters.power_cost if compute.power[b, n] != ASLEEP else 0.0
         of_compute[n] = reward
     for r in range(storage.alive.shape[1]):
         reward = 0.0
@@ -138,5 +146,6 @@ def book_step(parameters, compute, schedulers, ledger, scratch, b, reward, moved
     totals[_REQUEUED] += requeued
     totals[_BOUNCED] += bounced
     totals[_INVALID] += invalid
+    totals[_ACTIVE] += active_share(parameters, compute, b)
     for g in range(ledger.tenant_served.shape[1]):
         ledger.tenant_served[b, g] += scratch.tenant_work[g]

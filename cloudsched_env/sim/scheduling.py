@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.in_flight import count_dispatch
-from cloudsched_env.sim.state import IN_BACKOFF, IN_FIFO, IN_NODE_QUEUE
+from cloudsched_env.sim.state import IN_BACKOFF, IN_FIFO, IN_NODE_QUEUE, ON
 
 __all__ = ["end_backoffs", "enter_fifo", "enter_node_queue", "leave_node_queue", "place", "waiting_tasks"]
 
@@ -126,7 +126,7 @@ def place(parameters, clock, tasks, compute, schedulers, telemetry, b, now_s, ac
 
     ``actions`` is int64 ``[schedulers, slots]``, one of the scheduler's candidates or their number to defer; ``masks``
     is int8 ``[schedulers, slots x (candidates + 1)]`` as shown with the last observation. Returns the number of masked
-    actions, which were treated as deferred, and of tasks refused by a node that is down.
+    actions, which were treated as deferred, and of tasks refused by a node that is down or not on.
     """
     defer = schedulers.candidates.shape[2]
     ready_s = now_s + parameters.dispatch_delay_s
@@ -154,7 +154,7 @@ def place(parameters, clock, tasks, compute, schedulers, telemetry, b, now_s, ac
                 i = behind
                 continue
             n = schedulers.candidates[b, s, choice]
-            if compute.alive[b, n] == 1:
+            if compute.alive[b, n] == 1 and compute.power[b, n] == ON:
                 enter_node_queue(tasks, compute, b, n, i, ready_s)
                 cores, memory_gb = tasks.cores[b, i], tasks.memory_gb[b, i]
                 count_dispatch(parameters, clock, schedulers, telemetry, b, s, n, cores, memory_gb)

@@ -13,11 +13,15 @@ from cloudsched_env.sim.result import TOTALS
 
 __all__ = [
     "ABSENT",
+    "ASLEEP",
+    "DRAINING",
     "FINISHED",
     "IN_BACKOFF",
     "IN_FIFO",
     "IN_NODE_QUEUE",
+    "ON",
     "RUNNING",
+    "WAKING",
     "Clock",
     "Compute",
     "Data",
@@ -32,6 +36,7 @@ __all__ = [
     "allocate",
 ]
 
+ON, DRAINING, ASLEEP, WAKING = range(4)
 ABSENT, IN_FIFO, IN_NODE_QUEUE, RUNNING, FINISHED, IN_BACKOFF = range(6)
 
 F = NDArray[np.float64]
@@ -116,6 +121,8 @@ class Compute(NamedTuple):
     """Compute nodes, ``[B, nodes]``."""
 
     alive: NDArray[np.int8]
+    power: NDArray[np.int8]  # ON, DRAINING, ASLEEP or WAKING
+    wake_step: NDArray[np.int64]  # when a node that wakes is on
     available_cores: F
     cache_level: I
     admission_level: I
@@ -277,12 +284,15 @@ STORAGE_VIEW = 5
 SUMMARY_VIEW = 4
 # More columns with engine metrics.
 COMPUTE_ENGINE, STORAGE_ENGINE, SUMMARY_ENGINE = 3, 1, 1
+# More columns of the summary with elastic nodes, after those of engine metrics.
+SUMMARY_ELASTIC = 3
 
 _DTYPES: dict[str, Any] = {
     "step": np.int64, "next_arrival": np.int64, "next_outage": np.int64, "next_background": np.int64,
     "held_slot": np.int64, "episode_key": np.uint64, "task_count": np.int64, "slots_used": np.int64,
     "outages": np.int64, "outage_step": np.int64, "outage_up": np.int8, "place": np.int8, "alive": np.int8,
     "changes": np.int64, "background_step": np.int64, "release_step": np.int64, "touched_step": np.int64,
+    "power": np.int8, "wake_step": np.int64,
     "burst": np.int8, "warmth_view": np.float32,
 }  # fmt: skip
 _INT32 = {
@@ -299,12 +309,10 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int, change
     n, m, s = scenario.compute_count, scenario.cluster.storage_nodes, scenario.cluster.schedulers
     shards, tenants, replicas = scenario.shards, scenario.workload.tenants, scenario.workload.replicas
     engine = scenario.observation.engine_metrics
-    compute_view, storage_view, summary_view = (
-        columns + (more if engine else 0)
-        for columns, more in (
-            (COMPUTE_VIEW, COMPUTE_ENGINE), (STORAGE_VIEW, STORAGE_ENGINE), (SUMMARY_VIEW, SUMMARY_ENGINE)
-        )
-    )  # fmt: skip
+    compute_view = COMPUTE_VIEW + (COMPUTE_ENGINE if engine else 0)
+    storage_view = STORAGE_VIEW + (STORAGE_ENGINE if engine else 0)
+    summary_view = SUMMARY_VIEW + (SUMMARY_ENGINE if engine or scenario.elastic.enabled else 0)
+    summary_view += SUMMARY_ELASTIC if scenario.elastic.enabled else 0
     ring = telemetry_ring(scenario)
     lossy = scenario.telemetry.loss_probability > 0.0
     views, nodes_with_summary = (s, n + m) if lossy else (0, 0)
@@ -327,7 +335,8 @@ def allocate(scenario: Scenario, batch: int, capacity: int, outages: int, change
         "shown_cores": (ring + lossy, s, n), "shown_memory_gb": (ring + lossy, s, n),
         "burst": (s * (n + m) + n + m if lossy else 0,),
         "totals": (len(TOTALS),), "tenant_served": (tenants,), "tenant_arrived": (tenants,),
-        "served_decayed": (tenants,), "arrived_decayed": (tenants,), "entitled_decayed": (tenants,), "capacity_decayed": (),
+        "served_decayed": (tenants,), "arrived_decayed": (tenants,),
+        "entitled_decayed": (tenants,), "capacity_decayed": (),
         "on_time_core_s": (s,), "terms": (4,),
         "read_time": (shards,), "write_time": (shards,), "read_demand_mb": (shards,), "write_demand_mb": (shards,),
         "read_gate": (shards,), "write_gate": (shards,), "read_split": (shards, replicas),

@@ -9,6 +9,7 @@ from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.entitlement import update_entitlements
 from cloudsched_env.sim.failure import apply_outages
 from cloudsched_env.sim.memory import admit, split_memory
+from cloudsched_env.sim.power import set_power, settle_power
 from cloudsched_env.sim.processor import share_processors
 from cloudsched_env.sim.progress import advance_tasks
 from cloudsched_env.sim.purge import settle_garbage
@@ -38,8 +39,8 @@ def step_cluster(
 ):
     """Advance cluster ``b`` by one control interval; returns the team reward.
 
-    Actions are int64 ``[compute nodes, 2]``, ``[storage nodes, 2]`` and ``[schedulers, slots]``; masks are those shown
-    with the last observation (``masks`` are the schedulers').
+    Actions are int64 ``[compute nodes, 2 (3 if elastic)]``, ``[storage nodes, 2]`` and ``[schedulers, slots]``;
+    masks are those shown with the last observation (``masks`` are the schedulers').
     """
     clock, tasks, data, running = state.clock, state.tasks, state.data, state.running
     compute, storage, schedulers = state.compute, state.storage, state.schedulers
@@ -54,6 +55,7 @@ def step_cluster(
     invalid += _set_level(compute.cache_level, compute_actions, compute_masks, 0, 0, b)
     invalid += _set_level(compute.admission_level, compute_actions, compute_masks, fractions, 1, b)
     invalid += _set_level(compute.purge_level, compute_actions, compute_masks, fractions + limits, 2, b)
+    invalid += set_power(parameters, clock, compute, compute_actions, compute_masks, b)
     masked, bounced = place(
         parameters, clock, tasks, compute, schedulers, state.telemetry, b, now_s, scheduler_actions, masks
     )
@@ -74,6 +76,7 @@ def step_cluster(
         ledger.served_decayed[b, g] = decay * ledger.served_decayed[b, g] + scratch.tenant_work[g]
     apply_background(parameters, clock, data, compute, b)
     requeued, lost = apply_outages(clock, tasks, data, running, compute, storage, schedulers, b)
+    settle_power(parameters, clock, compute, b)
     end_backoffs(clock, tasks, schedulers, b)
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, now_s, decay, counted)
     update_entitlements(parameters, data, ledger, scratch, b, 1)

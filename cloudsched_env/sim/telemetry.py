@@ -6,8 +6,10 @@ from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.draws import uniform
 from cloudsched_env.sim.in_flight import keep_shown
 from cloudsched_env.sim.memory import execution_memory_gb
+from cloudsched_env.sim.power import accepts, active_share
 
 __all__ = [
+    "ACTIVE_SHARE",
     "ALIVE",
     "APPLY_LAG",
     "AVAILABLE",
@@ -16,6 +18,7 @@ __all__ = [
     "EXECUTION_MEMORY",
     "HIT_RATIO",
     "IO_WAIT",
+    "LOAD_OF_ON",
     "MEAN_DEBT",
     "MEAN_READ_RATE",
     "MEAN_STREAM_FACTOR",
@@ -27,6 +30,7 @@ __all__ = [
     "RUNNING_MEMORY",
     "SPILL",
     "STREAM_FACTOR",
+    "WAITING_OF_ON",
     "WORKING_SET",
     "WORST_APPLY_LAG",
     "WRITE_FACTOR",
@@ -46,6 +50,7 @@ APPLY_LAG = 5  # with engine metrics
 # ...and of the storage summary.
 MEAN_STREAM_FACTOR, MEAN_DEBT, MEAN_READ_RATE, MEAN_WRITE_RATE = range(4)
 WORST_APPLY_LAG = 4  # with engine metrics
+ACTIVE_SHARE, LOAD_OF_ON, WAITING_OF_ON = 5, 6, 7  # with elastic nodes
 
 
 @compiled
@@ -95,13 +100,31 @@ def _publish_engine(parameters, compute, storage, telemetry, b, slot):
 
 
 @compiled
-def _publish(parameters, clock, data, compute, storage, telemetry, b, slot):
+def _publish_power(parameters, compute, schedulers, telemetry, b, slot):
+    """Add what sleeping nodes have to know to the summary in ring slot ``slot``."""
+    cores = 0.0
+    requested = 0.0
+    for n in range(compute.alive.shape[1]):
+        if accepts(compute, b, n):  # what nodes that drain still do is no demand on the others
+            requested += compute.running_cores[b, n] + compute.queued_cores[b, n]
+            cores += parameters.cores[n]
+    waiting = 0.0
+    for s in range(schedulers.queued_cores.shape[1]):
+        waiting += schedulers.queued_cores[b, s]
+    row = telemetry.summary_view[b, slot]
+    row[ACTIVE_SHARE] = active_share(parameters, compute, b)
+    row[LOAD_OF_ON] = requested / cores if cores > 0.0 else 0.0
+    row[WAITING_OF_ON] = waiting / cores if cores > 0.0 else 0.0
+
+
+@compiled
+def _publish(parameters, clock, data, compute, storage, schedulers, telemetry, b, slot):
     """Write a snapshot of every node into ring slot ``slot``."""
     stamp = clock.step[b]
     nodes = compute.alive.shape[1]
     for n in range(nodes):
         row = telemetry.compute_view[b, slot, n]
-        row[ALIVE] = compute.alive[b, n]
+        row[ALIVE] = 1.0 if accepts(compute, b, n) else 0.0
         row[RUNNING_CORES] = compute.running_cores[b, n]
         row[QUEUED_CORES] = compute.queued_cores[b, n]
         row[RUNNING_MEMORY] = compute.running_memory_gb[b, n]
@@ -143,6 +166,8 @@ def _publish(parameters, clock, data, compute, storage, telemetry, b, slot):
     telemetry.summary_stamp[b, slot] = stamp
     if parameters.engine_metrics:
         _publish_engine(parameters, compute, storage, telemetry, b, slot)
+    if parameters.elastic_enabled:
+        _publish_power(parameters, compute, schedulers, telemetry, b, slot)
 
 
 @compiled
@@ -190,7 +215,7 @@ def circulate(parameters, clock, data, compute, storage, schedulers, telemetry, 
     step = clock.step[b]
     every, delay, ring = parameters.publish_every_steps, parameters.delay_steps, parameters.telemetry_ring
     if step % every == 0:
-        _publish(parameters, clock, data, compute, storage, telemetry, b, (step // every) % ring)
+        _publish(parameters, clock, data, compute, storage, schedulers, telemetry, b, (step // every) % ring)
     stamp = step - delay
     if stamp % every == 0:
         clock.held_slot[b] = (max(0, stamp) // every) % ring

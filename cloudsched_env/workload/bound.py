@@ -29,6 +29,7 @@ __all__ = [
     "UpperBound",
     "fastest_rates",
     "fluid_work",
+    "least_cost",
     "least_waiting",
     "release_times",
     "upper_bound",
@@ -45,7 +46,7 @@ class UpperBound:
 
     Attributes:
         team_reward: of J: the weighted sum of the terms below, ``goodput``, or 1 for shares of entitlement, as
-            ``reward.team`` says.
+            ``reward.team`` says, less `least_cost`.
         useful_utilisation: of work that advanced tasks and was not lost / capacity.
         goodput: of work of tasks completed on time / capacity; may exceed 1, as work of the warm-up can count.
         useful_term: of U: as ``useful_utilisation``, but crashed work counts again when failures are on.
@@ -187,6 +188,18 @@ def least_waiting(scenario: Scenario, episode: Episode) -> NDArray[np.int64]:
     return waiting[:, 1:].sum(axis=0)
 
 
+def least_cost(scenario: Scenario) -> float:
+    """Least that the cores of nodes which are not asleep take off the team reward, in every step.
+
+    The fewest nodes that may stay on do, the smallest ones; 0 where nodes cannot sleep. A node that crashes is not
+    asleep, so crashes do not lower it.
+    """
+    if not scenario.elastic.enabled:
+        return 0.0
+    cores = sorted(t.cores for t in scenario.cluster.compute_nodes for _ in range(t.count))
+    return scenario.elastic.cost_weight * sum(cores[: scenario.elastic.minimum_nodes]) / sum(cores)
+
+
 def upper_bound(scenario: Scenario, episode: Episode, capacity_cores: NDArray[np.float64] | None = None) -> UpperBound:
     """Upper bounds of the team reward, its terms, useful utilisation and goodput, over the counted steps.
 
@@ -243,7 +256,7 @@ def upper_bound(scenario: Scenario, episode: Episode, capacity_cores: NDArray[np
     )
     return UpperBound(
         # Shares of entitlement are at most 1, and are 1 as long as the cluster keeps up with the demand.
-        team_reward={"mixed": mixed, "goodput": goodput}.get(reward.team, 1.0),
+        team_reward={"mixed": mixed, "goodput": goodput}.get(reward.team, 1.0) - least_cost(scenario),
         useful_utilisation=net,
         goodput=goodput,
         useful_term=gross,

@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cloudsched_env.agents import load_agent
+from cloudsched_env.agents import ClusterInfo, load_agent
+from cloudsched_env.scenario import load_scenario
+from cloudsched_env.vector import CloudSchedVectorEnv
 from tests.agents.observations import blank, equal_nodes
 
 INFO = equal_nodes(nodes=2)
@@ -136,3 +138,43 @@ def test_reactive_refuses_thresholds_in_the_wrong_order():
     agent = load_agent("least_allocated+reactive(debt_low=2.0)")
     with pytest.raises(ValueError, match=r"debt_low 2.0 must not exceed debt_high 0.8"):
         agent.reset(INFO, 1, 0)
+
+
+def elastic_power(spec, **changes):
+    """The power level that node 0 of an elastic cluster chooses when it observes these values."""
+    scenario = load_scenario("elastic-v1")
+    env = CloudSchedVectorEnv(scenario)
+    env.reset(0)
+    info = ClusterInfo(scenario, env.layouts, env.action_levels, env.role_counts)
+    observations = {role: env.observations[role].copy() for role in env.roles}
+    names = env.layouts["compute"].names()
+    for field, value in changes.items():
+        observations["compute"][0, 0, names.index(f"node.{field}")] = value
+    agent = load_agent(spec)
+    agent.reset(info, 1, 0)
+    actions = agent.act(observations, env.masks)["compute"]
+    assert actions.shape == (1, 16, 3)
+    return int(actions[0, 0, 2])
+
+
+@pytest.mark.parametrize("spec", ["least_allocated", "balanced+reactive", "linear_static", "linear_feedback"])
+def test_nodes_stay_on_by_default(spec):
+    assert elastic_power(spec, load_of_on=0.0, running_cores_load=0.0) == 1
+
+
+def test_static_standby_sends_nodes_to_sleep():
+    assert elastic_power("least_allocated+static(power_level=0)") == 0
+    with pytest.raises(ValueError, match=r"expected 0 .standby. or 1"):
+        elastic_power("least_allocated+static(power_level=2)")
+
+
+def test_reactive_knobs_sleep_when_idle_and_wake_under_load_like_an_autoscaler():
+    spec = "least_allocated+reactive(sleep_load=0.5)"
+    idle = {"running_cores_load": 0.1, "queued_cores_load": 0.0}
+    assert elastic_power(spec, load_of_on=0.3, waiting_of_on=0.1, **idle) == 0
+    assert elastic_power(spec, load_of_on=0.3, waiting_of_on=0.3, **idle) == 1  # tasks wait for schedulers
+    assert elastic_power(spec, load_of_on=0.3, waiting_of_on=0.1, running_cores_load=1.2) == 1  # busy itself
+    assert elastic_power(spec, load_of_on=0.7, power_level=1.0) == 1  # between the thresholds it stays as it is
+    assert elastic_power(spec, load_of_on=2.1, power_level=0.0, **idle) == 1
+    with pytest.raises(ValueError, match=r"sleep_load 3\.0 must not exceed wake_load"):
+        elastic_power("least_allocated+reactive(sleep_load=3.0)")

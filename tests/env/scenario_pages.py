@@ -24,6 +24,7 @@ FAMILIES = {
     "stale": r"stale-\d+-v\d+",
     "tenants": r"tenants-\d+(-per-tenant)?-v\d+",
     "failures": r"failures-v\d+",
+    "elastic": r"elastic-v\d+",
     "flash-crowd": r"flash-crowd-v\d+",
     "hot-shift": r"hot-shift-v\d+",
 }

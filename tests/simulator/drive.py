@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cloudsched_env.roles import compute
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.failure import Outage
 from cloudsched_env.vector import CloudSchedVectorEnv
@@ -58,9 +59,9 @@ def make_episode(
 
 def constant_actions(scenario: Scenario, batch: int, node: int = 0) -> Actions:
     """Initial levels everywhere, and every visible task to compute node ``node``."""
-    counts, c, s = scenario.role_counts, scenario.compute, scenario.storage
+    counts, s = scenario.role_counts, scenario.storage
     return {
-        "compute": np.tile([c.initial_cache_level, c.initial_admission_level], (batch, counts["compute"], 1)),
+        "compute": np.tile(compute.initial_levels(scenario), (batch, counts["compute"], 1)),
         "storage": np.tile([s.initial_background_level, s.initial_serve_level], (batch, counts["storage"], 1)),
         "scheduler": np.full((batch, counts["scheduler"], scenario.scheduling.window_slots), node),
     }

@@ -36,6 +36,8 @@ KNOBS_OF = {
 KNOB_NAMES = KNOBS_OF["compute"] + KNOBS_OF["storage"]
 
 Levels = NDArray[np.int64]
+STANDBY, ON = 0, 1
+"""The power levels of compute nodes that can sleep."""
 
 
 def nearest_level(values: NDArray[np.floating], levels: Sequence[float]) -> Levels:
@@ -60,6 +62,10 @@ class Knobs:
         """Wanted levels in the order of `KNOB_NAMES`, constants or int64 ``[batch, agents]``; the caller clips them."""
         raise NotImplementedError
 
+    def power(self, info: ClusterInfo, observations: Observations, step: int) -> Levels | int:
+        """Wanted power levels of compute nodes where they can sleep, 1 on: by default they stay on."""
+        return ON
+
     def choose(
         self,
         info: ClusterInfo,
@@ -68,11 +74,14 @@ class Knobs:
         step: int,
         generators: Sequence[np.random.Generator],
     ) -> dict[str, Levels]:
-        """Levels of compute and storage nodes, int64 ``{role: [batch, agents, knobs]}``, within the mask."""
+        """Levels of compute and storage nodes, int64 ``{role: [batch, agents, sub-actions]}``, within the mask."""
         wanted = self.wanted(info, observations, step)
         compute_knobs = len(KNOBS_OF["compute"])
+        of_compute = list(wanted[:compute_knobs])
+        if info.scenario.elastic.enabled:
+            of_compute.append(self.power(info, observations, step))
         actions = {}
-        for role, levels in (("compute", wanted[:compute_knobs]), ("storage", wanted[compute_knobs:])):
+        for role, levels in (("compute", of_compute), ("storage", wanted[compute_knobs:])):
             shape = observations[role].shape[:2]
             parts = split_mask(masks[role], info.action_levels[role])
             actions[role] = np.stack(
@@ -95,6 +104,7 @@ class StaticKnobs(Knobs):
     purge_level: int | None = None
     background_level: int | None = None
     serve_level: int | None = None
+    power_level: int = ON
 
     def check(self, scenario: Scenario) -> None:
         """Refuse levels that the scenario does not have."""
@@ -102,6 +112,12 @@ class StaticKnobs(Knobs):
             level = getattr(self, name)
             if level is not None and not 0 <= level < len(choices):
                 raise ValueError(f"static({name}={level}): expected 0 to {len(choices) - 1}, the levels of {choices}")
+        if self.power_level not in (STANDBY, ON):
+            raise ValueError(f"static(power_level={self.power_level}): expected {STANDBY} (standby) or {ON} (on)")
+
+    def power(self, info: ClusterInfo, observations: Observations, step: int) -> int:
+        """The constant; with standby, nodes beyond ``elastic.minimum_nodes`` sleep."""
+        return self.power_level
 
     def wanted(self, info: ClusterInfo, observations: Observations, step: int) -> tuple[int, ...]:
         """The constants."""
@@ -147,6 +163,11 @@ class ReactiveKnobs(Knobs):
     as RocksDB raises its compaction rate by pending bytes: the shares 8 %, 25 % and 50 % below, between and above two
     debts. *Purge*: on above a threshold of garbage, off below a lower one, as vacuum is triggered. *Serve weight*: a node whose streams are slower than its peers' sheds reads, a faster one attracts them.
     All move by at most one level per period.
+
+    *Power*, where nodes can sleep and ``sleep_load`` is above 0: an autoscaler's target band (as in the Kubernetes
+    cluster autoscaler, which removes nodes that are less than half requested). A node goes to sleep while the nodes
+    that are on are loaded less than ``sleep_load``, queues at schedulers included, and it is itself below
+    ``idle_load``, in turns; it wakes up, all that sleep do, when they are loaded more than ``wake_load``.
     """
 
     summary: ClassVar[str] = "thresholds with hysteresis: pressure, hit ratio, compaction debt, own stream factor"
@@ -165,6 +186,11 @@ class ReactiveKnobs(Knobs):
     )
     stream_margin: float = limit(0.1, 0.0, 1.0, "difference to the peers' stream factor that moves the serve weight")
 
+    sleep_load: float = limit(0.0, 0.0, 4.0, "load of the nodes that are on below which idle nodes sleep; 0: never")
+    wake_load: float = limit(2.0, 0.0, 4.0, "load of the nodes that are on above which sleeping nodes wake")
+    idle_load: float = limit(1.0, 0.0, 4.0, "own load below which a node may go to sleep")
+    sleep_turns: int = limit(16, 1, 64, "a node may go to sleep at one in so many of its decisions")
+
     # Background shares of the three debt bands; the scenario's nearest levels are used.
     BAND_SHARES: ClassVar[tuple[float, float, float]] = (0.08, 0.25, 0.50)
 
@@ -175,6 +201,7 @@ class ReactiveKnobs(Knobs):
             ("pressure_low", "pressure_high"),
             ("debt_low", "debt_high"),
             ("garbage_low", "garbage_high"),
+            ("sleep_load", "wake_load"),
         ):
             if getattr(self, low) > getattr(self, high):
                 raise ValueError(f"reactive: {low} {getattr(self, low)} must not exceed {high} {getattr(self, high)}")
@@ -214,6 +241,20 @@ class ReactiveKnobs(Knobs):
         target = neutral + np.sign(lead).astype(np.int64) * (np.abs(lead) > self.stream_margin)
         serve = serve + np.sign(target - serve)
         return cache, admission, purge, background, serve
+
+    def power(self, info: ClusterInfo, observations: Observations, step: int) -> Levels | int:
+        """On, unless the rule is switched on and says otherwise."""
+        if self.sleep_load <= 0:
+            return ON
+        node = NodeView(info.layouts["compute"], observations["compute"])
+        load = node["load_of_on"] + node["waiting_of_on"]
+        own = node["running_cores_load"] + node["queued_cores_load"]
+        keep = node["power_level"].astype(np.int64)
+        # Telemetry is late: without turns, all nodes would go to sleep before the first one is seen to have done so.
+        decision = step // info.scenario.compute.decision_interval_steps
+        turn = np.arange(load.shape[-1]) % self.sleep_turns == decision % self.sleep_turns
+        sleep = (load < self.sleep_load) & (own < self.idle_load) & turn
+        return np.where(load > self.wake_load, ON, np.where(sleep, STANDBY, keep))
 
 
 def knob_choices(scenario: Scenario) -> Mapping[str, Sequence[float]]:

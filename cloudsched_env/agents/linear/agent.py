@@ -23,6 +23,7 @@ from cloudsched_env.agents.linear.features import (
 )
 from cloudsched_env.agents.linear.parameters import LinearParameters
 from cloudsched_env.agents.protocol import ClusterInfo, Masks, Observations
+from cloudsched_env.agents.sampling import nearest_allowed, split_mask
 
 __all__ = ["LinearKnobs", "LinearPlacement", "linear_agent"]
 
@@ -78,7 +79,7 @@ class LinearKnobs(Knobs):
         step: int,
         generators: Sequence[np.random.Generator],
     ) -> dict[str, Levels]:
-        """Levels of compute and storage nodes, int64 ``{role: [batch, agents, 2]}``, within the mask."""
+        """Levels of compute and storage nodes, int64 ``{role: [batch, agents, sub-actions]}``, within the mask."""
         actions = {}
         for role, knobs in KNOBS_OF.items():
             names = _FEATURES_OF[role]
@@ -88,8 +89,12 @@ class LinearKnobs(Knobs):
             seen = observations[role]
             out = np.empty((*seen.shape[:2], len(knobs)), dtype=np.int64)
             hinge = block.index("debt") if role == "storage" else 0
-            choose_levels(seen, masks[role], columns, hinge, info.action_levels[role], weights, out)
-            actions[role] = out
+            levels = info.action_levels[role]
+            choose_levels(seen, masks[role], columns, hinge, levels[: len(knobs)], weights, out)
+            # A further sub-action, the power level, follows the mask: on, unless the node sleeps and has to wait.
+            further = split_mask(masks[role], levels)[len(knobs) :]
+            highest = [nearest_allowed(np.full(out.shape[:2], part.shape[-1] - 1), part) for part in further]
+            actions[role] = np.concatenate([out, *(level[..., None] for level in highest)], axis=-1)
         return actions
 
 

@@ -163,7 +163,7 @@ def _interface(scenario: Scenario) -> dict[str, Any]:
         described[role] = {"observes": blocks}
     for role, module in (("compute", compute), ("storage", storage)):
         levels = module.action_levels(scenario).tolist()
-        described[role]["levels"] = dict(zip(module.ACTIONS, levels, strict=True))
+        described[role]["levels"] = dict(zip(module.actions(scenario), levels, strict=True))
     assert set(ROLES) <= set(described)
     return described
 
