@@ -35,11 +35,10 @@ def random_masked_actions(scenario: Scenario, masks: dict[str, list[list[int]]],
 
 def default_actions(scenario: Scenario) -> Actions:
     """Initial levels and every task deferred."""
-    c, s = scenario.compute, scenario.storage
     counts = scenario.role_counts
     return {
-        "compute": [[c.initial_cache_level, c.initial_admission_level]] * counts["compute"],
-        "storage": [[s.initial_background_level, s.initial_serve_level]] * counts["storage"],
+        "compute": [list(compute.initial_levels(scenario))] * counts["compute"],
+        "storage": [list(storage.initial_levels(scenario))] * counts["storage"],
         "scheduler": [
             [scenario.candidate_count] * scenario.scheduling.window_slots for _ in range(counts["scheduler"])
         ],
