@@ -33,6 +33,7 @@ from tests.simulator.mechanisms import (  # noqa: E402
     failure,
     memory,
     processor,
+    purge,
     storage,
     telemetry,
 )
@@ -406,6 +407,39 @@ def elastic_nodes(figure: Any) -> None:
     label(right, "pause (s)", "reward gained by sleeping (s)", "Cost of cores (lead time 1.1 s)", "upper left")
 
 
+def purging(figure: Any) -> None:
+    """Where garbage settles, what it costs, and the share of the cores that is best spent on it."""
+    left, middle, right = figure.subplots(1, 3)
+    rates = np.array([10.0, 40, 80, 110, 140, 160, 175])
+    fine = np.linspace(1, 185, 200)
+    for efficient, colour in ((0.2, COLOURS[0]), (0.05, COLOURS[1])):
+        run = purge.run_writer(rates, share=0.25, steps=6000, purge__efficient_garbage=efficient)
+        settled = run.garbage_mb[-1] / purge.SOFT_MB
+        left.plot(rates, settled, "o", color=colour, markersize=4, label=f"half efficient at {efficient:g}")
+        left.plot(fine, purge.stationary_garbage_mb(run.scenario, fine, 0.25) / purge.SOFT_MB, **THEORY)
+    left.axvline(200, color="grey", linestyle=":", linewidth=1, label="rate of two cores")
+    left.set_ylim(0, 2.6)
+    label(left, "written (MB/s)", "garbage (soft limits)", "A quarter of 8 cores purges 200 MB/s", "upper left")
+    depth = np.array([0, 0.25, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5])
+    for slope, colour in ((0.15, COLOURS[0]), (0.4, COLOURS[1])):
+        ratio = purge.run_slowdown(depth, slope=slope)
+        middle.plot(depth, ratio, "o", color=colour, markersize=4, label=f"slope {slope:g}, cap 3")
+        middle.plot(np.linspace(0, 5, 100), 1 + slope * np.minimum(np.linspace(0, 5, 100), 3), **THEORY)
+    middle.set_ylim(0.9, 2.6)
+    label(middle, "garbage (soft limits)", "run time / base time", "What it costs", "upper left")
+    shares = np.array([0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5])
+    fine = np.linspace(0, 0.5, 101)
+    for written, colour in ((5.0, COLOURS[2]), (20.0, COLOURS[0]), (40.0, COLOURS[1])):
+        runs = [purge.run_writer(written, share=s, steps=6000, tasks=16, purge__slowdown_slope=0.3) for s in shares]
+        useful = [float(run.useful_cores[-1, 0]) for run in runs]
+        right.plot(shares, useful, "o", color=colour, markersize=4, label=f"{written:g} MB per core-second")
+        right.plot(fine, [purge.saturated_useful_cores(runs[0].scenario, written, s) for s in fine], **THEORY)
+    right.set_ylim(3, 9.4)
+    label(
+        right, "share of the cores that purges", "useful cores of 8", "A node whose cores are all busy", "upper right"
+    )
+
+
 FIGURES: dict[str, tuple[Figure, int]] = {
     "processor-sharing": (processor_sharing, 3),
     "littles-law": (littles_law, 2),
@@ -418,6 +452,7 @@ FIGURES: dict[str, tuple[Figure, int]] = {
     "dispatch": (dispatch_rate, 2),
     "failures": (node_failures, 2),
     "background": (noisy_neighbours, 3),
+    "purge": (purging, 3),
     "back-off": (back_off, 2),
     "elastic": (elastic_nodes, 2),
 }

@@ -76,6 +76,10 @@ class OracleCluster:
             for _ in range(kind.count)
         ]
         self.cores = sum(node.cores for node in self.compute)
+        for node in self.compute:
+            node.purge_level = scenario.purge.initial_level
+            if scenario.purge.enabled:
+                node.garbage = scenario.purge.initial_garbage * self.garbage_limit(node)
         debt = compaction.initial_debt * self.soft if compaction.enabled else 0.0
         self.storage = [
             StorageNode(storage.initial_background_level, storage.initial_serve_level, debt, self._write_factor(debt))
@@ -160,6 +164,7 @@ class OracleCluster:
         self._spread(splits, lambda task: task.advance)
         self._complete()
         self._update_storage()
+        self._update_garbage()
         self.k += 1
         self._move_background()
         self._fail_and_repair()
@@ -177,21 +182,21 @@ class OracleCluster:
 
     def _set_levels(self, actions: dict[str, Any]) -> None:
         """Item 1."""
-        groups: list[tuple[str, Sequence[Any], tuple[str, str]]] = [
-            ("compute", self.compute, ("cache_level", "admission_level")),
+        groups: list[tuple[str, Sequence[Any], tuple[str, ...]]] = [
+            ("compute", self.compute, ("cache_level", "admission_level", "purge_level")),
             ("storage", self.storage, ("background_level", "serve_level")),
         ]
         for role, nodes, names in groups:
             interval = getattr(self.scenario, role).decision_interval_steps
             for index, (node, chosen) in enumerate(zip(nodes, actions[role], strict=True)):
-                for name, level in zip(names, chosen[:2], strict=True):
+                for name, level in zip(names, chosen[: len(names)], strict=True):
                     if node.alive and self.k % interval == index % interval:
                         setattr(node, name, int(level))
                     elif level != getattr(node, name):
                         self.count("invalid_actions", 1)
 
         if self.scenario.elastic.enabled:
-            self._set_power([int(chosen[2]) for chosen in actions["compute"]])
+            self._set_power([int(chosen[-1]) for chosen in actions["compute"]])
 
     def _set_power(self, levels: Sequence[int]) -> None:
         """Elastic nodes: start to drain or to wake."""
@@ -212,7 +217,7 @@ class OracleCluster:
         for n, node in enumerate(self.compute):
             if node.power == "draining" and not node.queue and not self.on_node(n):
                 node.power = "asleep"
-                node.valid, node.occupied = [0.0] * len(node.valid), 0.0
+                node.valid, node.occupied, node.garbage = [0.0] * len(node.valid), 0.0, 0.0
                 node.touched, node.evicted_decayed, node.pending_read, node.spill = {}, 0.0, 0.0, 0.0
             elif node.power == "waking" and self.k >= node.wake_step:
                 node.power = "on"
@@ -326,12 +331,17 @@ class OracleCluster:
 
     def _share_processors(self) -> None:
         """Item 7."""
-        config = self.scenario.compute
+        config, purge = self.scenario.compute, self.scenario.purge
         for n, node in enumerate(self.compute):
             tasks = self.on_node(n)
             memory, cores = sum(task.memory for task in tasks), sum(task.cores for task in tasks)
             node.share_sum = sum(task.share for task in tasks)
             node.step_cores = node.available_cores
+            garbage = 1.0
+            if purge.enabled:
+                node.step_cores = node.available_cores * (1 - purge.shares[node.purge_level])
+                depth = min(node.garbage / self.garbage_limit(node), purge.slowdown_cap)
+                garbage = 1 + purge.slowdown_slope * depth
             node.processor_share = min(1.0, node.step_cores / node.share_sum) if tasks else 1.0
             spill = contention = 1.0
             if config.spill_enabled:
@@ -339,7 +349,7 @@ class OracleCluster:
             if config.contention_enabled:
                 excess = max(0.0, cores / node.step_cores - config.contention_onset)
                 contention = 1 + config.contention_slope * excess**2
-            node.efficiency = 1 / (spill * contention)
+            node.efficiency = 1 / (spill * contention * garbage)
             node.io_wait = 1 - node.share_sum / cores if tasks else 0.0
             for task in tasks:
                 task.wanted = task.seconds * node.processor_share * node.efficiency / task.duration
@@ -389,7 +399,7 @@ class OracleCluster:
         self.step_served = [0.0] * len(self.served)
         window = math.exp(-self.dt / self.scenario.observation.working_set_window_s)
         for node in self.compute:
-            node.useful = node.read_mb = node.pending_read = 0.0
+            node.useful = node.read_mb = node.written = node.pending_read = 0.0
             node.touched = {m: window * part for m, part in node.touched.items()}
         for task in self.running:
             m, n = task.shard, task.where
@@ -402,6 +412,7 @@ class OracleCluster:
             task.advance = min(task.remaining, task.wanted * task.gate)
             node.useful += task.work * task.advance
             node.read_mb += task.advance * task.miss
+            node.written += task.advance * task.write
             node.pending_read += (task.remaining - task.advance) * task.miss
             part = min(1.0, task.advance * task.cacheable / self.hot_set[m])
             node.touched[m] = 1 - (1 - node.touched.get(m, 0.0)) * (1 - part)
@@ -488,6 +499,23 @@ class OracleCluster:
             else:
                 node.stream_factor = 1.0
             self.count("storage_served_mb", node.served)
+
+    def garbage_limit(self, node: ComputeNode) -> float:
+        """Soft limit of a node's garbage, MB."""
+        return self.scenario.purge.soft_limit_mb_per_core * node.cores
+
+    def _update_garbage(self) -> None:
+        """Item 11, garbage of compute nodes."""
+        purge = self.scenario.purge
+        for node in self.compute:
+            if not (purge.enabled and node.alive):
+                node.garbage = 0.0
+                continue
+            # As one fraction of MB, so that nothing purges nothing also where the efficient garbage is 0.
+            whole = node.garbage + purge.efficient_garbage * self.garbage_limit(node)
+            seconds = purge.shares[node.purge_level] * node.available_cores * self.dt
+            purged = purge.rate_mb_per_core_s * seconds * ratio(node.garbage, whole)
+            node.garbage = max(0.0, node.garbage + purge.garbage_per_written * node.written - purged)
 
     def _move_background(self) -> None:
         """First half of item 12: noisy neighbours leave a node a share of its cores."""

@@ -38,6 +38,7 @@ def check(cluster: OracleCluster) -> None:
         assert sum(node.valid) <= node.occupied * (1 + 1e-9) + 1e-9, f"valid within occupied cache of node {n}"
         for valid, hot_set in zip(node.valid, cluster.hot_set, strict=True):
             assert 0 <= valid <= hot_set * (1 + 1e-12), f"valid bytes of node {n} within the hot set"
+        assert node.garbage >= 0, f"garbage of node {n}"
         assert node.alive or not (node.queue or cluster.on_node(n) or node.occupied), f"dead node {n} is empty"
     for r, store in enumerate(cluster.storage):
         slack = 1 + 1e-9

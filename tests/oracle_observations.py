@@ -124,6 +124,8 @@ def compute_row(cluster: OracleCluster, n: int) -> list[float]:
             "efficiency": node.efficiency,
             "io_wait": node.io_wait,
             "available_cores": node.available_cores / node.cores,
+            "garbage": node.garbage / cluster.garbage_limit(node),
+            "purge_share": cluster.scenario.purge.shares[node.purge_level],
             "cores": node.cores / max(other.cores for other in cluster.compute),
             "memory": node.memory / max(other.memory for other in cluster.compute),
             "storage_stream_factor": summary["stream_factor"],
@@ -329,13 +331,13 @@ def masks(cluster: OracleCluster) -> dict[str, list[list[int]]]:
         "storage": cluster.scenario.storage.decision_interval_steps,
     }
     for role, nodes, names, counts in (
-        ("compute", cluster.compute, ("cache_level", "admission_level"), compute.action_levels(cluster.scenario)),
-        ("storage", cluster.storage, ("background_level", "serve_level"), storage.action_levels(cluster.scenario)),
+        ("compute", cluster.compute, compute.ACTIONS, compute.action_levels(cluster.scenario)),
+        ("storage", cluster.storage, storage.ACTIONS, storage.action_levels(cluster.scenario)),
     ):
         for index, node in enumerate(nodes):
             free = node.alive and cluster.k % intervals[role] == index % intervals[role]
             mask = []
-            for name, count in zip(names, counts[:2], strict=True):
+            for name, count in zip(names, counts[: len(names)], strict=True):
                 mask += [int(free or level == getattr(node, name)) for level in range(count)]
             if role == "compute" and cluster.scenario.elastic.enabled:
                 settled = cluster.compute[index].power in ("on", "asleep")

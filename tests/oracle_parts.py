@@ -67,8 +67,11 @@ class ComputeNode:
     alive: bool = True
     power: str = "on"  # or draining, asleep, waking
     wake_step: int = 0
+    purge_level: int = 0
+    garbage: float = 0.0  # G_n, MB of old versions
+    written: float = 0.0  # MB written by own tasks in the last step, one copy
     available_cores: float = field(init=False)  # what noisy neighbours leave
-    step_cores: float = field(init=False)  # the same in the sharing step: C_n
+    step_cores: float = field(init=False)  # what these and purging leave in the sharing step: C_n
     queue: list[Task] = field(default_factory=list)
     processor_share: float = 1.0  # c_n of the sharing step
     efficiency: float = 1.0  # e_n

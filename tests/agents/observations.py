@@ -33,6 +33,8 @@ def equal_nodes(nodes: int = 4, schedulers: int = 1, slots: int = 4) -> ClusterI
         "compute.core_overcommit": [1.1, 1.5, 2.0, 3.0],
         "compute.initial_cache_level": 2,
         "compute.initial_admission_level": 1,
+        "purge.shares": [0.0, 0.06, 0.12, 0.22, 0.35],
+        "purge.initial_level": 1,
         "cluster.storage_nodes": 2,
         "workload.replicas": 2,
         "workload.home_nodes": 1,

@@ -6,7 +6,7 @@ import pytest
 from cloudsched_env.agents import ClusterInfo, load_agent
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.vector import CloudSchedVectorEnv
-from tests.agents.observations import blank, equal_nodes
+from tests.agents.observations import blank, cluster_info, equal_nodes
 
 INFO = equal_nodes(nodes=2)
 SCENARIO = INFO.scenario
@@ -23,6 +23,8 @@ def seen(compute=None, storage=None):
             "hit_ratio": 1.0,
             "running_cores_load": 0.8,
             "execution_memory_pressure": 0.8,
+            "garbage": 0.5,
+            "purge_share": 0.06,
         },
         "storage": {
             "debt": 0.1,
@@ -48,24 +50,28 @@ def act(spec, observed, steps=1):
 
 
 def test_static_knobs_hold_the_initial_levels_of_the_scenario_unless_told_otherwise():
-    assert act("least_allocated", seen()) == [2, 1, 2, 1]
-    assert act("least_allocated+static(background_level=3,admission_level=0)", seen()) == [2, 0, 3, 1]
+    assert act("least_allocated", seen()) == [2, 1, 1, 2, 1]
+    assert act("least_allocated+static(background_level=3,admission_level=0)", seen()) == [2, 0, 1, 3, 1]
+    assert act("least_allocated+static(purge_level=4)", seen()) == [2, 1, 4, 2, 1]
+    assert act("least_allocated+static(purge_level=0)", seen({"garbage": 5.0})) == [2, 1, 0, 2, 1]
 
 
 def test_static_refuses_a_level_that_the_scenario_does_not_have():
     agent = load_agent("least_allocated+static(serve_level=3)")
     with pytest.raises(ValueError, match=r"serve_level=3\): expected 0 to 2"):
         agent.reset(INFO, 1, 0)
+    with pytest.raises(ValueError, match=r"purge_level=5\): expected 0 to 4"):
+        load_agent("least_allocated+static(purge_level=5)").reset(INFO, 1, 0)
 
 
 def test_a_failed_node_keeps_its_only_allowed_level():
     observations, masks = seen()
     masks["compute"][:] = 0
-    masks["compute"][..., [4, 5 + 0]] = 1
+    masks["compute"][..., [4, 5 + 0, 5 + 4 + 3]] = 1
     masks["storage"][:] = 0
     masks["storage"][..., [1, 5 + 2]] = 1
     for knobs in ("static", "reactive", "random"):
-        assert act(f"least_allocated+{knobs}", (observations, masks)) == [4, 0, 1, 2]
+        assert act(f"least_allocated+{knobs}", (observations, masks)) == [4, 0, 3, 1, 2]
 
 
 def test_random_knobs_use_every_level():
@@ -87,7 +93,7 @@ def reactive(**changes):
 
 
 def test_reactive_leaves_a_healthy_cluster_alone():
-    assert reactive() == [2, 1, 1, 1]
+    assert reactive() == [2, 1, 1, 1, 1]
 
 
 def test_admission_follows_the_efficiency_gradient():
@@ -125,13 +131,69 @@ def test_compute_knobs_move_only_once_a_period():
     ],
 )
 def test_compaction_follows_debt_with_hysteresis(debt, share, level):
-    assert reactive(debt=debt, background_share=share)[2] == level
+    assert reactive(debt=debt, background_share=share)[3] == level
+
+
+@pytest.mark.parametrize(
+    ("garbage", "share", "level"),
+    [
+        (0.1, 0.22, 0),  # little is left: purging ends
+        (0.1, 0.0, 0),
+        (0.5, 0.0, 0),  # between the thresholds: what it was
+        (0.5, 0.12, 2),
+        (0.5, 0.22, 3),
+        (0.9, 0.0, 3),  # above the second: the second highest share
+        (0.9, 0.35, 3),
+        (8.0, 0.06, 3),
+    ],
+)
+def test_purging_begins_above_one_threshold_and_ends_below_another(garbage, share, level):
+    assert reactive(garbage=garbage, purge_share=share)[2] == level
+
+
+def test_purging_of_a_node_is_a_loop_between_its_thresholds():
+    """Garbage that rises by 0.1 a step and falls by 0.1 with purging on: on from 0.7 down to 0.3, off up again."""
+    agent = load_agent("least_allocated+reactive")
+    agent.reset(INFO, 1, 0)
+    garbage, level, seen_levels, turns = 0.5, 0, set(), []
+    for _ in range(60):
+        before = level
+        observed = seen({"garbage": garbage, "purge_share": SCENARIO.purge.shares[level]})
+        level = int(agent.act(*observed)["compute"][0, 0, 2])
+        if level != before:
+            turns.append(round(garbage, 6))
+        seen_levels.add(level)
+        garbage += -0.1 if level else 0.1
+    assert seen_levels == {0, 3}
+    assert len(turns) >= 10
+    assert {round(turn, 1) for turn in turns[::2]} <= {0.7, 0.8}
+    assert {round(turn, 1) for turn in turns[1::2]} <= {0.2, 0.3}
+
+
+def test_thresholds_of_purging_are_parameters():
+    spec = "least_allocated+reactive(garbage_low=1.0,garbage_high=2.0)"
+    assert act(spec, seen({"garbage": 0.9}))[2] == 0
+    assert act(spec, seen({"garbage": 1.5}))[2] == 1
+    assert act(spec, seen({"garbage": 2.5}))[2] == 3
+    agent = load_agent("least_allocated+reactive(garbage_low=1.0)")
+    with pytest.raises(ValueError, match=r"garbage_low 1.0 must not exceed garbage_high 0.7"):
+        agent.reset(INFO, 1, 0)
+
+
+def test_purging_with_one_level_stays_at_it():
+    one = cluster_info(SCENARIO.override({"purge.shares": (0.1,), "purge.initial_level": 0}))
+    agent = load_agent("least_allocated+reactive")
+    agent.reset(one, 1, 0)
+    for garbage in (0.0, 0.5, 5.0):
+        observations, masks = blank(one)
+        observations["compute"][..., one.layouts["compute"].block("node").index("garbage")] = garbage
+        assert (agent.act(observations, masks)["compute"][..., 2] == 0).all()
 
 
 def test_a_slow_storage_node_sheds_reads_and_a_fast_one_attracts_them():
-    assert reactive(stream_factor=0.5, mean_stream_factor=0.9)[3] == 0
-    assert reactive(stream_factor=0.9, mean_stream_factor=0.5)[3] == 2
-    assert reactive(stream_factor=0.85, mean_stream_factor=0.9)[3] == 1
+    assert reactive(stream_factor=0.5, mean_stream_factor=0.9)[4] == 0
+    assert reactive(stream_factor=0.9, mean_stream_factor=0.5)[4] == 2
+    assert reactive(stream_factor=0.85, mean_stream_factor=0.9)[4] == 1
 
 
 def test_reactive_refuses_thresholds_in_the_wrong_order():

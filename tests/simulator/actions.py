@@ -35,11 +35,10 @@ def random_masked_actions(scenario: Scenario, masks: dict[str, list[list[int]]],
 
 def default_actions(scenario: Scenario) -> Actions:
     """Initial levels and every task deferred."""
-    s = scenario.storage
     counts = scenario.role_counts
     return {
         "compute": [list(compute.initial_levels(scenario))] * counts["compute"],
-        "storage": [[s.initial_background_level, s.initial_serve_level]] * counts["storage"],
+        "storage": [list(storage.initial_levels(scenario))] * counts["storage"],
         "scheduler": [
             [scenario.candidate_count] * scenario.scheduling.window_slots for _ in range(counts["scheduler"])
         ],

@@ -37,10 +37,11 @@ _TIED = {
     "time.horizon_steps", "time.warmup_steps", "scheduling.dispatch_delay_s", "compaction.soft_limit_s",
     "compaction.hard_limit_s", "telemetry.loss_probability", "telemetry.loss_burst_length",
     "compute.initial_cache_level", "compute.initial_admission_level", "storage.initial_background_level",
-    "storage.initial_serve_level", "cache.hot_set_minimum_gb", "cache.hot_set_maximum_gb",
+    "storage.initial_serve_level", "purge.initial_level", "cache.hot_set_minimum_gb", "cache.hot_set_maximum_gb",
 }  # fmt: skip
 _GROUPS = (
-    "time", "cluster", "scheduling", "compute", "cache", "storage", "compaction", "background", "telemetry", "reward",
+    "time", "cluster", "scheduling", "compute", "cache", "storage", "compaction", "purge", "background",
+    "telemetry", "reward",
 )  # fmt: skip
 
 
@@ -81,6 +82,21 @@ def _levels(low: float, high: float, count: int) -> st.SearchStrategy[tuple[floa
     return st.lists(_number(low, high, whole=False), min_size=count, max_size=count).map(tuple)
 
 
+# What makes garbage matter, or vanish, within a short episode.
+_PURGING = st.fixed_dictionaries(
+    {
+        "purge.shares": st.sampled_from([(0.0, 0.3), (0.0, 0.9), (0.1, 0.5)]),
+        "purge.garbage_per_written": st.sampled_from([0.0, 1.0, 10.0]),
+        "purge.rate_mb_per_core_s": st.sampled_from([1.0, 160.0, 1e4]),
+        "purge.soft_limit_mb_per_core": st.sampled_from([1.0, 100.0]),
+        "purge.slowdown_slope": st.sampled_from([0.0, 0.15, 2.0]),
+        "purge.slowdown_cap": st.sampled_from([0.5, 3.0]),
+        "purge.efficient_garbage": st.sampled_from([0.0, 0.2, 5.0]),
+        "purge.initial_garbage": st.sampled_from([0.0, 0.3, 6.0]),
+    }
+)
+
+
 @st.composite
 def scenarios(draw: st.DrawFn, extreme: bool = True) -> Scenario:
     """A small cluster; a dozen of its other fields have any value that their ranges allow, or all defaults."""
@@ -118,6 +134,8 @@ def scenarios(draw: st.DrawFn, extreme: bool = True) -> Scenario:
             entry = fields[name].metadata
             changes[name] = draw(_number(entry["low"], entry["high"], isinstance(fields[name].default, int)))
         changes |= _tied(draw)
+    elif draw(st.booleans()):
+        changes |= draw(_PURGING)
     loss = draw(st.sampled_from([0.0, 0.0, 0.3, 0.9, 1.0]))
     changes["telemetry.loss_probability"] = loss
     if 0 < loss < 1 and draw(st.booleans()):
@@ -134,15 +152,16 @@ def _tied(draw: st.DrawFn) -> dict[str, Any]:
         limits = sorted(draw(st.lists(_number(1e-3, 1e4, whole=False), min_size=2, max_size=2)))
         changes |= dict(zip(("compaction.soft_limit_s", "compaction.hard_limit_s"), limits, strict=True))
     for role, names, low, high, initial in (
-        ("compute", ("cache_fractions",), 0.0, 0.95, "cache"),
-        ("compute", ("memory_overcommit", "core_overcommit"), 0.01, 100.0, "admission"),
-        ("storage", ("background_shares",), 0.0, 0.95, "background"),
-        ("storage", ("serve_weights",), 1e-3, 1e3, "serve"),
+        ("compute", ("cache_fractions",), 0.0, 0.95, "cache_level"),
+        ("compute", ("memory_overcommit", "core_overcommit"), 0.01, 100.0, "admission_level"),
+        ("purge", ("shares",), 0.0, 0.95, "level"),
+        ("storage", ("background_shares",), 0.0, 0.95, "background_level"),
+        ("storage", ("serve_weights",), 1e-3, 1e3, "serve_level"),
     ):
         if draw(st.booleans()):
             count = draw(st.integers(1, 4))
             changes |= {f"{role}.{name}": draw(_levels(low, high, count)) for name in names}
-            changes[f"{role}.initial_{initial}_level"] = draw(st.integers(0, count - 1))
+            changes[f"{role}.initial_{initial}"] = draw(st.integers(0, count - 1))
     return changes
 
 

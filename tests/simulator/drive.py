@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cloudsched_env.roles import compute
+from cloudsched_env.roles import compute, storage
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.failure import Outage
 from cloudsched_env.vector import CloudSchedVectorEnv
@@ -59,10 +59,10 @@ def make_episode(
 
 def constant_actions(scenario: Scenario, batch: int, node: int = 0) -> Actions:
     """Initial levels everywhere, and every visible task to compute node ``node``."""
-    counts, s = scenario.role_counts, scenario.storage
+    counts = scenario.role_counts
     return {
         "compute": np.tile(compute.initial_levels(scenario), (batch, counts["compute"], 1)),
-        "storage": np.tile([s.initial_background_level, s.initial_serve_level], (batch, counts["storage"], 1)),
+        "storage": np.tile(storage.initial_levels(scenario), (batch, counts["storage"], 1)),
         "scheduler": np.full((batch, counts["scheduler"], scenario.scheduling.window_slots), node),
     }
 
@@ -112,6 +112,6 @@ def times(env: CloudSchedVectorEnv) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 def valid_mb(env: CloudSchedVectorEnv) -> NDArray[np.float64]:
     """Valid bytes of every shard in every cache, ``[B, nodes, shards]``."""
-    compute = env.simulator_state.compute
-    valid = compute.valid_mb.swapaxes(1, 2)
-    return valid * compute.valid_scale[:, :, None] * compute.shard_validity[:, None, :]
+    nodes = env.simulator_state.compute
+    valid = nodes.valid_mb.swapaxes(1, 2)
+    return valid * nodes.valid_scale[:, :, None] * nodes.shard_validity[:, None, :]

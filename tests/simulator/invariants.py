@@ -22,11 +22,17 @@ class Before(NamedTuple):
     available_cores: NDArray[np.float64]  # [compute nodes]
     storage_alive: NDArray[np.int8]  # [storage nodes]
     compute_alive: NDArray[np.int8]
+    garbage_mb: NDArray[np.float64]
 
 
 def before_step(state: State, b: int) -> Before:
     """Copy what `check_capacities` needs from before the step."""
-    return Before(state.compute.available_cores[b].copy(), state.storage.alive[b].copy(), state.compute.alive[b].copy())
+    return Before(
+        state.compute.available_cores[b].copy(),
+        state.storage.alive[b].copy(),
+        state.compute.alive[b].copy(),
+        state.compute.garbage_mb[b].copy(),
+    )
 
 
 def nominal(scenario: Scenario, field: str) -> NDArray[np.float64]:
@@ -99,7 +105,9 @@ def check_capacities(scenario: Scenario, state: State, b: int, before: Before) -
     compute, storage = state.compute, state.storage
     assert (compute.available_cores[b] > 0).all()
     assert (compute.available_cores[b] <= nominal(scenario, "cores")).all()
-    assert (compute.in_use_cores[b] <= before.available_cores * (1 + TIGHT)).all()
+    # Levels do not change between the purging of a step and its end.
+    purging = np.array(scenario.purge.shares)[compute.purge_level[b]] if scenario.purge.enabled else 0.0
+    assert (compute.in_use_cores[b] <= before.available_cores * (1 - purging) * (1 + TIGHT)).all()
     assert (compute.useful_core_s[b] <= compute.in_use_cores[b] * dt * (1 + TIGHT) + TIGHT**2).all()
     assert ((compute.efficiency[b] > 0) & (compute.efficiency[b] <= 1)).all()
     assert ((compute.processor_share[b] > 0) & (compute.processor_share[b] <= 1)).all()
@@ -108,6 +116,7 @@ def check_capacities(scenario: Scenario, state: State, b: int, before: Before) -
     assert (valid >= 0).all()
     assert (valid <= state.data.hot_set_mb[b] * (1 + TIGHT)).all()
     assert (valid.sum(axis=1) <= compute.occupied_mb[b] * (1 + TIGHT) + TIGHT).all()
+    check_garbage(scenario, state, b, before)
     down = compute.alive[b] == 0
     assert (compute.queue_length[b, down] == 0).all()
     assert (compute.running_tasks[b, down] == 0).all()
@@ -131,6 +140,22 @@ def check_capacities(scenario: Scenario, state: State, b: int, before: Before) -
     memory = np.bincount(node, state.running.memory_gb[b, used], minlength=len(memory_gb))
     np.testing.assert_allclose(compute.running_memory_gb[b], memory, rtol=TIGHT, atol=TIGHT)
     np.testing.assert_array_equal(compute.running_tasks[b], np.bincount(node, minlength=len(memory_gb)))
+
+
+def check_garbage(scenario: Scenario, state: State, b: int, before: Before) -> None:
+    """No node has negative garbage, purges more than its cores can, or has more than was left behind."""
+    garbage, config, up = state.compute.garbage_mb[b], scenario.purge, before.compute_alive == 1
+    assert np.isfinite(garbage).all()
+    assert (garbage >= 0).all()
+    assert (garbage[~up] == 0).all()
+    if not config.enabled:
+        assert (garbage == 0).all()
+        return
+    change = garbage - before.garbage_mb
+    cores = np.array(config.shares)[state.compute.purge_level[b]] * before.available_cores
+    most_purged = config.rate_mb_per_core_s * cores * scenario.time.step_s
+    slack = TIGHT * (1 + before.garbage_mb + most_purged)
+    assert (change >= -np.minimum(most_purged, before.garbage_mb) - slack)[up].all()
 
 
 def served_capacity_mb(scenario: Scenario, state: State, b: int, before: Before) -> float:

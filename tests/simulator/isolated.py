@@ -44,6 +44,10 @@ OFF_VALUES: dict[str, Any] = {
     "storage.initial_background_level": 0,
     "storage.initial_serve_level": 0,
     "compaction.initial_debt": 0.0,
+    # No core purges what nobody leaves behind.
+    "purge.shares": (0.0,),
+    "purge.initial_level": 0,
+    "purge.initial_garbage": 0.0,
     # Nothing fails, and everyone knows everything at once.
     "failure.compute_failures_per_hour": 0.0,
     "failure.storage_failures_per_hour": 0.0,

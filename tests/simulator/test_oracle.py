@@ -23,12 +23,13 @@ DELAY = 0.02
 def tiny(**changes: Any) -> Scenario:
     """The small scenario: node 0 has 8 cores and 16 GB, node 1 has 4 and 8; fields are changed as ``group__field``.
 
-    Deferred tasks stay in the queue unless a test asks for a back-off.
+    Deferred tasks stay in the queue unless a test asks for a back-off, and nothing has to be purged unless it asks.
     """
     always = {
         "compute.decision_interval_steps": 1,
         "storage.decision_interval_steps": 1,
         "scheduling.backoff_steps": 0,
+        "purge.enabled": False,
     }
     return load_scenario("tiny-v1", {**always, **{name.replace("__", "."): value for name, value in changes.items()}})
 
@@ -37,7 +38,7 @@ def cluster_of(scenario: Scenario, tasks: Sequence[Mapping[str, Any]], **options
     return OracleCluster(scenario, hand_made_episode(scenario, tasks), **options)
 
 
-def placing(scenario: Scenario, nodes: Iterable[int], **levels: tuple[int, int]) -> Actions:
+def placing(scenario: Scenario, nodes: Iterable[int], **levels: tuple[int, ...]) -> Actions:
     """The first slots of scheduler 0 go to the given nodes; all nodes of a role named in `levels` choose these."""
     actions = default_actions(scenario)
     for slot, node in enumerate(nodes):
@@ -85,8 +86,8 @@ def test_task_spends_only_the_rest_of_its_first_step_running() -> None:
 def test_two_tasks_as_wide_as_the_node_each_take_twice_as_long() -> None:
     scenario = tiny(compute__contention_enabled=False)
     cluster = cluster_of(scenario, [{"cores": 4.0}, {"cores": 4.0}])
-    wide = placing(scenario, [1, 1], compute=(2, 2))
-    run_out(cluster, wide, 25, placing(scenario, [], compute=(2, 2)))
+    wide = placing(scenario, [1, 1], compute=(2, 2, 0))
+    run_out(cluster, wide, 25, placing(scenario, [], compute=(2, 2, 0)))
     for task in cluster.tasks:
         assert task.start == pytest.approx(DELAY, abs=1e-12)
         assert task.finish - task.start == pytest.approx(2.0, abs=1e-9)
@@ -94,7 +95,7 @@ def test_two_tasks_as_wide_as_the_node_each_take_twice_as_long() -> None:
 
 def test_contention_slows_by_the_square_of_the_excess_over_its_onset() -> None:
     cluster = cluster_of(tiny(), [{"cores": 4.0}, {"cores": 4.0}])
-    cluster.step(placing(cluster.scenario, [1, 1], compute=(2, 2)))
+    cluster.step(placing(cluster.scenario, [1, 1], compute=(2, 2, 0)))
     slowdown = 2 * (1 + 0.7 * (2.0 - 1.5) ** 2)
     assert 1 - cluster.tasks[0].remaining == pytest.approx(0.08 / slowdown, rel=1e-12)
     assert field_of(cluster, "compute", 1, "efficiency") == pytest.approx(1 / 1.175, rel=1e-12)
@@ -135,7 +136,7 @@ def test_cache_fraction_moves_by_its_slew_and_shrinking_evicts_all_shards_alike(
     cluster = cluster_of(tiny(), [{}])
     node = cluster.compute[1]
     node.valid, node.occupied = [1000.0, 500.0, 0.0, 0.0, 0.0, 300.0], 3600.0  # full at 0.45 of 8 GB
-    cluster.step(placing(cluster.scenario, [], compute=(0, 1)))
+    cluster.step(placing(cluster.scenario, [], compute=(0, 1, 0)))
     assert node.cache_fraction == pytest.approx(0.40, abs=1e-12)
     assert node.occupied == pytest.approx(3200.0)
     assert node.valid == pytest.approx([amount * 8 / 9 for amount in (1000.0, 500.0, 0.0, 0.0, 0.0, 300.0)])
@@ -211,7 +212,8 @@ def test_reads_split_by_serve_weights_and_slow_with_the_stream_factor() -> None:
 
 
 def test_overloaded_storage_gates_progress_and_slows_streams() -> None:
-    scenario = tiny(compaction__enabled=False, storage__bandwidth_mb_per_s=100.0)
+    changes = {"compaction__enabled": False, "storage__initial_background_level": 2}  # a share of 20 %
+    scenario = tiny(storage__bandwidth_mb_per_s=100.0, **changes)
     cluster = cluster_of(scenario, [{"scan_read_mb": 2000.0}])
     cluster.step(placing(scenario, [0]))
     wanted = 0.08 / 1.5
@@ -254,7 +256,7 @@ def test_without_a_cache_every_cacheable_read_misses() -> None:
 
 
 def test_replica_that_is_down_owes_the_acknowledged_writes_as_lag() -> None:
-    scenario = load_scenario("paper-v1")
+    scenario = load_scenario("paper-v1", {"purge.enabled": False})
     cluster = cluster_of(scenario, [{"write_mb": 150.0, "base_time_s": 5.0}], outages=[("storage", 0, 1, 3)])
     run_out(cluster, placing(scenario, [0]), 3)
     owed = 2 * 0.1 / (5.0 + 150.0 / 1500.0) * 150.0
@@ -273,7 +275,7 @@ def test_crash_sends_running_then_queued_tasks_back_and_forgets_their_start() ->
     assert cluster.compute[1].occupied == 0
     assert cluster.totals["requeued"] == 2
     assert cluster.totals["lost_core_s"] == pytest.approx(0.18, rel=1e-12)
-    assert cluster.masks()["compute"][1] == [0, 0, 1, 0, 0, 0, 1, 0, 0]
+    assert cluster.masks()["compute"][1] == [0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]
 
 
 def test_task_sent_to_a_node_that_is_down_bounces_to_the_tail() -> None:
@@ -293,10 +295,11 @@ def test_task_sent_to_a_node_that_is_down_bounces_to_the_tail() -> None:
 def test_masked_choices_do_nothing_and_are_counted() -> None:
     cluster = cluster_of(tiny(time__warmup_steps=0), [{}], outages=[("compute", 0, 1, 9), ("storage", 0, 1, 9)])
     cluster.step(default_actions(cluster.scenario))
-    actions = placing(cluster.scenario, [2, 0, 1], compute=(0, 1), storage=(0, 0))
+    actions = placing(cluster.scenario, [2, 0, 1], compute=(0, 1, 2), storage=(0, 0))
     cluster.step(actions)
-    assert cluster.totals["invalid_actions"] == 2 + 1 + 2  # two empty slots, one level of compute_0, two of storage_0
+    assert cluster.totals["invalid_actions"] == 2 + 2 + 2  # two empty slots, two levels of compute_0, two of storage_0
     assert (cluster.compute[0].cache_level, cluster.compute[1].cache_level) == (2, 0)
+    assert (cluster.compute[0].purge_level, cluster.compute[1].purge_level) == (1, 2)
     assert (cluster.storage[0].serve_level, cluster.storage[1].serve_level) == (1, 0)
 
 
@@ -465,7 +468,7 @@ def test_fairness_forgets_served_and_arrived_work_at_the_same_pace() -> None:
 
 
 def test_observations_have_the_declared_sizes_and_stay_within_bounds() -> None:
-    scenario = load_scenario("paper-v1")
+    scenario = load_scenario("paper-v1", {"purge.enabled": False})
     rng = np.random.default_rng(5)
     cluster = OracleCluster(scenario, simple_episode(scenario, rng, 900))
     layouts = {"compute": compute.layout, "storage": storage.layout, "scheduler": scheduler.layout}
@@ -479,6 +482,91 @@ def test_observations_have_the_declared_sizes_and_stay_within_bounds() -> None:
         assert (values <= layout.high()).all()
 
 
+def purging(**changes: Any) -> Scenario:
+    """The small scenario with multi-version garbage: node 1 of 4 cores has a soft limit of 400 MB."""
+    defaults = {
+        "purge__enabled": True,
+        "purge__shares": (0.0, 0.25),
+        "purge__initial_level": 0,
+        "purge__soft_limit_mb_per_core": 100.0,
+        "purge__rate_mb_per_core_s": 160.0,
+        "purge__slowdown_slope": 0.15,
+        "purge__slowdown_cap": 3.0,
+        "purge__efficient_garbage": 0.2,
+        "purge__initial_garbage": 0.0,
+    }
+    return tiny(**{**defaults, **changes})
+
+
+def test_tasks_leave_garbage_on_their_own_node_once_for_all_replicas() -> None:
+    cluster = cluster_of(purging(purge__garbage_per_written=1.5), [{"write_mb": 40.0}])
+    cluster.step(placing(cluster.scenario, [1]))
+    advance = 1 - cluster.tasks[0].remaining
+    assert 0 < advance < 1
+    assert [node.garbage for node in cluster.compute] == [0.0, pytest.approx(1.5 * 40.0 * advance, rel=1e-12)]
+    assert field_of(cluster, "compute", 1, "garbage") == pytest.approx(60.0 * advance / 400.0, rel=1e-12)
+    run_out(cluster, default_actions(cluster.scenario), 15)
+    assert cluster.compute[1].garbage == pytest.approx(60.0, rel=1e-12)
+
+
+@pytest.mark.parametrize(("depth", "slowdown"), [(0.0, 1.0), (2.0, 1.3), (3.0, 1.45), (40.0, 1.45)])
+def test_garbage_slows_tasks_of_the_node_down_up_to_its_cap(depth: float, slowdown: float) -> None:
+    cluster = cluster_of(purging(purge__initial_garbage=depth), [{}])
+    cluster.step(placing(cluster.scenario, [1]))
+    assert 1 - cluster.tasks[0].remaining == pytest.approx(0.08 / slowdown, rel=1e-12)
+    assert field_of(cluster, "compute", 1, "efficiency") == pytest.approx(1 / slowdown, rel=1e-12)
+
+
+def test_purging_takes_cores_and_removes_garbage_in_the_step_in_which_it_is_chosen() -> None:
+    cluster = cluster_of(purging(purge__initial_garbage=0.8, purge__slowdown_slope=0.0), [{"cores": 4.0}])
+    cluster.step(placing(cluster.scenario, [1], compute=(2, 1, 1)))
+    # 3 of 4 cores are left, which is an over-commitment of 4/3, below the onset of contention.
+    assert 1 - cluster.tasks[0].remaining == pytest.approx(0.08 * 0.75, rel=1e-12)
+    assert field_of(cluster, "compute", 1, "processor_share") == pytest.approx(0.75, rel=1e-12)
+    assert field_of(cluster, "compute", 1, "purge_share") == 0.25
+    # One core purges 160 MB/s, of which 0.8 / (0.8 + 0.2) meets garbage.
+    assert cluster.compute[1].garbage == pytest.approx(320.0 - 160.0 * 0.1 * 0.8, rel=1e-12)
+
+
+def test_purging_uses_the_cores_that_neighbours_leave_and_so_does_contention() -> None:
+    scenario = purging(purge__initial_garbage=0.8, purge__slowdown_slope=0.0)
+    episode = dataclasses.replace(
+        hand_made_episode(scenario, [{"cores": 4.0}]),
+        background_step=np.zeros(1, np.int64),
+        background_node=np.ones(1, np.int32),
+        background_share=np.array([0.5]),
+    )
+    cluster = OracleCluster(scenario, episode)
+    cluster.step(placing(scenario, [1], compute=(2, 1, 1)))
+    assert cluster.compute[1].garbage == pytest.approx(320.0 - 0.5 * 160.0 * 0.1 * 0.8, rel=1e-12)
+    contention = 1 + 0.7 * (4.0 / (2.0 * 0.75) - 1.5) ** 2
+    assert field_of(cluster, "compute", 1, "efficiency") == pytest.approx(1 / contention, rel=1e-12)
+
+
+def test_no_more_is_purged_than_there_is() -> None:
+    cluster = cluster_of(purging(purge__initial_garbage=1e-3, purge__efficient_garbage=0.0), [])
+    cluster.step(placing(cluster.scenario, [], compute=(2, 1, 1)))
+    assert [node.garbage for node in cluster.compute] == [0.0, 0.0]
+    cluster.step(placing(cluster.scenario, [], compute=(2, 1, 1)))
+    assert [node.garbage for node in cluster.compute] == [0.0, 0.0]
+
+
+def test_a_node_that_was_down_comes_back_without_garbage() -> None:
+    cluster = cluster_of(purging(purge__initial_garbage=2.0), [], outages=[("compute", 1, 1, 3)])
+    for _ in range(3):
+        cluster.step(default_actions(cluster.scenario))
+    assert cluster.compute[1].alive
+    assert [node.garbage for node in cluster.compute] == [1600.0, 0.0]
+
+
+def test_without_purging_nothing_is_left_behind_and_no_core_is_taken() -> None:
+    cluster = cluster_of(purging(purge__enabled=False, purge__initial_garbage=2.0), [{"cores": 4.0, "write_mb": 40.0}])
+    cluster.step(placing(cluster.scenario, [1], compute=(2, 1, 1)))
+    assert 1 - cluster.tasks[0].remaining == pytest.approx(0.08 * 1 / (1 + 40.0 / 1500.0), rel=1e-12)
+    assert [node.garbage for node in cluster.compute] == [0.0, 0.0]
+    assert field_of(cluster, "compute", 1, "purge_share") == 0.25  # the level is kept all the same
+
+
 SWITCHES = (
     "compute__spill_enabled",
     "compute__contention_enabled",
@@ -487,6 +575,7 @@ SWITCHES = (
     "storage__sharing_enabled",
     "storage__quorum_enabled",
     "compaction__enabled",
+    "purge__enabled",
 )
 
 

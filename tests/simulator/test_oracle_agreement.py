@@ -183,6 +183,8 @@ def test_whole_tiny_episodes_agree(masked: bool) -> None:
         {"storage.sharing_enabled": False},
         {"storage.quorum_enabled": False},
         {"compaction.enabled": False},
+        {"purge.enabled": False},
+        {"purge.shares": [0.0], "purge.initial_level": 0},
         {"telemetry.delay_steps": 0, "telemetry.publish_every_steps": 1},
         {"telemetry.delay_steps": 7, "telemetry.publish_every_steps": 3},
         {"scheduling.dispatch_delay_s": 0.0},
@@ -225,6 +227,48 @@ def test_back_off_and_noisy_neighbours_agree(backoff_steps: int, crashes: bool, 
     assert all((oracle.totals["requeued"] > 0) == crashes for oracle in oracles)
     backing_off = sum(len(scheduler.backing_off) for oracle in oracles for scheduler in oracle.schedulers)
     assert (backing_off > 0) == (backoff_steps > 1)  # after a back-off of one step a task is back at once
+
+
+MUCH = {"purge.initial_garbage": 2.8, "purge.garbage_per_written": 4.0, "purge.soft_limit_mb_per_core": 20.0}
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("crashes", [False, True], ids=["up", "crashes"])
+@pytest.mark.parametrize(
+    ("purge", "deepest"),
+    [
+        ({}, (0.0, 3.0)),
+        (MUCH, (3.5, np.inf)),  # far beyond the cap of the slow-down
+        ({**MUCH, "purge.slowdown_slope": 2.0, "purge.slowdown_cap": 1.0}, (1.5, np.inf)),
+        ({"purge.rate_mb_per_core_s": 5e3, "purge.efficient_garbage": 0.0}, (0.0, 3.0)),  # often all is purged
+        ({"purge.enabled": False, "purge.initial_garbage": 2.0}, (0.0, 0.0)),
+    ],
+    ids=["default", "much", "steep", "fast", "off"],
+)
+def test_garbage_and_purging_agree(
+    purge: dict[str, Any], deepest: tuple[float, float], crashes: bool, masked: bool
+) -> None:
+    """Random levels every few steps, on nodes with noisy neighbours that crash in the second variant."""
+    changes = {"time.warmup_steps": 5, "compute.decision_interval_steps": 3, **purge}
+    scenario = load_scenario("tiny-v1", changes)
+    episodes = [disturbed_episode(scenario, np.random.default_rng([19, seed]), 80) for seed in range(2)]
+    levels, depths, lost = set(), [], 0
+
+    def watch(oracles: list[OracleCluster]) -> None:
+        nonlocal lost
+        for oracle in oracles:
+            oracle.check_invariants()
+            levels.update((n, node.purge_level) for n, node in enumerate(oracle.compute))
+            depths.extend(node.garbage / oracle.garbage_limit(node) for node in oracle.compute)
+            lost += sum(not node.alive and node.garbage == 0.0 for node in oracle.compute)
+
+    outages = OUTAGES if crashes else []
+    assert_agreement(scenario, episodes, masked=masked, steps=110, outages=outages, watch=watch)
+    assert len(levels) == 2 * len(scenario.purge.shares)
+    assert deepest[0] <= max(depths) <= deepest[1]
+    assert (lost > 0) == crashes
+    if scenario.purge.enabled:
+        assert np.ptp(depths) > 0.1
 
 
 def test_repaired_storage_with_lag_behind_heavy_traffic_agrees() -> None:

@@ -161,7 +161,8 @@ class ReactiveKnobs(Knobs):
     level up. *Cache split*: like an autoscaler's working-set rule (Neon's local file cache): memory pressure takes
     cache away; a full cache with a low hit ratio, and memory to spare, gets more. *Compaction*: hysteresis on debt,
     as RocksDB raises its compaction rate by pending bytes: the shares 8 %, 25 % and 50 % below, between and above two
-    debts. *Purge*: on above a threshold of garbage, off below a lower one, as vacuum is triggered. *Serve weight*: a node whose streams are slower than its peers' sheds reads, a faster one attracts them.
+    debts. *Purge*: on above a threshold of garbage, off below a lower one, as vacuum is triggered. *Serve weight*: a
+    node whose streams are slower than its peers' sheds reads, a faster one attracts them.
     All move by at most one level per period.
 
     *Power*, where nodes can sleep and ``sleep_load`` is above 0: an autoscaler's target band (as in the Kubernetes
