@@ -135,10 +135,10 @@ def test_same_seed_gives_the_same_bytes_in_another_process():
     [
         (lambda a: a.pop("storage_0"), "no action for agent 'storage_0'"),
         (lambda a: a.update(driver_0=0), r"unknown agents \['driver_0'\]"),
-        (lambda a: a.update(compute_1=np.array([9, 0])), "action 9 of compute_1 .* expected 0 to 4"),
-        (lambda a: a.update(compute_1=np.array([-1, 0])), "action -1 of compute_1"),
-        (lambda a: a.update(compute_1=np.array([0])), r"must have shape \(2,\)"),
-        (lambda a: a.update({f"compute_{i}": np.array([0.5, 0.5]) for i in range(2)}), "expected integers"),
+        (lambda a: a.update(compute_1=np.array([9, 0, 0])), "action 9 of compute_1 .* expected 0 to 4"),
+        (lambda a: a.update(compute_1=np.array([-1, 0, 0])), "action -1 of compute_1"),
+        (lambda a: a.update(compute_1=np.array([0])), r"must have shape \(3,\)"),
+        (lambda a: a.update({f"compute_{i}": np.array([0.5, 0.5, 0.5]) for i in range(2)}), "expected integers"),
     ],
 )
 def test_refuses_wrong_actions_by_name(change, message):

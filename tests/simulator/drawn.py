@@ -224,5 +224,5 @@ def drawn_actions(env: CloudSchedVectorEnv, rng: np.random.Generator, masked: bo
             [score[..., end - level : end].argmax(axis=-1) for level, end in zip(levels, ends, strict=True)], axis=-1
         )
     if rng.random() < 0.25:
-        actions["scheduler"][:] = env.scenario.compute_count
+        actions["scheduler"][:] = env.scenario.candidate_count
     return actions

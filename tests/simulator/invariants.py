@@ -177,7 +177,7 @@ def check_outputs(env: CloudSchedVectorEnv) -> None:
         starts = np.concatenate(([0], np.cumsum(env.action_levels[role])[:-1]))
         assert np.add.reduceat(mask.astype(np.int64), starts, axis=2).min() >= 1, f"{role} may do nothing"
         if role == "scheduler":
-            assert (mask[..., starts + env.scenario.compute_count] == 1).all(), "deferring is always allowed"
+            assert (mask[..., starts + env.scenario.candidate_count] == 1).all(), "deferring is always allowed"
         assert np.isfinite(env.local_rewards[role]).all(), f"local reward of {role}"
     layout = env.state_layout
     assert np.isfinite(env.state).all()

@@ -26,6 +26,10 @@ def random_actions(env, rng):
         ("tiny-v1", {}),
         ("paper-v1", {}),
         ("paper-v1", {"scheduling.candidate_nodes": 5}),
+        (
+            "paper-v1",
+            {"purge.rate_mb_per_core_s": 20.0, "purge.slowdown_slope": 1.0, "background.quiet_mean_s": 3.0},
+        ),
         ("paper-v1", {"background.enabled": True, "background.quiet_mean_s": 3.0, "scheduling.backoff_steps": 3}),
         (
             "paper-v1",
@@ -118,10 +122,35 @@ def test_a_crash_loses_progress_and_returns_tasks_to_their_scheduler():
     totals = env.results()[0].totals
     assert totals["requeued"] >= queued
     assert totals["lost_core_s"] > 0
-    levels = env.scenario.compute.cache_fractions
-    assert env.masks["compute"][0, 0].sum() == 2  # nothing but the levels that it has
-    assert env.masks["compute"][0, 1].sum() == len(levels) + len(env.scenario.compute.memory_overcommit)
+    levels = int(env.action_levels["compute"].sum())
+    assert env.masks["compute"][0, 0].sum() == 3  # nothing but the levels that it has
+    assert env.masks["compute"][0, 1].sum() == levels
     assert state.compute.occupied_mb[0, 0] == 0
     for _ in range(21):
         env.step(random_actions(env, rng))
     assert state.compute.alive[0, 0] == 1
+
+
+def test_garbage_is_balanced_over_an_episode():
+    """What tasks have left behind, less what was purged in each step, is how much more there is at the end."""
+    overrides = {"background.enabled": True, "background.quiet_mean_s": 3.0, "workload.write_load": 8.0}
+    env = CloudSchedVectorEnv("tiny-v1", 1, overrides=overrides)
+    env.reset(5)
+    config, state, rng = env.scenario.purge, env.simulator_state, np.random.default_rng(2)
+    compute, tasks, soft_mb = state.compute, state.tasks, config.soft_limit_mb_per_core * np.array([8.0, 4.0])
+    purged_mb, begin, over = np.zeros(2), compute.garbage_mb[0].copy(), False
+    while not over:
+        depth, cores = compute.garbage_mb[0] / soft_mb, compute.available_cores[0].copy()
+        over = env.step(random_actions(env, rng))
+        cores *= np.array(config.shares)[compute.purge_level[0]]
+        rate = config.rate_mb_per_core_s * cores * depth / (depth + config.efficient_garbage)
+        purged_mb += rate * env.scenario.time.step_s
+        assert (compute.garbage_mb[0] > 0).all(), "the balance below holds where garbage is not cut off at 0"
+    running = state.running.task[0, : state.running.slots_used[0]]
+    written = tasks.write_mb[0, ~np.isnan(tasks.finish_s[0])].sum()
+    written += (tasks.write_mb[0, running] * (1 - state.running.remaining[0, : len(running)])).sum()
+    assert written > 1000.0
+    assert purged_mb.sum() > 500.0
+    left = compute.garbage_mb[0] - begin + purged_mb
+    assert (left > 0).all()
+    assert left.sum() == pytest.approx(config.garbage_per_written * written, rel=1e-9)

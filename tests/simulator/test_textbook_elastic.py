@@ -32,7 +32,7 @@ def two_nodes(**overrides):
 def step(env, power, node=0):
     env.step(
         {
-            "compute": np.array([[[0, 0, level] for level in power]]),
+            "compute": np.array([[[0, 0, 0, level] for level in power]]),
             "storage": np.zeros((1, 1, 2), np.int64),
             "scheduler": np.full((1, 1, env.scenario.scheduling.window_slots), node),
         }

@@ -45,7 +45,7 @@ def run_pause(pause_s: float, *, sleep: bool, wake_s: float = WAKE_S, cost: floa
         asleep = sleep and 0.5 * STEP_S < step * STEP_S < second_s - 1e-6
         env.step(
             {
-                "compute": np.array([[[0, 0, 1], [0, 0, 0 if asleep else 1]]]),
+                "compute": np.array([[[0, 0, 0, 1], [0, 0, 0, 0 if asleep else 1]]]),
                 "storage": np.zeros((1, 1, 2), np.int64),
                 "scheduler": np.full((1, 1, scenario.scheduling.window_slots), 1),
             }
