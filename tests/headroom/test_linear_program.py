@@ -227,7 +227,7 @@ def fix(program, variables, values, axis=None):
 def require_point(scenario, episode, seen):
     """What a policy did is a point of the program, or `SolverError`: no row cuts the policy off."""
     plan = make_plan(scenario, episode, 5)
-    program, x, storage = _build(scenario, episode, plan, _cores_by_step(scenario, None), work_repeats=False)
+    program, x, storage = _build(scenario, episode, plan, _cores_by_step(scenario, episode, None), work_repeats=False)
 
     def in_bins(by_step):
         return np.add.reduceat(by_step, plan.edges_steps[:-1], axis=1)

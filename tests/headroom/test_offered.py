@@ -61,8 +61,8 @@ def test_generated_episodes_offer_what_their_scenario_says():
     scenario = load_scenario("paper-v1")
     episodes = GeneratedSource(scenario, "train").evaluation_episodes(3)
     loads = offered_loads(scenario, episodes)
-    assert loads.cpu.mean == pytest.approx(0.93, rel=1e-6)
-    assert loads.reads_without_cache.mean == pytest.approx(0.45, rel=1e-6)
+    assert loads.cpu.mean == pytest.approx(scenario.workload.cpu_load, rel=1e-6)
+    assert loads.reads_without_cache.mean == pytest.approx(scenario.workload.read_load, rel=1e-6)
     assert 0.0 < loads.scan_reads.mean < loads.reads_without_cache.mean
     assert loads.dispersion.minimum > 0.0
 

@@ -100,7 +100,8 @@ def test_replayed_rows_are_anchored_at_the_current_policy(parts):
     fourth = connector(rl_module=modules, batch={}, episodes=runner.sample())
     assert [len(b[CRITIC]["states"]) // rows for b in (first, second, third, fourth)] == [1, 2, 3, 3]
     with torch.no_grad():
-        modules["compute"].network.head.bias.add_(torch.arange(9.0) / 3)
+        bias = modules["compute"].network.head.bias
+        bias.add_(torch.arange(float(len(bias))) / 3)
     fifth = connector(rl_module=modules, batch={}, episodes=runner.sample())
     with torch.no_grad():
         output = modules.forward_train({r: fifth[r] for r in ("compute", "storage", "scheduler")})

@@ -183,7 +183,7 @@ def test_agent_acts_in_clusters_of_other_sizes(tmp_path):
     larger = cluster(compute_nodes=9, storage_nodes=5, schedulers=4, window_slots=5)
     actions = play(agent, larger)[0]
     assert actions["scheduler"].shape == (3, 4, 5)
-    assert actions["compute"].shape == (3, 9, 2)
+    assert actions["compute"].shape == (3, 9, 3)
 
 
 def test_acting_before_reset_says_what_to_do(tmp_path):

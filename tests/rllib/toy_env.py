@@ -14,7 +14,7 @@ from cloudsched_env.roles import state as state_roles
 from cloudsched_env.scenario import load_scenario
 
 OPTIMUM = 1.0
-CLUES = {"compute": ("cache_fill", "hit_ratio"), "storage": ("stream_factor", "served_share")}
+CLUES = {"compute": ("cache_fill", "hit_ratio", "processor_share"), "storage": ("stream_factor", "served_share")}
 HORIZON, WARMUP = 20, 5
 
 
@@ -60,7 +60,7 @@ class ToyVectorEnv:
             self._right[role] = np.stack(
                 [self._rng.integers(0, level, size=node.shape[:-1]) for level in self.action_levels[role]], -1
             )
-            for k, name in enumerate(names):
+            for k, name in enumerate(names):  # one for each sub-action
                 node[..., block.index(name)] = (self._right[role][..., k] + 0.5) / self.action_levels[role][k]
         layout, observation = self.layouts["scheduler"], self.observations["scheduler"]
         slots, nodes, pairs = (layout.view(observation, name) for name in ("slots", "nodes", "pairs"))
