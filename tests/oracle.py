@@ -538,7 +538,7 @@ class OracleCluster:
 
     def _crash(self, n: int, node: ComputeNode) -> None:
         node.alive = False
-        node.valid, node.occupied = [0.0] * len(node.valid), 0.0
+        node.valid, node.occupied, node.garbage = [0.0] * len(node.valid), 0.0, 0.0
         node.touched, node.evicted_decayed, node.pending_read, node.spill = {}, 0.0, 0.0, 0.0
         evicted = self.on_node(n)
         for task in evicted:

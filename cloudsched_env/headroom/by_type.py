@@ -30,7 +30,7 @@ class TypeKnobs(Knobs):
 
     Attributes:
         parameters: of the linear policy, which goes on deciding for storage nodes.
-        levels: of cache and admission for each node type, in the order of the scenario's node types.
+        levels: of the knobs for each node type, in the order of the scenario's node types.
     """
 
     summary: ClassVar[str] = "constant levels by node type"
@@ -51,7 +51,7 @@ class TypeKnobs(Knobs):
         step: int,
         generators: Sequence[np.random.Generator],
     ) -> dict[str, Levels]:
-        """Levels of compute and storage nodes, int64 ``{role: [batch, agents, 2]}``, within the mask."""
+        """Levels of compute and storage nodes, int64 ``{role: [batch, agents, sub-actions]}``, within the mask."""
         actions = LinearKnobs(self.parameters).choose(info, observations, masks, step, generators)
         counts = [node_type.count for node_type in info.scenario.cluster.compute_nodes]
         wanted = np.repeat(np.array(self.levels), counts, axis=0)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cloudsched_env.agents import load_agent
 from cloudsched_env.agents.heuristics import HeuristicAgent, Knobs, ReactiveKnobs
-from cloudsched_env.agents.heuristics.knobs import Levels
+from cloudsched_env.agents.heuristics.knobs import KNOB_NAMES, Levels
 from cloudsched_env.agents.protocol import ClusterInfo, Observations
 from cloudsched_env.agents.registry import PLACEMENTS
 from cloudsched_env.headroom.bench import Bench
@@ -41,13 +41,13 @@ class Combination:
 
     Attributes:
         placement: name of a placement.
-        compute: levels of cache and admission; None for reactive knobs.
+        compute: levels of cache, admission and purging; None for reactive knobs.
         storage: levels of background and serve weight; None for reactive knobs.
     """
 
     placement: str
-    compute: tuple[int, int] | None
-    storage: tuple[int, int] | None
+    compute: tuple[int, ...] | None
+    storage: tuple[int, ...] | None
 
     @property
     def spec(self) -> str:
@@ -74,15 +74,14 @@ class _RowKnobs(Knobs):
     """Another constant for every cluster of the batch, or the reactive level where the constant is -1."""
 
     summary: ClassVar[str] = "constants by cluster"
-    levels: Levels = field(default_factory=lambda: np.empty((0, 4), np.int64))
+    levels: Levels = field(default_factory=lambda: np.empty((0, len(KNOB_NAMES)), np.int64))
     reactive: ReactiveKnobs = field(default_factory=ReactiveKnobs)
 
-    def wanted(self, info: ClusterInfo, observations: Observations, step: int) -> tuple[Levels, Levels, Levels, Levels]:
+    def wanted(self, info: ClusterInfo, observations: Observations, step: int) -> tuple[Levels, ...]:
         adaptive = self.reactive.wanted(info, observations, step)
-        chosen = [
+        return tuple(
             np.where(self.levels[:, k, None] < 0, level, self.levels[:, k, None]) for k, level in enumerate(adaptive)
-        ]
-        return chosen[0], chosen[1], chosen[2], chosen[3]
+        )
 
 
 def grid(bench: Bench, placements: Sequence[str] = ()) -> list[Combination]:
@@ -112,8 +111,15 @@ def measure(bench: Bench, combinations: Sequence[Combination], windows: int) -> 
 
     def play(chunk: tuple[str, list[tuple[int, int]]]) -> None:
         name, rows = chunk
+        adaptive = {role: (-1,) * len(knobs) for role, knobs in KNOBS_OF.items()}
         levels = np.array(
-            [[*(combinations[i].compute or (-1, -1)), *(combinations[i].storage or (-1, -1))] for i, _ in rows]
+            [
+                [
+                    *(combinations[i].compute or adaptive["compute"]),
+                    *(combinations[i].storage or adaptive["storage"]),
+                ]
+                for i, _ in rows
+            ]
         )
         agent = HeuristicAgent(name, PLACEMENTS[name](), _RowKnobs(levels))
         records = bench.player.batch(

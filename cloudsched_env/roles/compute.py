@@ -54,7 +54,7 @@ FIELDS = (
     Field("hit_ratio", "1", 0, 1, "fresh: cacheable bytes found in the cache, decayed 0.9 per step"),
     Field("read_rate", "streams", 0, 8, "fresh: read from storage / fastest read stream, last step"),
     Field("processor_share", "1", 0, 1, "fresh: processor share of a running task, last step"),
-    Field("efficiency", "1", 0, 1, "fresh: 1 / slow-down by spill and contention, last step"),
+    Field("efficiency", "1", 0, 1, "fresh: 1 / slow-down by spill, contention and garbage, last step"),
     Field("io_wait", "1", 0, 1, "fresh: share of run time that tasks spend waiting for storage, last step"),
     Field("available_cores", "1", 0, 1, "fresh: share of its cores that noisy neighbours leave to the node"),
     Field("garbage", "soft limits", 0, 8, "fresh: old versions not yet purged / soft limit"),

@@ -72,7 +72,7 @@ NODE_FIELDS = (
     Field("running_memory_pressure", "1", 0, 8, "stale: memory of running tasks / execution memory"),
     Field("queued_memory_pressure", "1", 0, 8, "stale: memory of queued tasks / execution memory"),
     Field("in_flight_memory_pressure", "1", 0, 8, "memory of own dispatches not shown yet / execution memory"),
-    Field("efficiency", "1", 0, 1, "stale: 1 / slow-down by spill and contention"),
+    Field("efficiency", "1", 0, 1, "stale: 1 / slow-down by spill, contention and garbage"),
     Field("io_wait", "1", 0, 1, "stale: share of run time spent waiting for storage"),
     Field("available_cores", "1", 0, 1, "stale: share of its cores that noisy neighbours leave to the node"),
     Field("cores", "largest node", 0, 1, "static: cores / cores of the largest node"),

@@ -75,6 +75,7 @@ def _crash_compute(tasks, data, running, compute, schedulers, b, n):
     drop_cache(compute, b, n)
     forget_engine(compute, b, n)
     compute.alive[b, n] = 0
+    compute.garbage_mb[b, n] = 0.0
     compute.running_tasks[b, n] = 0
     compute.running_cores[b, n] = 0.0
     compute.running_memory_gb[b, n] = 0.0

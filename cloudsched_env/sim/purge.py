@@ -46,7 +46,6 @@ def settle_garbage(parameters, compute, scratch, b):
         return
     for n in range(compute.alive.shape[1]):
         if compute.alive[b, n] == 0:
-            compute.garbage_mb[b, n] = 0.0
             continue
         garbage = compute.garbage_mb[b, n]
         depth = relative_garbage(parameters, compute, b, n)

@@ -171,7 +171,9 @@ class ReactiveKnobs(Knobs):
     ``idle_load``, in turns; it wakes up, all that sleep do, when they are loaded more than ``wake_load``.
     """
 
-    summary: ClassVar[str] = "thresholds with hysteresis: pressure, hit ratio, compaction debt, own stream factor"
+    summary: ClassVar[str] = (
+        "thresholds with hysteresis: pressure, hit ratio, compaction debt, garbage, own stream factor"
+    )
     period_steps: int = limit(5, 1, 100, "steps between decisions of a compute node")
     efficiency_low: float = limit(0.80, 0.1, 1.0, "efficiency below which admission goes down")
     efficiency_high: float = limit(0.95, 0.1, 1.0, "efficiency above which admission may go up")
