@@ -215,8 +215,8 @@ def elastic_power(spec, **changes):
     agent = load_agent(spec)
     agent.reset(info, 1, 0)
     actions = agent.act(observations, env.masks)["compute"]
-    assert actions.shape == (1, 16, 3)
-    return int(actions[0, 0, 2])
+    assert actions.shape == (1, 16, 4)
+    return int(actions[0, 0, 3])
 
 
 @pytest.mark.parametrize("spec", ["least_allocated", "balanced+reactive", "linear_static", "linear_feedback"])

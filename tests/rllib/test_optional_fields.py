@@ -38,7 +38,7 @@ def test_policies_decide_on_power_and_keep_to_masks(env):
             actions[role] = chosen.numpy().astype(np.int64)
         env.step(actions)
         slept = max(slept, int((env.observations["compute"][..., -5] > 0).sum()))
-    assert actions["compute"].shape == (2, 16, 3)
+    assert actions["compute"].shape == (2, 16, 4)
     assert all(result.totals["invalid_actions"] == 0 for result in env.results())
     assert slept > 0, "a new policy tries standby now and then"
 
@@ -48,7 +48,7 @@ def test_a_new_policy_prefers_nodes_that_are_on(env):
     seen = torch.from_numpy(env.observations["compute"])
     free = torch.ones(*seen.shape[:-1], sum(policy.action_levels), dtype=torch.int8)
     chosen, _ = policy.act(seen.expand(20, *seen.shape), free.expand(20, *free.shape))
-    assert (chosen[..., 2] == 1).float().mean() > 0.8
+    assert (chosen[..., 3] == 1).float().mean() > 0.8
 
 
 def test_the_critic_sees_tenants_but_not_their_order(env):
