@@ -89,7 +89,7 @@ def grid(bench: Bench, placements: Sequence[str] = ()) -> list[Combination]:
     compute = [None, *(tuple(pair.values()) for pair in constant_pairs(bench, "compute"))]
     storage = [None, *(tuple(pair.values()) for pair in constant_pairs(bench, "storage"))]
     return [
-        Combination(name, c, s)  # type: ignore[arg-type]
+        Combination(name, c, s)
         for name in (placements or PLACEMENTS)
         for c in compute
         for s in storage
