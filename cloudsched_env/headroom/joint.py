@@ -88,12 +88,7 @@ def grid(bench: Bench, placements: Sequence[str] = ()) -> list[Combination]:
     """All combinations, by default with all placements."""
     compute = [None, *(tuple(pair.values()) for pair in constant_pairs(bench, "compute"))]
     storage = [None, *(tuple(pair.values()) for pair in constant_pairs(bench, "storage"))]
-    return [
-        Combination(name, c, s)
-        for name in (placements or PLACEMENTS)
-        for c in compute
-        for s in storage
-    ]
+    return [Combination(name, c, s) for name in (placements or PLACEMENTS) for c in compute for s in storage]
 
 
 def measure(bench: Bench, combinations: Sequence[Combination], windows: int) -> Floats:
