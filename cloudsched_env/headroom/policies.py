@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from cloudsched_env.agents.registry import PLACEMENTS
 from cloudsched_env.evaluation.protocol import BOUNDED_METRICS
 from cloudsched_env.headroom.bench import Bench
 from cloudsched_env.headroom.by_type import make_by_type, pick_by_type
-from cloudsched_env.headroom.families import best_constants, deviations, make_linear, tune_linear
+from cloudsched_env.headroom.families import best_constants, block, deviations, make_linear, tune_linear
 from cloudsched_env.headroom.settings import HeadroomSettings
 from cloudsched_env.headroom.tuning import Tuned
 from cloudsched_env.workload.bound import upper_bound
@@ -25,6 +26,8 @@ __all__ = ["KUBE_DEFAULT", "RANDOM", "heuristics", "parameters_of", "tuned_feedb
 
 RANDOM = "random"
 KUBE_DEFAULT = "balanced"
+# Order in which roles are searched: those whose constants lose most come first.
+ROLE_ORDER = ("storage", "compute", "scheduler")
 
 
 def heuristics(bench: Bench, settings: HeadroomSettings) -> dict[str, Any]:
@@ -75,17 +78,34 @@ def _by_type(bench: Bench, settings: HeadroomSettings, parameters: LinearParamet
 def tuned_feedback(bench: Bench, settings: HeadroomSettings, folder: Path, static: Mapping[str, Any]) -> dict[str, Any]:
     """The same family with weights that depend on the state, searched from the tuned static policy.
 
-    What is tuned already (the static policy's weights) is searched more narrowly than what is new.
+    One role after the other with the others as they are, for a quarter of the generations each, then all together and
+    more narrowly: noise in a hundred weights at once hides what a few of them are worth. What is tuned already (the
+    static policy's weights) is searched more narrowly than what is new.
     """
     before = parameters_of(static)
     start = before.as_feedback()
     known = set(LinearParameters.names("static"))
     refined = np.array([settings.refinement if n in known else 1.0 for n in LinearParameters.names("feedback")])
     deviation = refined * deviations(start, settings)
-    found, tuned = tune_linear(
-        bench, "tuning feedback", start, deviation, settings, settings.feedback_generations, folder
+    share = max(1, settings.feedback_generations // (len(ROLE_ORDER) + 1))
+    stages = [(role, np.where(block(start, role), deviation, 0.0), share) for role in ROLE_ORDER]
+    rest = max(1, settings.feedback_generations - share * len(ROLE_ORDER))
+    stages.append(("all", settings.refinement * deviation, rest))
+    found = start
+    curve: list[tuple[int, float]] = []
+    history: list[dict[str, float]] = []
+    for name, spread, generations in stages:
+        part = folder / name
+        found, tuned = tune_linear(bench, f"tuning feedback, {name}", found, spread, settings, generations, part)
+        done = len(history)
+        curve += [(done + generation, value) for generation, value in tuned.curve]
+        history += tuned.history
+    origin = (
+        f"cross-entropy method, {len(history)} generations by role and together on {bench.scenario.id}, "
+        f"validation J {tuned.validation:.4f}"
     )
-    return _measured(bench, settings, "feedback", found, tuned, tuned.validation)
+    tuned = replace(tuned, curve=curve, history=history)
+    return _measured(bench, settings, "feedback", replace(found, origin=origin), tuned, tuned.validation)
 
 
 def parameters_of(result: Mapping[str, Any]) -> LinearParameters:
