@@ -27,24 +27,11 @@ from cloudsched_env.headroom.policies import KUBE_DEFAULT, RANDOM, parameters_of
 from cloudsched_env.headroom.settings import HeadroomSettings
 from cloudsched_env.headroom.tuning import Search, tune
 from cloudsched_env.headroom.windows import shorten
-from cloudsched_env.scenario import Scenario
 from cloudsched_env.workload.episode import Episode
 
-__all__ = ["capacity_factors", "study_bounds"]
+__all__ = ["study_bounds"]
 
 Floats = NDArray[np.float64]
-
-
-def capacity_factors(scenario: Scenario, episode: Episode) -> Floats | None:
-    """Share of its cores that each compute node has in each step, ``[compute nodes, steps]``; None if always all."""
-    if not len(episode.background_step):
-        return None
-    factors = np.ones((scenario.compute_count, scenario.time.horizon_steps))
-    for step, node, share in zip(
-        episode.background_step, episode.background_node, episode.background_share, strict=True
-    ):
-        factors[node, step:] = share
-    return factors
 
 
 def study_bounds(
@@ -69,11 +56,7 @@ def study_bounds(
     scenario, windows = pairs[0][0], [episode for _, episode in pairs]
 
     bench.progress.begin("linear programs", len(windows))
-    bounds = bench.player.map(
-        lambda episode: foresight_bound(scenario, episode, capacity_factors=capacity_factors(scenario, episode)),
-        windows,
-        bench.progress.advance,
-    )
+    bounds = bench.player.map(partial(foresight_bound, scenario), windows, bench.progress.advance)
     tuned = {"static": parameters_of(static), "feedback": parameters_of(feedback)}
     makers = {RANDOM: partial(load_agent, RANDOM), "kube_default": partial(load_agent, KUBE_DEFAULT)} | {
         name: make_linear(name, parameters) for name, parameters in tuned.items()
