@@ -1,7 +1,7 @@
 """One figure for every mechanism of the simulator: points from the compiled kernel, lines from theory.
 
     python benchmarks/mechanisms.py                       # all of them, into docs/images/mechanisms
-    python benchmarks/mechanisms.py --only cache --only quorum --out /tmp/figures
+    python benchmarks/mechanisms.py --only cache --only quorum --out figures
 
 The runs are those that the textbook tests check (tests/simulator/mechanisms), with more points. Everything is seeded:
 the same code writes the same bytes.
