@@ -80,7 +80,8 @@ def tuned_feedback(bench: Bench, settings: HeadroomSettings, folder: Path, stati
 
     One role after the other with the others as they are, for a quarter of the generations each, then all together and
     more narrowly: noise in a hundred weights at once hides what a few of them are worth. What is tuned already (the
-    static policy's weights) is searched more narrowly than what is new.
+    static policy's weights) is searched more narrowly than what is new. A search that ends has often gone the right
+    way and not far enough, so its step is tried at a few multiples of its length on validation windows.
     """
     before = parameters_of(static)
     start = before.as_feedback()
@@ -96,16 +97,31 @@ def tuned_feedback(bench: Bench, settings: HeadroomSettings, folder: Path, stati
     history: list[dict[str, float]] = []
     for name, spread, generations in stages:
         part = folder / name
+        before_step = found
         found, tuned = tune_linear(bench, f"tuning feedback, {name}", found, spread, settings, generations, part)
+        found, value = _stretched(bench, before_step, found, settings)
         done = len(history)
         curve += [(done + generation, value) for generation, value in tuned.curve]
         history += tuned.history
     origin = (
         f"cross-entropy method, {len(history)} generations by role and together on {bench.scenario.id}, "
-        f"validation J {tuned.validation:.4f}"
+        f"validation J {value:.4f}"
     )
     tuned = replace(tuned, curve=curve, history=history)
-    return _measured(bench, settings, "feedback", replace(found, origin=origin), tuned, tuned.validation)
+    return _measured(bench, settings, "feedback", replace(found, origin=origin), tuned, value)
+
+
+def _stretched(
+    bench: Bench, before: LinearParameters, after: LinearParameters, settings: HeadroomSettings
+) -> tuple[LinearParameters, float]:
+    """The step from one policy to another at the length that does best on validation windows, and its mean J there."""
+    start, step = before.to_vector(), after.to_vector() - before.to_vector()
+    policies = [after]
+    policies += [LinearParameters.from_vector(after.kind, start + f * step, after.origin) for f in settings.stretches]
+    makers = [make_linear("stretched", policy) for policy in policies]
+    values = bench.rewards("length of the step", makers, "validation", settings.validation_windows).mean(axis=1)
+    best = int(values.argmax())
+    return policies[best], float(values[best])
 
 
 def parameters_of(result: Mapping[str, Any]) -> LinearParameters:

@@ -29,6 +29,7 @@ class HeadroomSettings:
         level_deviation: of a knob's constant, in levels.
         level_weight_deviation: of a knob's weights, in levels.
         refinement: factor on the deviations of weights that a search starts from tuned.
+        stretches: after each search of the feedback policy its whole step is tried at these multiples of its length.
         grid_placements: placements of the joint grid; empty for all.
         grid_windows: validation windows of its first round.
         grid_reduction: each round keeps one combination in this many, and doubles the windows.
@@ -45,11 +46,11 @@ class HeadroomSettings:
 
     seed: int = 0
     episodes: int = 30
-    validation_windows: int = 16
+    validation_windows: int = 24
     train_windows: int = 64
     windows: int = 16
-    static_generations: int = 40
-    feedback_generations: int = 80
+    static_generations: int = 60
+    feedback_generations: int = 160
     population: int = 40
     elite_share: float = 0.25
     validate_every: int = 5
@@ -60,6 +61,7 @@ class HeadroomSettings:
     level_deviation: float = 0.8
     level_weight_deviation: float = 0.8
     refinement: float = 0.4
+    stretches: tuple[float, ...] = (1.25, 1.5, 2.0)
     grid_placements: tuple[str, ...] = ()
     grid_windows: int = 2
     grid_reduction: int = 6

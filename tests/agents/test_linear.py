@@ -57,7 +57,7 @@ def test_a_file_with_missing_or_unknown_weights_is_refused_by_name(tmp_path):
 
 
 def test_a_vector_of_the_wrong_length_is_refused():
-    with pytest.raises(ValueError, match="expected 25 numbers, got 3"):
+    with pytest.raises(ValueError, match="expected 24 numbers, got 3"):
         LinearParameters.from_vector("static", [1.0, 2.0, 3.0], "test")
 
 

@@ -3,8 +3,8 @@
 The names are the vocabulary of parameter files; the compiled functions compute the numbers. Features of a pair come
 in two groups. `PAIR_FEATURES` describe the node for this task: a fixed weighting of them is a *static* score, as in
 kube-scheduler, whose plugins have fixed weights. `CONTEXT_FEATURES` are products of such a feature with the situation
-(urgency of the task, congestion of storage, load of the cluster): with them the weights depend on what the scheduler
-observes, which is what makes a *state-feedback* score.
+(urgency of the task, congestion of storage, load of the cluster, age of what is known of the node): with them the
+weights depend on what the scheduler observes, which is what makes a *state-feedback* score.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ PAIR_FEATURES = (
     "load_above_1",
     "load_above_1.5",
     "memory_above_1",
-    "miss_on_busy_storage",
     "io_wait",
     "efficiency",
     "memory_share",
@@ -60,6 +59,11 @@ CONTEXT_FEATURES = (
     "length x load",
     "length x efficiency",
     "urgency x throttled",
+    "congestion x miss",
+    "staleness x running_load",
+    "staleness x queued_load",
+    "staleness x own_unseen_load",
+    "staleness x home",
 )
 # A task is deferred if this weighted sum exceeds the best node's score.
 DEFER_FEATURES = ("bias", "age")
@@ -112,8 +116,8 @@ _RUNNING, _QUEUED, _IN_FLIGHT = (_NODE[f"{name}_cores_load"] for name in ("runni
 _RUNNING_MEMORY, _QUEUED_MEMORY, _IN_FLIGHT_MEMORY = (
     _NODE[f"{name}_memory_pressure"] for name in ("running", "queued", "in_flight")
 )
-_EFFICIENCY, _IO_WAIT, _CORES, _AVAILABLE = (
-    _NODE[name] for name in ("efficiency", "io_wait", "cores", "available_cores")
+_EFFICIENCY, _IO_WAIT, _CORES, _AVAILABLE, _TELEMETRY_AGE = (
+    _NODE[name] for name in ("efficiency", "io_wait", "cores", "available_cores", "telemetry_age")
 )
 _TASK_TIME, _TASK_READ, _SCAN_SHARE, _WRITE = (
     _SLOT[name] for name in ("estimated_time", "estimated_read", "scan_share", "write")
@@ -127,6 +131,8 @@ _MEAN_RUNNING, _MEAN_QUEUED, _MEAN_IN_FLIGHT, _QUEUE_LENGTH = (
 # Slack, s, below which a task counts as fully urgent / beyond which it does not at all.
 _RELAXED_S = 4.0
 _LONG_S = 4.0
+# Age of what is known of a node, s, at which it counts as stale once.
+_STALE_S = 2.0
 _WRITES_HALF_MB = 100.0
 
 
@@ -174,29 +180,34 @@ def fill_pair_features(slot, node, warmth, home, same_node, load, own, pressure,
     out[9] = max(0.0, load - 1.0)
     out[10] = max(0.0, load - 1.5)
     out[11] = max(0.0, pressure - 1.0)
-    out[12] = miss * slot[_REPLICA_CONGESTION]
-    out[13] = io_wait
-    out[14] = efficiency
-    out[15] = memory_share
+    out[12] = io_wait
+    out[13] = efficiency
+    out[14] = memory_share
     throttled = 1.0 - node[_AVAILABLE]
-    out[16] = throttled
-    out[17] = throttled * load
+    out[15] = throttled
+    out[16] = throttled * load
     urgency, late, congestion, writes, cluster_load, length = situation
-    out[18] = urgency * load
-    out[19] = urgency * efficiency
-    out[20] = urgency * node[_CORES]
-    out[21] = late * load
-    out[22] = congestion * load
-    out[23] = congestion * warmth
-    out[24] = congestion * io_wait
-    out[25] = writes * load
-    out[26] = writes * efficiency
-    out[27] = writes * io_wait
-    out[28] = cluster_load * warmth
-    out[29] = cluster_load * node[_QUEUED]
-    out[30] = length * load
-    out[31] = length * efficiency
-    out[32] = urgency * throttled
+    out[17] = urgency * load
+    out[18] = urgency * efficiency
+    out[19] = urgency * node[_CORES]
+    out[20] = late * load
+    out[21] = congestion * load
+    out[22] = congestion * warmth
+    out[23] = congestion * io_wait
+    out[24] = writes * load
+    out[25] = writes * efficiency
+    out[26] = writes * io_wait
+    out[27] = cluster_load * warmth
+    out[28] = cluster_load * node[_QUEUED]
+    out[29] = length * load
+    out[30] = length * efficiency
+    out[31] = urgency * throttled
+    out[32] = congestion * miss
+    staleness = min(2.0, 10.0 * node[_TELEMETRY_AGE] / _STALE_S)
+    out[33] = staleness * node[_RUNNING]
+    out[34] = staleness * node[_QUEUED]
+    out[35] = staleness * own
+    out[36] = staleness * home
 
 
 @compiled
