@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
+from cloudsched_env.roles import compute, storage
+from cloudsched_env.vector import CloudSchedVectorEnv
 
 __all__ = ["SIZES", "measure_scaling"]
 
@@ -48,8 +49,10 @@ class Subject:
         self.cores = np.repeat([n.cores for n in nodes], [n.count for n in nodes])
         shape = (self.batch, s.cluster.schedulers, s.scheduling.window_slots, 1)
         self.draws = [rng.random(shape) for _ in range(_DRAWS)]
-        knobs = {"compute": (2, 2), "storage": (3, 1)}
-        self.fixed = {r: np.full((self.batch, self.env.role_counts[r], 2), knobs[r]) for r in ROLES[:2]}
+        levels = {"compute": compute.initial_levels(s), "storage": storage.initial_levels(s)}
+        self.fixed = {
+            role: np.full((self.batch, self.env.role_counts[role], len(level)), level) for role, level in levels.items()
+        }
         self._begin()
 
     def _begin(self) -> None:

@@ -47,7 +47,7 @@ def headroom(
     episodes: Annotated[int | None, typer.Option(min=1, help="test windows", show_default="30")] = None,
     generations: Annotated[
         int | None,
-        typer.Option(min=1, help="of tuning the static policy; twice as many for feedback", show_default="40"),
+        typer.Option(min=1, help="of tuning the static policy; feedback in proportion", show_default="60 and 160"),
     ] = None,
     population: Annotated[int | None, typer.Option(min=4, help="candidates of a generation", show_default="40")] = None,
     windows: Annotated[int | None, typer.Option(min=1, help="train windows of a generation", show_default="16")] = None,
@@ -84,7 +84,9 @@ def headroom(
         if quick:
             settings = settings.quick()
         changes: dict[str, Any] = {"episodes": episodes, "population": population, "windows": windows}
-        changes |= {"static_generations": generations, "feedback_generations": generations and 2 * generations}
+        if generations is not None:
+            ratio = settings.feedback_generations / settings.static_generations
+            changes |= {"static_generations": generations, "feedback_generations": max(1, round(ratio * generations))}
         if windows is not None:
             changes["train_windows"] = max(settings.train_windows, 3 * windows)
         settings = replace(settings, **{name: value for name, value in changes.items() if value is not None})

@@ -110,7 +110,7 @@ STAGES: tuple[Stage, ...] = (
         "linear placement and knobs that react to the state, tuned from the static policy",
         lambda bench, settings, done, folder: policies.tuned_feedback(bench, settings, folder, done["static"]),
         needs=("static",),
-        settings=(*_SEARCH, "feedback_generations", "refinement"),
+        settings=(*_SEARCH, "feedback_generations", "refinement", "stretches"),
         modules=("policies", "tuning", "cross_entropy"),
     ),
     Stage(
