@@ -78,13 +78,15 @@ def _by_type(bench: Bench, settings: HeadroomSettings, parameters: LinearParamet
 def tuned_feedback(bench: Bench, settings: HeadroomSettings, folder: Path, static: Mapping[str, Any]) -> dict[str, Any]:
     """The same family with weights that depend on the state, searched from the tuned static policy.
 
+    Where the packaged feedback policy, which was tuned for another cluster, is better, the search starts there: the
+    rival should be as strong as its family allows.
+
     One role after the other with the others as they are, for a quarter of the generations each, then all together and
     more narrowly: noise in a hundred weights at once hides what a few of them are worth. What is tuned already (the
     static policy's weights) is searched more narrowly than what is new. A search that ends has often gone the right
     way and not far enough, so its step is tried at a few multiples of its length on validation windows.
     """
-    before = parameters_of(static)
-    start = before.as_feedback()
+    start = _better_start(bench, parameters_of(static).as_feedback(), settings)
     known = set(LinearParameters.names("static"))
     refined = np.array([settings.refinement if n in known else 1.0 for n in LinearParameters.names("feedback")])
     deviation = refined * deviations(start, settings)
@@ -109,6 +111,14 @@ def tuned_feedback(bench: Bench, settings: HeadroomSettings, folder: Path, stati
     )
     tuned = replace(tuned, curve=curve, history=history)
     return _measured(bench, settings, "feedback", replace(found, origin=origin), tuned, value)
+
+
+def _better_start(bench: Bench, static: LinearParameters, settings: HeadroomSettings) -> LinearParameters:
+    """The tuned static policy, or the packaged feedback policy if that is better on validation windows."""
+    starts = [static, LinearParameters.packaged("feedback")]
+    makers = [make_linear("start", start) for start in starts]
+    values = bench.rewards("starts", makers, "validation", settings.validation_windows).mean(axis=1)
+    return starts[int(values.argmax())]
 
 
 def _stretched(
