@@ -278,8 +278,11 @@ class _Transfer:
         window_start, window_bytes = time.monotonic(), self.partial.bytes
         self.on_bytes(self.partial.bytes, total)
         while total is None or self.partial.bytes < total:
-            with self.client.named_faults():
-                data = response.raw.read1(_READ_BYTES, decode_content=False)
+            try:
+                with self.client.named_faults():
+                    data = response.raw.read1(_READ_BYTES, decode_content=False)
+            except Fault as fault:
+                raise self._broken_off(fault.reason) from fault
             if self.stop.is_set():
                 self.check_stop()
             if not data:
@@ -298,7 +301,13 @@ class _Transfer:
         if total is None:
             self.on_bytes(self.partial.bytes, self.partial.bytes)
         elif self.partial.bytes < total:
-            raise Fault("temporary", f"the connection was cut after {self.partial.bytes:,} of {total:,} bytes")
+            raise self._broken_off("the connection was cut")
+
+    def _broken_off(self, reason: str) -> Fault:
+        version = self.partial.version
+        total = None if version is None else version.total_bytes
+        of_all = "" if total is None else f" of {total:,}"
+        return Fault("temporary", f"{reason}, after {self.partial.bytes:,}{of_all} bytes")
 
     def _check(self, response: Any, resumed: bool) -> Downloaded:
         """Compare with what was published; give the file its name, or put it aside."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import http.client
 import ipaddress
 import threading
 import time
@@ -199,6 +200,8 @@ def _innermost(error: BaseException) -> str:
     seen = [error]
     while True:
         wrapped = [part for part in (*seen[-1].args, getattr(seen[-1], "reason", None)) if isinstance(part, Exception)]
+        if isinstance(seen[-1], http.client.IncompleteRead):
+            return "cut by the server or on the way"
         if not wrapped or wrapped[0] in seen:
             text = str(seen[-1]).strip() or type(seen[-1]).__name__
             return text.rpartition("object at 0x")[2].partition(">: ")[2] or text
