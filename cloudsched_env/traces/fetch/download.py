@@ -131,13 +131,13 @@ def download(
                     transfer.check_stop()
                     last = fault
                 # A connection that breaks again and again but brings new bytes each time gets there in the end.
-                failures = 1 if transfer.partial.bytes > furthest else failures + 1
+                failures = 0 if transfer.partial.bytes > furthest else failures + 1
                 furthest = max(furthest, transfer.partial.bytes)
                 limit = retry.attempts_unreachable if last.kind == "unreachable" else retry.attempts
                 if last.kind in ("permanent", "corrupt") or failures >= limit:
                     reasons.append((url, last))
                     break
-                wait = retry.wait_s(failures, rng)
+                wait = retry.wait_s(max(failures, 1), rng)
                 if stop.wait(max(wait, last.retry_after_s or 0.0)):
                     transfer.check_stop()
     raise AllMirrorsFailed(reasons)

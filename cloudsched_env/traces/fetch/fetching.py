@@ -208,8 +208,7 @@ class _Run:
             mirrors = (*self.plan.selection.mirrors, *self.plan.dataset.mirrors)
             file = RemoteFile(name, "checksums", tuple(url_of(mirror, name) for mirror in mirrors))
             try:
-                with self._stopping():
-                    self._download(file, None)
+                self._download(file, None)
             except AllMirrorsFailed as error:
                 if error.unreachable:
                     raise self._offline(error) from error
