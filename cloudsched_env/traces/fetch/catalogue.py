@@ -22,6 +22,7 @@ __all__ = [
     "RemoteTable",
     "check_path",
     "parse_parts",
+    "plain_name",
     "select",
     "url_of",
 ]
@@ -191,6 +192,11 @@ class RemoteFile:
     published: PublishedFile = PublishedFile()
     about_bytes: int | None = None
     part: int | None = None
+
+
+def plain_name(name: str) -> str:
+    """A name of a trace without what people write in different ways: case, hyphens, underscores."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def url_of(mirror: str, path: str) -> str:

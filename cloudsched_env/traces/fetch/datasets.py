@@ -7,7 +7,14 @@ the transfer, and its SHA-256 is recorded in the manifest.
 
 from __future__ import annotations
 
-from cloudsched_env.traces.fetch.catalogue import Dataset, Licence, ManualSource, PublishedFile, RemoteTable
+from cloudsched_env.traces.fetch.catalogue import (
+    Dataset,
+    Licence,
+    ManualSource,
+    PublishedFile,
+    RemoteTable,
+    plain_name,
+)
 from cloudsched_env.traces.fetch.errors import FetchError
 
 __all__ = ["DATASETS", "find_dataset"]
@@ -85,7 +92,7 @@ _GOOGLE_2019 = Dataset(
     name="google2019",
     title="Google clusterdata-2019 (v3), eight cells a to h",
     page="https://github.com/google/cluster-data/blob/master/ClusterData2019.md",
-    folder="clusterdata-2019",
+    folder="clusterdata-2019-a",
     licence=_CC_BY_BINDING,
     manual=ManualSource(
         reason="the publisher makes it available through BigQuery only (about 2.4 TiB); a query needs an account",
@@ -105,12 +112,15 @@ _GOOGLE_2019 = Dataset(
             "'gs://YOUR_BUCKET/clusterdata_2019_a/instance_events-*.json.gz', format='JSON', compression='GZIP') AS "
             "SELECT * FROM \\`google.com:google-cluster-data.clusterdata_2019_a.instance_events\\` "
             'WHERE time BETWEEN 600000000 AND 87000000000"',
-            "copy the files: gcloud storage cp -r gs://YOUR_BUCKET/clusterdata_2019_a {folder}/",
+            "copy the files: gcloud storage cp 'gs://YOUR_BUCKET/clusterdata_2019_a/*' {folder}/\n"
+            "identifiers of the eight cells are unrelated: each cell needs a folder of its own (--to)",
+            "users report public copies of the tables as sharded JSON in buckets that the page does not mention; if "
+            "`gcloud storage ls gs://clusterdata_2019_a/` answers, they spare you the export",
         ),
         layout=(
-            "clusterdata_2019_a/collection_events-000000000000.json.gz and so on",
-            "clusterdata_2019_a/instance_events-000000000000.json.gz and so on",
-            "clusterdata_2019_a/machine_events-000000000000.json.gz and so on",
+            "collection_events-000000000000.json.gz and so on",
+            "instance_events-000000000000.json.gz and so on",
+            "machine_events-000000000000.json.gz and so on",
         ),
     ),
     citation="J. Wilkes et al. Google cluster-usage traces v3. Google Inc., 2020.",
@@ -333,12 +343,16 @@ _SNOWSET = Dataset(
     ),
     mirrors=("https://www.cs.cornell.edu/~midhul/snowset",),
     tables=(
-        _single("main_parquet", "snowset-main.parquet.tar.gz"),
-        _single("main_csv", "snowset-main.csv.gz", default=False, note="the same rows as main_parquet"),
+        _single("main_csv", "snowset-main.csv.gz"),
+        _single(
+            "main_parquet",
+            "snowset-main.parquet.tar.gz",
+            default=False,
+            note="the same rows as main_csv; has to be unpacked: tar -xzf",
+        ),
         _single("ts_explosion_parquet", "ts-explosion.parquet.tar.gz", default=False),
         _single("ts_explosion_csv", "ts-explosion.csv.gz", default=False),
     ),
-    after="unpack snowset-main.parquet.tar.gz in the same folder: tar -xzf snowset-main.parquet.tar.gz",
     citation="M. Vuppalapati et al. Building An Elastic Query Engine on Disaggregated Storage. NSDI 2020.",
 )
 
@@ -368,8 +382,12 @@ _REDSET = Dataset(
         for kind in ("serverless", "provisioned")
         for name, file, note in (
             ("full", "full", "8.2 million queries" if kind == "serverless" else "433 million queries"),
-            ("sample_1pct", "sample_0.01", "a random 1 % of the queries: arrivals are thinned"),
-            ("sample_0.1pct", "sample_0.001", "a random 0.1 % of the queries: arrivals are thinned"),
+            (
+                "sample_1pct",
+                "sample_0.01",
+                "a random 1 % of the queries, arrivals are thinned; for a folder of its own",
+            ),
+            ("sample_0.1pct", "sample_0.001", "a random 0.1 % of the queries, likewise"),
         )
     ),
     citation="A. van Renen et al. Why TPC is not enough: An analysis of the Amazon Redshift fleet. VLDB 2024.",
@@ -463,10 +481,6 @@ DATASETS = (
 )
 
 
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
-
-
 def find_dataset(name: str) -> Dataset:
     """The dataset of that name; case, hyphens and underscores do not matter.
 
@@ -474,7 +488,7 @@ def find_dataset(name: str) -> Dataset:
         FetchError: there is none; the message lists those there are.
     """
     for dataset in DATASETS:
-        if _plain(dataset.name) == _plain(name):
+        if plain_name(dataset.name) == plain_name(name):
             return dataset
     known = ", ".join(dataset.name for dataset in DATASETS)
     raise FetchError(f"no trace to fetch is called {name!r}; expected one of: {known}")

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cloudsched_env.traces.fetch.catalogue import Dataset, RemoteFile, url_of
+from cloudsched_env.traces.fetch.catalogue import Dataset, RemoteFile, plain_name, url_of
 from cloudsched_env.traces.fetch.errors import FetchError
 from cloudsched_env.traces.fetch.plan import Plan
 
@@ -26,13 +26,12 @@ def describe_bytes(count: int | None) -> str:
 
 def import_command(dataset: Dataset, folder: Path) -> str:
     """The command that turns the files into a task table, or how to see which formats can be imported."""
-    from cloudsched_env.traces.formats import find_format
+    from cloudsched_env.traces.formats import FORMATS
 
-    try:
-        name = find_format(dataset.name.replace("-", "_")).name
-    except ValueError:
-        return "cloudsched traces formats (this version has no reader of that name)"
-    return f"cloudsched traces import {name} {shlex.quote(str(folder))} -o {name}.parquet"
+    for reader in FORMATS:
+        if plain_name(reader.name) == plain_name(dataset.name):
+            return f"cloudsched traces import {reader.name} {shlex.quote(str(folder))} -o {reader.name}.parquet"
+    return f"cloudsched traces formats lists the readers of this version; it has none called {dataset.name}"
 
 
 def manual_steps(dataset: Dataset, folder: Path) -> str:
