@@ -111,6 +111,13 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def handle_one_request(self) -> None:
+        # A client that is stopped closes its connection without a word.
+        try:
+            super().handle_one_request()
+        except ConnectionResetError:
+            self.close_connection = True
+
     def do_GET(self) -> None:
         owner, path = self.owner, self.path.lstrip("/")
         request = Request(path, dict(self.headers.items()))

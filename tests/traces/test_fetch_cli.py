@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import signal
@@ -46,6 +47,16 @@ def bucket(published):
         yield publisher
 
 
+@pytest.fixture
+def google(bucket, monkeypatch):
+    """The local server in place of the publisher, so that a test asks nobody else."""
+    from cloudsched_env.traces import fetch
+
+    find = fetch.find_dataset
+    monkeypatch.setattr(fetch, "find_dataset", lambda name: dataclasses.replace(find(name), mirrors=(bucket.url,)))
+    return bucket
+
+
 def call(app, *arguments: object, code: int = 0):
     words = [str(argument) for argument in arguments]
     result = CliRunner().invoke(app, ["traces", *words], env={"COLUMNS": "200"})
@@ -57,11 +68,9 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_a_fetched_trace_can_be_imported_by_the_command_that_is_named_next(app, bucket, tmp_path):
+def test_a_fetched_trace_can_be_imported_by_the_command_that_is_named_next(app, google, tmp_path):
     folder = tmp_path / "g"
-    fetched = call(
-        app, "fetch", "google2011", "--parts", "0-2", "--to", folder, "--mirror", bucket.url, "--timeout", 5, *ACCEPT
-    )
+    fetched = call(app, "fetch", "google2011", "--parts", "0-2", "--to", folder, "--timeout", 5, *ACCEPT)
     text = plain(fetched.stdout)
     assert f"{folder}: 7 files downloaded, 0 were there" in text
     assert "cite: C. Reiss" in text
@@ -71,23 +80,24 @@ def test_a_fetched_trace_can_be_imported_by_the_command_that_is_named_next(app, 
     imported = call(app, *words[:-1], tmp_path / words[-1])
     assert "excerpt (3 of 500 parts" in plain(imported.stdout)
 
-    again = call(app, "fetch", "google2011", "--parts", "0-2", "--to", folder, "--mirror", bucket.url)
+    again = call(app, "fetch", "google2011", "--parts", "0-2", "--to", folder)
     assert "0 files downloaded, 7 were there" in plain(again.stdout)
 
 
-def test_the_plan_is_shown_without_asking_anybody(app, bucket, tmp_path):
-    options = ("fetch", "google2011", "--parts", "0-13", "--to", tmp_path / "g", "--mirror", bucket.url)
+def test_the_plan_is_shown_without_asking_anybody(app, google, tmp_path):
+    mirror = "https://mirror.example.org/google"
+    options = ("fetch", "google2011", "--parts", "0-13", "--to", tmp_path / "g", "--mirror", mirror)
     text = plain(call(app, *options, "--dry-run").stdout)
-    assert f"from: {bucket.url} or from: https://storage.googleapis.com/clusterdata-2011-2" in text
+    assert f"from: {mirror} or from: {google.url} to:" in text
     assert "CC-BY-4.0, Creative Commons Attribution 4.0" in text
     assert "(has to be accepted)" in text
     assert "task_events 14 0 14 about 28 MB" in text
     assert "machine_events 1 0 1 about 347 kB" in text
     assert "to download: 29 files, 30.8 MB; free on the disk:" in text
-    assert bucket.requests == []
+    assert google.requests == []
     assert not (tmp_path / "g").exists()
 
-    call(app, *options[:3], "0-2", *options[4:], *ACCEPT)
+    call(app, *options[:3], "0-2", *options[4:6], *ACCEPT)
     text = plain(call(app, *options, "--dry-run").stdout)
     assert "task_events 14 3 11 about 22 MB" in text
     assert "machine_events 1 1 0 -" in text
@@ -146,28 +156,26 @@ def test_the_steps_of_a_manual_download_are_a_plan_too(app, tmp_path):
     assert f"gcloud storage cp 'gs://YOUR_BUCKET/clusterdata_2019_a/*' {tmp_path / 'x'}/" in text
 
 
-def test_at_a_terminal_the_licence_is_asked_for(app, bucket, tmp_path, monkeypatch):
+def test_at_a_terminal_the_licence_is_asked_for(app, google, tmp_path, monkeypatch):
     monkeypatch.setattr(trace_fetch, "_is_interactive", lambda: True)
-    words = ["traces", "fetch", "google2011", "--parts", "0", "--to", str(tmp_path / "g"), "--mirror", bucket.url]
+    words = ["traces", "fetch", "google2011", "--parts", "0", "--to", str(tmp_path / "g")]
     refused = CliRunner().invoke(app, words, input="n\n")
     assert refused.exit_code == 1
     assert "licence CC-BY-4.0: Creative Commons Attribution 4.0" in refused.stderr
     assert "Do you accept this licence?" in refused.stderr
-    assert bucket.requests == []
+    assert google.requests == []
     assert CliRunner().invoke(app, words, input="y\n").exit_code == 0
     asked_again = CliRunner().invoke(app, words)  # it is recorded with the files
     assert asked_again.exit_code == 0
     assert "accept" not in asked_again.stderr
 
 
-def test_a_missing_and_a_wrong_file_are_both_told_and_the_rest_is_there(app, bucket, tmp_path, monkeypatch):
+def test_a_missing_and_a_wrong_file_are_both_told_and_the_rest_is_there(app, google, tmp_path):
+    bucket = google
     bucket.files = dict(bucket.files)
     del bucket.files["task_events/part-00001-of-00500.csv.gz"]
     bucket.files["job_events/part-00002-of-00500.csv.gz"] = b"<html>"
-    no_mirrors_beyond(monkeypatch)
-    result = call(
-        app, "fetch", "google2011", "--parts", "0-2", "--to", tmp_path, "--mirror", bucket.url, *ACCEPT, code=1
-    )
+    result = call(app, "fetch", "google2011", "--parts", "0-2", "--to", tmp_path, *ACCEPT, code=1)
     text = plain(result.stderr)
     assert "2 files were not downloaded" in text
     assert "task_events/part-00001-of-00500.csv.gz: " in text
@@ -177,29 +185,16 @@ def test_a_missing_and_a_wrong_file_are_both_told_and_the_rest_is_there(app, buc
     assert (tmp_path / TASKS_0).read_bytes() == bucket.files[TASKS_0]
 
 
-def no_mirrors_beyond(monkeypatch):
-    """Leave only the mirrors of the command line, so that a test asks nobody else."""
-    from cloudsched_env.traces.fetch import plan
-
-    select = plan.select
-
-    def select_local(dataset, **options):
-        import dataclasses
-
-        files = select(dataset, **options)
-        return tuple(dataclasses.replace(file, urls=file.urls[: len(options["mirrors"])]) for file in files)
-
-    monkeypatch.setattr(plan, "select", select_local)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_an_interrupt_from_the_keyboard_keeps_what_was_transferred(bucket, tmp_path):
     content = bucket.files[TASKS_0]
     bucket.always[TASKS_0] = Fault(trickle=(300, 60.0))  # then silence, out of which the interrupt has to wake it
-    words = ["traces", "fetch", "google2011", "--parts", "0", "--to", str(tmp_path), "--mirror", bucket.url, *ACCEPT]
+    words = ["traces", "fetch", "google2011", "--parts", "0", "--to", str(tmp_path), *ACCEPT]
     # A shell starts what runs in the background with SIGINT ignored, and so would this process be.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import dataclasses, cloudsched_env.traces.fetch as fetch; find = fetch.find_dataset\n"
+        f"fetch.find_dataset = lambda name: dataclasses.replace(find(name), mirrors=({bucket.url!r},))\n"
         "from cloudsched_env.cli import main; main()"
     )
     command = [sys.executable, "-c", code, *words]

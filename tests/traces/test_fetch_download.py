@@ -245,6 +245,7 @@ def test_the_md5_sum_of_a_part_is_not_taken_for_that_of_the_file(server, target)
         ServerFault(headers={"Content-MD5": base64.b64encode(hashlib.md5(CONTENT[300_000:]).digest()).decode()}),
     ]
     assert get(target, server, sha256=None).verified_by == "size"
+    assert len(server.requests) == 2
 
 
 def test_a_missing_file_is_taken_from_the_next_mirror_at_once(server, mirror, target):
@@ -428,6 +429,13 @@ def test_a_file_that_was_compressed_on_the_way_is_refused(server, tmp_path):
     with pytest.raises(AllMirrorsFailed, match=r"re-encoded form \(gzip\)"):
         get(tmp_path / "nodes.csv", server, name="nodes.csv")
     assert server.requests[0].headers["Accept-Encoding"] == "identity"
+
+
+def test_a_web_page_is_not_taken_for_the_file(server, target):
+    server.always[NAME] = ServerFault(body=b"<html>log in</html>", headers={"Content-Type": "text/html; charset=utf-8"})
+    with pytest.raises(AllMirrorsFailed, match="sent a web page instead of the file"):
+        get(target, server, sha256=None)
+    assert left(target) == []
 
 
 def test_the_server_has_no_say_in_the_local_path(server, mirror, target, tmp_path):

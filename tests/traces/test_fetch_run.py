@@ -336,6 +336,18 @@ def test_mirrors_of_the_user_are_tried_first_and_have_to_be_safe(bucket, google,
             fetch(plan, accepted=["CC-BY-4.0"], config=QUICK)
 
 
+def test_a_mirror_of_somebody_else_is_checked_with_the_sums_of_the_publisher(bucket, google, tmp_path):
+    forged = google_layout()
+    forged[TASKS_1] = gzip.compress(b"forged")
+    listed = [f"{hashlib.sha256(content).hexdigest()} *{path}" for path, content in forged.items()]
+    with Publisher({**forged, "SHA256SUM": "\n".join(listed).encode()}) as mirror:
+        plan = make_plan(google, tmp_path, Selection(parts="0-3", mirrors=(mirror.url,)))
+        fetch(plan, accepted=["CC-BY-4.0"], config=QUICK)
+        assert len(mirror.requests) == 9
+    assert (tmp_path / TASKS_1).read_bytes() == bucket.files[TASKS_1]
+    assert {request.path for request in bucket.requests} == {"SHA256SUM", TASKS_1}
+
+
 def archive(name: str, content: bytes) -> bytes:
     """A .tar.gz with one file, as Alibaba publishes its tables."""
     buffer = io.BytesIO()

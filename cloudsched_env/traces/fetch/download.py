@@ -226,6 +226,8 @@ class _Transfer:
         encoding = response.headers.get("Content-Encoding", "identity").lower()
         if encoding != "identity" and not self._stored:
             raise Fault("permanent", f"the server sent a re-encoded form ({encoding}) instead of the published file")
+        if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+            raise Fault("permanent", "the server sent a web page instead of the file (a login or a notice, perhaps)")
         if response.status_code == 200:
             length = response.headers.get("Content-Length", "")
             total = int(length) if length.isdigit() else None

@@ -186,7 +186,11 @@ class _Run:
             self._check_room(missing)
             failed.update(self._download_all(missing, sums, downloaded))
         if failed:
-            raise DownloadFailedError(failed, f"run the command again to try once more: {self.plan.command}")
+            raise DownloadFailedError(
+                failed,
+                f"run the command again to try once more: {self.plan.command}\n"
+                f"  if it stays so, see whether the publisher moved the files: {self.plan.dataset.page}",
+            )
         entries = {file.path: self.manifest.get(file.path) for file in self.plan.files}
         return FetchReport(
             downloaded=tuple(path for path in entries if path in downloaded),
@@ -205,7 +209,8 @@ class _Run:
             return None
         target = self.plan.folder / name
         if not target.is_file():
-            mirrors = (*self.plan.selection.mirrors, *self.plan.dataset.mirrors)
+            # The publisher first, here: the sums are what a mirror of somebody else is checked with.
+            mirrors = (*self.plan.dataset.mirrors, *self.plan.selection.mirrors)
             file = RemoteFile(name, "checksums", tuple(url_of(mirror, name) for mirror in mirrors))
             try:
                 self._download(file, None)
