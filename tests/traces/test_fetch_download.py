@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("requests")
 
+from cloudsched_env.traces.fetch import partial
 from cloudsched_env.traces.fetch.catalogue import PublishedFile, RemoteFile
 from cloudsched_env.traces.fetch.download import AllMirrorsFailed, RetryConfig, download
 from cloudsched_env.traces.fetch.errors import DiskFullError, InterruptedFetchError
@@ -498,22 +499,30 @@ def test_a_disk_without_room_is_told_before_the_transfer(server, target, monkeyp
 
 
 def test_a_disk_that_fills_up_keeps_what_was_written(server, target, monkeypatch):
-    write = PartialFile.write
+    capacity = 250_000
+    write, write_note = PartialFile.write, partial.write_durably
 
     def write_until_full(self, data):
-        if self.bytes > 200_000:
-            self._file.write(data[:10])  # part of a block still fits
+        fits = capacity - self.bytes
+        if len(data) > fits:
+            self._file.write(data[:fits])
             raise OSError(errno.ENOSPC, "No space left on device")
         write(self, data)
+
+    def write_note_until_full(path, text):
+        if target.with_name(f"{target.name}.part").stat().st_size + len(text) > capacity:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_note(path, text)
 
     server.always[NAME] = ServerFault(trickle=(50_000, 0.01))
     with monkeypatch.context() as full:
         full.setattr(PartialFile, "write", write_until_full)
-        with pytest.raises(DiskFullError, match=r"(?s)the disk is full.*bytes are kept.*goes on where it stopped"):
+        full.setattr(partial, "write_durably", write_note_until_full)
+        with pytest.raises(DiskFullError, match=r"(?s)the disk is full.*is kept.*goes on where it stopped"):
             get(target, server)
     assert not target.exists()
     kept = target.with_name(f"{target.name}.part").stat().st_size
-    assert 200_000 < kept < len(CONTENT)
+    assert 100_000 < kept < capacity  # a little is given up for the note beside it
     server.requests.clear()
     get(target, server)
     assert server.requests[0].range == f"bytes={kept}-"

@@ -273,7 +273,7 @@ def test_a_network_that_goes_away_leaves_only_the_missing_files_to_do(bucket, go
 
 
 def test_a_trace_behind_a_form_is_never_pretended_to_be_fetched(tmp_path):
-    for name in ("google2019", "alibaba-block", "msr-cambridge"):
+    for name in ("google2019", "alibaba-block", "msr-block"):
         dataset = find_dataset(name)
         with pytest.raises(ManualDownloadError, match="cannot be downloaded by this command"):
             fetch(make_plan_of_manual(dataset, tmp_path / name), accepted=[dataset.licence.name])

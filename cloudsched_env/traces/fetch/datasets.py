@@ -413,10 +413,10 @@ _ALIBABA_BLOCK = Dataset(
     citation="J. Li et al. An In-Depth Analysis of Cloud Block Storage Workloads. IISWC 2020.",
 )
 _MSR = Dataset(
-    name="msr-cambridge",
+    name="msr-block",
     title="MSR Cambridge block I/O 2007",
     page="https://iotta.snia.org/traces/block-io/388",
-    folder="msr-cambridge",
+    folder="msr-block",
     licence=Licence("SNIA", _SNIA, "https://iotta.snia.org/traces/block-io/388", acceptance_required=True),
     manual=ManualSource(
         reason="SNIA gives the files after its licence was accepted on the page",
@@ -429,10 +429,10 @@ _MSR = Dataset(
     citation="D. Narayanan, A. Donnelly, A. Rowstron. Write Off-Loading. FAST 2008.",
 )
 _TENCENT = Dataset(
-    name="tencent-cbs",
+    name="tencent-block",
     title="Tencent cloud block storage 2018",
     page="https://iotta.snia.org/traces/parallel/27917",
-    folder="tencent-cbs",
+    folder="tencent-block",
     licence=Licence("SNIA", _SNIA, "https://iotta.snia.org/traces/parallel/27917", acceptance_required=True),
     manual=ManualSource(
         reason="SNIA gives the files after its licence was accepted on the page",

@@ -346,7 +346,7 @@ class _Transfer:
 
     def _disk_full(self, detail: str) -> DiskFullError:
         return DiskFullError(
-            f"{self.partial.target}: the disk is full ({detail}); {self.partial.bytes:,} bytes are kept\n"
+            f"{self.partial.target}: the disk is full ({detail}); what was transferred is kept\n"
             "  what to do: free space, or choose another folder with --to, and run the command again: it goes on "
             "where it stopped"
         )

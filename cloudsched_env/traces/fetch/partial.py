@@ -22,6 +22,7 @@ __all__ = ["PartialFile", "Version"]
 _CHUNK_BYTES = 1 << 20
 # What a killed process loses at most; one that is interrupted loses nothing.
 _SYNC_EVERY_BYTES = 16 << 20
+_ROOM_FOR_NOTE_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ class PartialFile:
         """Open it, with the bytes that an earlier run left, as far as they are known to be sound."""
         self.target.parent.mkdir(parents=True, exist_ok=True)
         self.version, trusted = self._read_state()
-        self._file = open(self.path, "r+b" if self.path.exists() else "w+b")  # noqa: SIM115 - closed by `close`
+        # Without a buffer, nothing is left to be written (and to fail) when the file is closed after an error.
+        mode = "r+b" if self.path.exists() else "w+b"
+        self._file = open(self.path, mode, buffering=0)  # noqa: SIM115 - closed by `close`
         size = self._file.seek(0, os.SEEK_END)
         self.bytes = min(size, trusted)
         self._file.truncate(self.bytes)
@@ -119,8 +122,9 @@ class PartialFile:
         """
         self._catch_up()
         self._file.seek(self.bytes)
-        self._file.write(data)
-        self._file.flush()
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
         self.bytes += len(data)
         self._hash(data)
         if self.bytes - self._synced_bytes >= _SYNC_EVERY_BYTES:
@@ -135,7 +139,10 @@ class PartialFile:
         """Hash what an earlier run wrote."""
         self._file.seek(self._hashed_bytes)
         while self._hashed_bytes < self.bytes:
-            self._hash(self._file.read(min(_CHUNK_BYTES, self.bytes - self._hashed_bytes)))
+            data = self._file.read(min(_CHUNK_BYTES, self.bytes - self._hashed_bytes))
+            if not data:
+                raise OSError(f"{self.path}: somebody else made it shorter; delete it and fetch again")
+            self._hash(data)
 
     def digests(self) -> tuple[str, bytes]:
         """SHA-256 (hexadecimal) and MD5 (bytes) of what is there."""
@@ -155,10 +162,16 @@ class PartialFile:
         if self._file is None or self._file.closed:
             return
         try:
-            # On a full disk the note cannot be written: the older one stays and vouches for fewer bytes.
-            with contextlib.suppress(OSError):
+            try:
                 self._file.truncate(self.bytes)
                 self.sync()
+            except OSError:
+                # A full disk has no room for the note either: give it some. If that is not enough, the older note
+                # stays and vouches for fewer bytes.
+                self.bytes = max(0, self.bytes - _ROOM_FOR_NOTE_BYTES)
+                with contextlib.suppress(OSError):
+                    self._file.truncate(self.bytes)
+                    self.sync()
         finally:
             self._file.close()
         if self.bytes == 0:
