@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import tarfile
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudsched_env.traces.errors import TraceFormatError
 from cloudsched_env.traces.fetch.catalogue import (
     Dataset,
     Licence,
@@ -16,6 +20,7 @@ from cloudsched_env.traces.fetch.catalogue import (
     RemoteTable,
     check_path,
     parse_parts,
+    plain_name,
     select,
 )
 from cloudsched_env.traces.fetch.checksums import Checksums
@@ -24,6 +29,7 @@ from cloudsched_env.traces.fetch.errors import FetchError
 from cloudsched_env.traces.fetch.instructions import by_hand, describe_bytes, manual_steps
 from cloudsched_env.traces.fetch.plan import Selection, make_plan
 from cloudsched_env.traces.fetch.transport import check_address
+from cloudsched_env.traces.formats import FORMATS
 
 BY_PROGRAM = [dataset for dataset in DATASETS if dataset.manual is None]
 BY_HAND = [dataset for dataset in DATASETS if dataset.manual is not None]
@@ -102,6 +108,7 @@ def test_a_selection_that_does_not_exist_is_told_with_what_does(dataset, options
         select(find_dataset(dataset), **options)
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 400), min_size=1, max_size=30))
 def test_part_numbers_survive_being_written_as_ranges(numbers):
     ordered = sorted(numbers)
@@ -113,6 +120,7 @@ def test_part_numbers_survive_being_written_as_ranges(numbers):
     assert parse_parts(",".join(pieces)) == tuple(ordered)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab./\\:~-_ \0\n%é", max_size=12))
 def test_a_path_that_is_accepted_stays_inside_the_folder(text):
     try:
@@ -144,6 +152,29 @@ def test_a_mirror_of_the_user_comes_first():
     files = select(find_dataset("google2011"), parts="3", mirrors=["https://mirror.example.org/google/"])
     assert files[0].urls[0] == "https://mirror.example.org/google/task_events/part-00003-of-00500.csv.gz"
     assert files[0].urls[1].startswith(GOOGLE)
+
+
+READERS = {plain_name(reader.name): reader for reader in FORMATS}
+
+
+@pytest.mark.parametrize(
+    "dataset", [one for one in BY_PROGRAM if plain_name(one.name) in READERS and not one.after], ids=name
+)
+def test_what_is_fetched_by_default_lies_where_the_reader_looks(dataset, tmp_path):
+    pytest.importorskip("duckdb")
+    split = any(table.default and table.parts for table in dataset.tables)
+    for file in select(dataset, parts="0-1" if split else None):
+        path = tmp_path / "trace" / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.name.endswith(".tar.gz"):
+            with tarfile.open(path, "w:gz") as archive:
+                archive.addfile(tarfile.TarInfo(path.name.removesuffix(".tar.gz") + ".csv"), io.BytesIO())
+        else:
+            path.write_bytes(gzip.compress(b"x\n") if path.suffix == ".gz" else b"x\n")
+    # These files are no trace, but none of them may be missed.
+    with pytest.raises(TraceFormatError) as caught:
+        READERS[plain_name(dataset.name)].import_folder(tmp_path / "trace", tmp_path / "t.parquet")
+    assert "is missing" not in str(caught.value)
 
 
 DIGESTS = ["a" * 64, "B" * 64, "c" * 64]

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("requests")
@@ -296,6 +296,7 @@ def test_a_server_that_stays_busy_is_given_up_after_the_agreed_attempts(server, 
     assert target.read_bytes() == CONTENT
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(0, 2**32), st.floats(0.1, 10), st.floats(0.1, 100))
 def test_waits_grow_exponentially_up_to_a_limit_and_are_reproducible(failures, seed, first, longest):
     retry = RetryConfig(first_wait_s=first, longest_wait_s=longest)
@@ -437,6 +438,13 @@ def test_a_web_page_is_not_taken_for_the_file(server, target):
     with pytest.raises(AllMirrorsFailed, match="sent a web page instead of the file"):
         get(target, server, sha256=None)
     assert left(target) == []
+
+
+def test_credentials_of_the_user_are_never_sent(server, target, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("default login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    get(target, server)
+    assert not {"Authorization", "Cookie"} & set(server.requests[0].headers)
 
 
 def test_the_server_has_no_say_in_the_local_path(server, mirror, target, tmp_path):

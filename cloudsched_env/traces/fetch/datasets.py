@@ -135,6 +135,7 @@ _ALIBABA_2017 = Dataset(
     folder="alibaba-v2017",
     licence=_ALIBABA,
     mirrors=(f"{_OSS}/v2017Traces",),
+    after="unpack alibaba-trace-2017.tar.gz in the same folder: tar -xzf alibaba-trace-2017.tar.gz",
     tables=(
         _single(
             "all_tables",
@@ -454,10 +455,13 @@ _CLOUDPHYSICS = Dataset(
     manual=ManualSource(
         reason="the collection that holds it is published on a site that may ask for a login",
         steps=(
-            "open https://huggingface.co/datasets/1a1a11a/cache_dataset_txt and its folder of CloudPhysics",
-            "download the volumes that you need into {folder} and unpack them (zstd -d)",
+            "for two hours of one disk, take the file that libCacheSim carries:\n"
+            "curl --fail --create-dirs -o {folder}/cloudPhysicsIO.csv "
+            "https://raw.githubusercontent.com/1a1a11a/libCacheSim/develop/data/cloudPhysicsIO.csv",
+            "for whole weeks of all disks, open https://huggingface.co/datasets/1a1a11a/cache_dataset_txt and its "
+            "folder of CloudPhysics, download the disks that you need into {folder} and unpack them (zstd -d)",
         ),
-        layout=("one text file for each of the 106 virtual disks",),
+        layout=("cloudPhysicsIO.csv, or a file for each virtual disk",),
     ),
     citation="C. Waldspurger et al. Efficient MRC Construction with SHARDS. FAST 2015.",
 )
