@@ -278,7 +278,7 @@ class _Bars:
         self._done = dict.fromkeys(self._sizes, 0)
         self._complete: set[str] = set()
         self._tasks: dict[str, Any] = {}
-        self._all: Any = None
+        self._all = self._progress.add_task(f"0 of {len(self._sizes):,} files", total=None) if self._sizes else None
 
     def __enter__(self) -> _Bars:
         self._progress.start()
@@ -306,14 +306,12 @@ class _Bars:
 
     def _update_all(self) -> None:
         finished = len(self._complete & self._sizes.keys())
-        name = f"{finished:,} of {len(self._sizes):,} files"
-        if self._all is None:
-            self._all = self._progress.add_task(name, total=None)
+        assert self._all is not None
         # A total that leaves out files of unknown size would promise too early an end.
         known = all(self._sizes.values())
         self._progress.update(
             self._all,
-            description=name,
+            description=f"{finished:,} of {len(self._sizes):,} files",
             completed=sum(self._done.values()),
             total=sum(self._sizes.values()) if known else None,
         )
