@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from cloudsched_env.cli import trace_fetch
+
 if TYPE_CHECKING:
     from cloudsched_env.traces.metadata import TraceMetadata
 
@@ -108,6 +110,9 @@ def formats() -> None:
             console.print(Padding(", ".join(column.name for column in table.columns), (0, 0, 0, 4)))
         console.print(f"  licence: {entry.licence}\n  data: {entry.url}")
         console.print(f"  cloudsched traces import {entry.name} DIR -o {entry.name}.parquet")
+
+
+app.command("fetch", epilog=trace_fetch.EPILOG)(trace_fetch.fetch_trace)
 
 
 class _reported:  # noqa: N801 - reads as a statement: `with _reported(console):`
