@@ -54,10 +54,10 @@ def test_import_writes_a_table_and_tells_what_is_in_it(app, trace, tmp_path):
 
 def test_import_shows_a_bar_for_every_stage(app, trace, tmp_path):
     result = call(app, "traces", "import", "google2011", trace, "-o", tmp_path / "t.parquet")
-    for stage in ("Checking files", "Reading task_events", "Finding tasks", "Writing tasks"):
+    for stage in ("Reading job_events", "Reading task_events", "Finding tasks", "Writing tasks"):
         assert stage in result.stderr
     assert "MB/s" in result.stderr
-    assert "tasks/s" in result.stderr
+    assert "rows/s" in result.stderr
 
 
 def test_a_bad_row_ends_with_place_and_advice_and_exit_code_1(app, trace, tmp_path):
