@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cloudsched_env.traces import google2011
+from cloudsched_env.traces import google2011, google2019, redset, snowset
 from cloudsched_env.traces.trace_format import TraceFormat
 
 __all__ = ["FORMATS", "TraceFormat", "find_format"]
 
-FORMATS = (google2011.FORMAT,)
+FORMATS = (google2011.FORMAT, google2019.FORMAT, snowset.FORMAT, redset.FORMAT)
 
 
 def find_format(name: str) -> TraceFormat:

@@ -196,8 +196,10 @@ class PartReader:
 
     def _header_names(self, fields: tuple[str, ...]) -> tuple[str, ...]:
         """Names of the columns as the table has them, in the order of the file."""
-        known = {alias: column.name for column in self.table.columns for alias in (column.name, *column.aliases)}
-        names = tuple(known.get(field, field) for field in fields)
+        known = {
+            alias.casefold(): column.name for column in self.table.columns for alias in (column.name, *column.aliases)
+        }
+        names = tuple(known.get(field.casefold(), field) for field in fields)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise self._error(f"the header names {', '.join(twice)} twice", "each column once", line=1)

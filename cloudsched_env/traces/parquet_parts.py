@@ -112,8 +112,10 @@ class ParquetPart:
 
     def _expressions(self, column: PublishedColumn, types: dict[str, str]) -> tuple[str, str]:
         """Typed expression of a column, and the condition that its value is well-formed."""
-        for name in (column.name, *column.aliases):
-            if name in types:
+        folded = {name.casefold(): name for name in types}
+        for alias in (column.name, *column.aliases):
+            if alias.casefold() in folded:
+                name = folded[alias.casefold()]
                 break
         else:
             if column.absent:
@@ -145,7 +147,7 @@ class ParquetPart:
             return f"CAST({value} AS BOOLEAN)", f"({value} NOT IN (0, 1)) IS NOT true"
         if column.kind == "timestamp" and found.startswith("TIMESTAMP"):
             return f"CAST({value} AS TIMESTAMP)", "true"
-        if column.kind == "string" and (found in _INTEGERS or found.startswith("ENUM")):
+        if column.kind == "string" and (found in _INTEGERS or found == "BOOLEAN" or found.startswith("ENUM")):
             return f"CAST({value} AS VARCHAR)", "true"
         raise TraceFormatError(
             f"the column is {found}",

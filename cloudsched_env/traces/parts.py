@@ -94,8 +94,10 @@ def find_parts(path: Path, table: PublishedTable, files: dict[str, Path] | None 
         TraceFormatError: the path or a required table is missing, or there is a hole between the first and last part.
     """
     files = list_files(path) if files is None else files
-    parts: dict[object, Part] = {}
+    parts: dict[str, Part] = {}
     for pattern in table.patterns:
+        if pattern.alone and path.is_dir():
+            continue
         regex = re.compile(pattern.regex)
         for name, file in files.items():
             match = regex.fullmatch(name)
@@ -104,11 +106,12 @@ def find_parts(path: Path, table: PublishedTable, files: dict[str, Path] | None 
             number = int(match[1]) if match.re.groups and match[1] else None
             if pattern.packed:
                 for member in list_members(file, table):
-                    key: object = Path(member).name
+                    key = _bare(f"{Path(name).parent}/{Path(member).name}")
                     parts.setdefault(key, Part(file, f"{name}!{member}", len(parts), pattern.encoding, member))
             else:
-                key = number if number is not None else re.sub(r"\.gz$", "", Path(name).name)
-                parts.setdefault(key, Part(file, name, number or 0, pattern.encoding))
+                parts.setdefault(
+                    _bare(f"{Path(name).parent}/{Path(name).name}"), Part(file, name, number or 0, pattern.encoding)
+                )
     if not parts:
         if not table.required:
             return []
@@ -123,6 +126,11 @@ def find_parts(path: Path, table: PublishedTable, files: dict[str, Path] | None 
     if table.consecutive:
         _refuse_holes(path, table, ordered)
     return ordered
+
+
+def _bare(name: str) -> str:
+    """A name without what tells only how a file is packed: the same part has the same bare name in every form."""
+    return re.sub(r"(\.(gz|tgz|tar|csv|json|ndjson|parquet|sqlite|db))+$", "", name)
 
 
 def _refuse_holes(path: Path, table: PublishedTable, parts: list[Part]) -> None:

@@ -169,12 +169,14 @@ class FilePattern:
         regex: full match of a path with ``/``; its first group, if it took part, is the number of the part.
         encoding: what is in it once it is decompressed.
         packed: ``"tar"`` if it is an archive that holds the file as a member.
+        alone: whether it counts only if it is the one file that was given, because a folder holds variants of it.
     """
 
     layout: str
     regex: str
     encoding: Encoding = "csv"
     packed: Literal["", "tar"] = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -220,37 +222,31 @@ class PublishedTable:
         return next(column for column in self.columns if column.name == name)
 
 
-def named(
-    stem: str, *, folders: tuple[str, ...] = (), archives: tuple[str, ...] = (), names: str = ""
-) -> tuple[FilePattern, ...]:
+def named(stem: str, *, archives: tuple[str, ...] = (), names: str = "") -> tuple[FilePattern, ...]:
     """Patterns of a CSV table that is one file: ``stem.csv``, ``.csv.gz``, or packed in a ``.tar.gz``.
 
     Args:
         stem: name of the file without suffix.
-        folders: folders of the trace that it may lie in, beside the folder itself.
         archives: names of archives that hold it among other files, beside ``stem.tar.gz``.
         names: regular expression of the stem, if it is not just one.
     """
-    prefix = "(?:(?:" + "|".join(re.escape(folder) for folder in (stem, *folders)) + ")/)?"
     stems = names or re.escape(stem)
     packed = "|".join([stems + r"(?:\.csv)?", *(re.escape(name) for name in archives)])
     return (
-        FilePattern(f"{stem}.csv", rf"{prefix}{stems}\.csv"),
-        FilePattern(f"{stem}.csv.gz", rf"{prefix}{stems}\.csv\.gz"),
+        FilePattern(f"{stem}.csv", rf"(?:.*/)?{stems}\.csv"),
+        FilePattern(f"{stem}.csv.gz", rf"(?:.*/)?{stems}\.csv\.gz"),
         FilePattern(
             " or ".join(f"{name}.tar.gz" for name in (stem, *archives)),
-            rf"{prefix}(?:{packed})\.(?:tar\.gz|tgz|tar)",
+            rf"(?:.*/)?(?:{packed})\.(?:tar\.gz|tgz|tar)",
             packed="tar",
         ),
     )
 
 
 def shards(stem: str, suffix: str, encoding: Encoding) -> FilePattern:
-    """Pattern of numbered files such as ``stem-000000000000.json.gz``, in the folder or in one named ``stem``."""
+    """Pattern of numbered files such as ``stem-000000000000.json.gz``."""
     return FilePattern(
-        f"{stem}-*{suffix}",
-        rf"(?:(?:[^/]*/)?{re.escape(stem)}/)?{re.escape(stem)}(?:[-_]?(\d{{1,18}}))?{re.escape(suffix)}",
-        encoding,
+        f"{stem}-*{suffix}", rf"(?:.*/)?{re.escape(stem)}(?:[-_]?(\d{{1,18}}))?{re.escape(suffix)}", encoding
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,8 @@ class TraceFormat:
         empty: what the error says if the files hold nothing for the canonical table.
         download: how to get the files, as shell commands.
         summary: a paragraph for the documentation.
+        interval_s: for load tables, the length of an interval unless the import is told another; queries have it as
+            ``$interval_us``.
         telling: for formats that share names and columns: what speaks against this one in the files, or None.
     """
 
@@ -81,6 +83,7 @@ class TraceFormat:
     empty: str = "these files hold no task"
     download: str = ""
     summary: str = ""
+    interval_s: float = 10.0
     telling: Callable[[Path, dict[str, Path]], str | None] | None = None
 
     def import_folder(
@@ -93,6 +96,7 @@ class TraceFormat:
         on_progress: OnProgress | None = None,
         restart: bool = False,
         limits: Limits | None = None,
+        interval_s: float | None = None,
     ) -> TraceMetadata:
         """Turn published files into a canonical table.
 
@@ -107,6 +111,7 @@ class TraceFormat:
             on_progress: see `cloudsched_env.traces.staging.OnProgress`.
             restart: do not use what an interrupted import left.
             limits: bounds on lines and compression.
+            interval_s: length of an interval of a load table.
 
         Returns:
             The metadata that was written into the table.
@@ -118,6 +123,11 @@ class TraceFormat:
         """
         if on_error not in ("fail", "skip"):
             raise ValueError(f"on_error: expected 'fail' or 'skip', got {on_error!r}")
+        interval_s = self.interval_s if interval_s is None else interval_s
+        if not 0.001 <= interval_s <= 86_400:
+            raise ValueError(f"interval_s: expected 0.001 to 86400 seconds, got {interval_s}")
+        if self.kind == "load":
+            self = _with_interval(self, interval_s)
         engine = engine or EngineConfig()
         require("pyarrow.parquet")  # not after minutes of work
         path, target = Path(path), Path(target)
@@ -234,6 +244,15 @@ class TraceFormat:
             url=self.url,
             written_by=f"cloudsched-env {cloudsched_env.__version__}",
         )
+
+
+def _with_interval(trace_format: TraceFormat, interval_s: float) -> TraceFormat:
+    """The format with the length of its intervals in its queries and in what it says."""
+    return replace(
+        trace_format,
+        table_sql=trace_format.table_sql.replace("$interval_us", str(round(interval_s * 1e6))),
+        assumptions=(*trace_format.assumptions, f"Requests are summed over intervals of {interval_s:g} s."),
+    )
 
 
 def _completed(connection: Any, table: TableKind, query: str) -> str:
