@@ -63,6 +63,10 @@ def import_trace(
     on_error: Annotated[
         OnErrorChoice, typer.Option(help="Stop at the first malformed row, or leave such rows out and count them.")
     ] = OnErrorChoice.fail,
+    interval: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Block traces: length of an interval.", show_default="10"),
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew, although an interrupted import to FILE could go on.")
     ] = False,
@@ -97,6 +101,7 @@ def import_trace(
                     on_error=on_error.value,
                     on_progress=bars.update,
                     restart=restart,
+                    interval_s=interval,
                 )
         except KeyboardInterrupt:
             errors.print("interrupted; what was read is kept: the same command goes on from there", style="yellow")

@@ -1,9 +1,9 @@
 """Events of Borg tasks to arrivals, requests, durations and usage: the queries that both Google traces share.
 
 They expect the views ``task_events`` (t, job, task, event, user, class, priority, cpu, memory), ``job_events`` (job,
-user, logical_name), ``machine_events`` (t, machine, event, cpu, memory) and ``task_usage`` (start_t, end_t, job, task, cpu,
-memory, disk); times in microseconds, event types in the numbers of 2011 (`EVENTS`), capacities as fractions of the
-largest machine.
+user, logical_name), ``machine_events`` (t, machine, event, cpu, memory) and ``task_usage`` (start_t, end_t,
+job, task, cpu, memory, disk); times in microseconds, event types in the numbers of 2011 (`EVENTS`), capacities as
+fractions of the largest machine.
 """
 
 from __future__ import annotations

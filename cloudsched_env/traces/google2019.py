@@ -138,7 +138,7 @@ FORMAT = TraceFormat(
         "instance_events": f'"time" AS t, collection_id AS job, instance_index::INTEGER AS task, '
         f'{_EVENT_2011} AS event, NULL::VARCHAR AS "user", scheduling_class::TINYINT AS class, coalesce(priority, '
         f'0)::SMALLINT AS priority, "resource_request.cpus" AS cpu, "resource_request.memory" AS memory, {_IS_JOB} AS '
-        'is_job',
+        "is_job",
         "collection_events": 'collection_id AS job, "user", collection_logical_name AS logical_name, '
         f"{_IS_JOB} AS is_job, parent_collection_id AS parent",
         "machine_events": '"time" AS t, machine_id AS machine, '

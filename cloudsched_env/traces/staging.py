@@ -113,7 +113,7 @@ class Stager:
         (self.work.folder / "chunks").mkdir(exist_ok=True)
         threads = self.work.config.thread_count
         total = sum(part.bytes for part in parts)
-        progress = _Progress(self._report, f"Reading {table.name}", total)
+        progress = _Progress(self._report if parts else lambda *_: None, f"Reading {table.name}", total)
         slots = threading.Semaphore(threads + 1)  # chunks that wait on disk
         results: list[_StagedPart] = []
         # One pool finds and decompresses chunks, the other has DuckDB convert them, so that both go on at once.

@@ -237,8 +237,6 @@ def test_progress_reaches_the_total_in_every_stage(tmp_path):
         "Reading task_events",
         "Reading job_events",
         "Reading machine_events",
-        "Reading machine_attributes",
-        "Reading task_usage",
         "Finding tasks",
         "Writing tasks",
     ]
