@@ -116,10 +116,19 @@ def describe(
     files: Annotated[bool, typer.Option("--files", help="List every source file with its checksum.")] = False,
 ) -> None:
     """Show what a task table holds: arrivals, requests, durations, tenants, and what is synthetic."""
+    from cloudsched_env.cli.load_report import print_load_report
     from cloudsched_env.cli.trace_report import REPORT_COLUMNS, print_report
+    from cloudsched_env.traces.load_table import is_load_table, load_background
     from cloudsched_env.traces.table import load_tasks
 
     with _reported(Console(stderr=True, highlight=False)):
+        if is_load_table(file):
+            load = load_background(file)
+            if as_json:
+                typer.echo(load.metadata.to_json())
+            else:
+                print_load_report(Console(highlight=False), load, file.name, list_files=files)
+            return
         if as_json:
             typer.echo(load_tasks(file, columns=["job"]).metadata.to_json())
             return

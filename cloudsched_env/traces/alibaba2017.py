@@ -122,7 +122,7 @@ SELECT b.create_s::DOUBLE AS arrival_s,
        CASE b.status WHEN 'Terminated' THEN 'finished' WHEN 'Failed' THEN 'failed' WHEN 'Cancelled' THEN 'killed'
             WHEN 'Running' THEN 'censored' ELSE 'never_scheduled' END AS outcome,
        1 AS attempts,
-       greatest(u.start_s - b.create_s, 0)::DOUBLE AS queue_s,
+       CASE WHEN u.start_s IS NOT NULL THEN greatest(u.start_s - b.create_s, 0) END::DOUBLE AS queue_s,
        u.cpu_core_s AS cpu_core_s,
        u.memory * {MEMORY_GB_OF_MACHINE} AS mem_used_gb
 FROM batch_task b LEFT JOIN used u USING (job, task) CROSS JOIN span s WHERE b.create_s > 0

@@ -78,7 +78,7 @@ SELECT create_s::DOUBLE AS arrival_s,
        CASE WHEN p.start_s IS NULL THEN 'never_scheduled' WHEN delete_s IS NULL THEN 'censored'
             WHEN phase = 'Succeeded' THEN 'finished' WHEN phase = 'Failed' THEN 'failed' ELSE 'killed' END AS outcome,
        1 AS attempts,
-       greatest(p.start_s - create_s, 0)::DOUBLE AS queue_s
+       CASE WHEN p.start_s IS NOT NULL THEN greatest(p.start_s - create_s, 0) END::DOUBLE AS queue_s
 FROM pods p CROSS JOIN span s
 """
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from cloudsched_env.traces.errors import require
 from cloudsched_env.traces.metadata import TraceMetadata
 from cloudsched_env.traces.table import Column, TableKind, read_columns
 
-__all__ = ["LOAD_COLUMNS", "LOAD_TABLE", "LoadTable", "load_background"]
+__all__ = ["LOAD_COLUMNS", "LOAD_TABLE", "LoadTable", "is_load_table", "load_background"]
 
 LOAD_VERSION = 1
 
@@ -74,3 +75,12 @@ def load_background(path: str | os.PathLike[str], columns: Iterable[str] | None 
         ModuleNotFoundError: pyarrow is not installed (``pip install "cloudsched-env[traces]"``).
     """
     return LoadTable(*read_columns(LOAD_TABLE, path, columns))
+
+
+def is_load_table(path: str | os.PathLike[str]) -> bool:
+    """Whether a file says that it is a load table; what is wrong with any other file is for its reader to say."""
+    pa = require("pyarrow")
+    try:
+        return LOAD_TABLE.version_key in (require("pyarrow.parquet").read_schema(path).metadata or {})
+    except (pa.ArrowInvalid, OSError):
+        return False

@@ -234,10 +234,15 @@ class TraceFormat:
             rows=counts,
             skipped_rows=dict(sorted(stager.skipped.reasons.items())),
             skipped_examples=tuple(stager.skipped.examples),
-            synthetic_columns=self.synthetic,
+            synthetic_columns=tuple(
+                replace(column, name=name) for column in self.synthetic for name in column.name.split(", ")
+            ),
             derived_columns=self.derived,
             assumptions=self.assumptions,
-            machine_mix=tuple(MachineType(*row) for row in machines),
+            machine_mix=tuple(
+                MachineType(int(n), *(None if value is None else float(value) for value in values))
+                for n, *values in machines
+            ),
             source_files=tuple(stager.sources),
             licence=self.licence,
             citation=self.citation,
