@@ -51,7 +51,9 @@ def print_load_report(console: Console, table: LoadTable, title: str, *, list_fi
         found = quantiles(table[name])
         if found.count:
             numbers = (*found.levels, found.maximum, found.mean)
-            grid.add_row(name, f"{found.count:,}", *(f"{value:.2g}" if value < 100 else f"{value:,.0f}" for value in numbers))
+            grid.add_row(
+                name, f"{found.count:,}", *(f"{value:.2g}" if value < 100 else f"{value:,.0f}" for value in numbers)
+            )
     console.print(grid)
     traffic = np.bincount(
         table["device"], weights=(table["read_mb_per_s"] + table["write_mb_per_s"]) * interval, minlength=len(devices)

@@ -26,6 +26,7 @@ from cloudsched_env.traces.published import PublishedTable
 __all__ = ["Chunk", "Limits", "PartReader", "hash_file"]
 
 BLOCK_BYTES = 1 << 20
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class PartReader:
         self.sha256 = ""
         self.header: tuple[str, ...] | None = None
         self._hashed: _Hashed | None = None
+        self._block_bytes = min(BLOCK_BYTES, self.limits.chunk_bytes)
 
     def chunks(self, target: Callable[[int], Path]) -> Iterator[Chunk]:
         """Write the lines into files, each of whole lines, and yield them one by one.
@@ -119,14 +121,10 @@ class PartReader:
             TraceFormatError: the file is damaged, cut off, or expands without end; or its header is not the table's.
         """
         number, first_line, written, lines, seen = 0, 1, 0, 0, 0
-        rest = b""
+        rest, begins = b"", True
         stream: IO[bytes] | None = None
         try:
             for block in self._blocks():
-                if b"\r" in block:
-                    block = block.replace(b"\r\n", b"\n").removesuffix(b"\r")
-                if not self.lines and not rest and block.startswith(b"\xef\xbb\xbf"):
-                    block = block[3:]  # byte order mark of UTF-8
                 data = rest + block
                 cut = data.rfind(b"\n") + 1
                 whole, rest = data[:cut], data[cut:]
@@ -134,9 +132,12 @@ class PartReader:
                     raise self._error(
                         f"a line longer than {self.limits.line_bytes:,} bytes", "lines of text", line=self.lines + 1
                     )
-                if whole and not self.lines:
-                    whole = self._take_header(whole)
+                if b"\r" in whole:
+                    whole = whole.replace(b"\r\n", b"\n")
+                if whole and begins:
+                    whole = self._take_header(whole.removeprefix(_BYTE_ORDER_MARK))
                     first_line = self.lines + 1
+                    begins = False
                 if not whole:
                     continue
                 if stream is None:
@@ -150,13 +151,14 @@ class PartReader:
                     yield self._chunk(target(number), number, first_line, lines, seen)
                     seen = self._bytes_read()
                     number, first_line, written, lines, stream = number + 1, self.lines + 1, 0, 0, None
-            if rest and not self.lines and not lines:
-                rest = self._take_header(rest + b"\n")
+            rest = rest.removesuffix(b"\r") + b"\n" if rest else rest
+            if rest and begins:
+                rest = self._take_header(rest.removeprefix(_BYTE_ORDER_MARK))
                 first_line = self.lines + 1
             if rest:
                 if stream is None:
                     stream = open(target(number), "wb")  # noqa: SIM115 - closed below
-                stream.write(rest.removesuffix(b"\n") + b"\n")
+                stream.write(rest)
                 lines += 1
             if stream is not None:
                 stream.close()
@@ -231,13 +233,15 @@ class PartReader:
             yield from _sqlite_lines(self.part, self.table)
             self.sha256 = hash_file(self.part.path)
         elif self.part.member is not None:
-            yield from self._bounded(_member_blocks(self.part.path, self.part.member), self.part.bytes)
+            yield from self._bounded(
+                _member_blocks(self.part.path, self.part.member, self._block_bytes), self.part.bytes
+            )
             self.sha256 = hash_file(self.part.path)
         elif self.part.path.name.endswith(".gz"):
             yield from self._bounded(self._gzip_blocks(), None)
         else:
             self._hashed = _Hashed(self.part.path)
-            while block := self._hashed.read(BLOCK_BYTES):
+            while block := self._hashed.read(self._block_bytes):
                 yield block
             self.sha256 = self._hashed.digest.hexdigest()
 
@@ -259,7 +263,7 @@ class PartReader:
         lines = 0
         try:
             with gzip.GzipFile(fileobj=hashed) as stream:  # type: ignore[call-overload]
-                while block := stream.read(BLOCK_BYTES):
+                while block := stream.read(self._block_bytes):
                     lines += block.count(b"\n")
                     yield block
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -273,7 +277,7 @@ class PartReader:
         self.sha256 = hashed.digest.hexdigest()
 
 
-def _member_blocks(archive: Path, member: str) -> Iterator[bytes]:
+def _member_blocks(archive: Path, member: str, size: int) -> Iterator[bytes]:
     try:
         with tarfile.open(archive, "r|*") as tar:
             for entry in tar:
@@ -283,7 +287,7 @@ def _member_blocks(archive: Path, member: str) -> Iterator[bytes]:
                 stream = tar.extractfile(entry)
                 if stream is None:
                     break
-                while block := stream.read(BLOCK_BYTES):
+                while block := stream.read(size):
                     yield block
                 return
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:

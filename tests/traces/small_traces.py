@@ -261,10 +261,19 @@ REDSET_HEADER = [
     "num_aggregations",
 ]
 REDSET = [
-    [3, 4, 10, 1, 77, "2024-03-01 00:00:10.5", 500, 250, 1500, "f1", False, False, None, "select", 2, 0, 0, "5,9", None, 120, 8, 1, 2, 1],
-    [3, None, 10, 1, 77, "2024-03-01 00:00:05", None, 0, 100, "f2", True, False, None, "insert", 1, 0, 0, None, "4", 0, 0, 0, 0, 0],
-    [199, None, 11, 2, 78, "2024-03-02 00:00:00", 0, 0, 1, "f3", False, True, 5, "other", 0, 0, 1, None, None, None, None, 0, 0, 0],
-]  # fmt: skip
+    (
+        *(3, 4, 10, 1, 77, "2024-03-01 00:00:10.5", 500, 250, 1500, "f1", False, False, None, "select"),
+        *(2, 0, 0, "5,9", None, 120, 8, 1, 2, 1),
+    ),
+    (
+        *(3, None, 10, 1, 77, "2024-03-01 00:00:05", None, 0, 100, "f2", True, False, None, "insert"),
+        *(1, 0, 0, None, "4", 0, 0, 0, 0, 0),
+    ),
+    (
+        *(199, None, 11, 2, 78, "2024-03-02 00:00:00", 0, 0, 1, "f3", False, True, 5, "other"),
+        *(0, 0, 1, None, None, None, None, 0, 0, 0),
+    ),
+]
 
 
 def redset(folder: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_line_without_end_is_refused(home):
 def test_garbage_after_a_gzip_stream_is_refused(home):
     path = small.write_csv(home / "io_traces.csv.gz", [[0, "R", 0, 4096, 1_577_808_000_000_626]])
     path.write_bytes(path.read_bytes() + b"garbage")
-    with pytest.raises(TraceFormatError, match="gzip stream is damaged after line 1"):
+    with pytest.raises(TraceFormatError, match="gzip stream is damaged"):
         run("alibaba-block", home)
 
 
@@ -231,8 +231,12 @@ JSON_FAULTS = [
     ('{"time": "x"}', "not an integer", "time"),
     ('{"time": 1e3, "type": "SUBMIT"}', "not an integer", "time"),
     ('{"time": "5", "type": "START", "collection_id": "1"}', "unknown value", "type"),
-    ('{"time": "5", "type": 0, "collection_id": "1", "instance_index": 0, "resource_request": {"cpus": -1}}', "out of range", "resource_request.cpus"),
-]  # fmt: skip
+    (
+        '{"time": "5", "type": 0, "collection_id": "1", "instance_index": 0, "resource_request": {"cpus": -1}}',
+        "out of range",
+        "resource_request.cpus",
+    ),
+]
 
 
 @pytest.mark.parametrize(("line", "reason", "column"), JSON_FAULTS)
@@ -291,9 +295,8 @@ def test_a_missing_or_retyped_column_in_parquet_is_named(home, change, problem):
 def test_integers_that_went_through_floats_are_read_while_they_are_exact(home):
     rewritten_redset(home, lambda rows: [row.update(query_id=float(row["query_id"])) for row in rows])
     assert run("redset", home).rows["arrivals"] == 3
-    rewritten_redset(
-        home.parent / "other", lambda rows: [row.update(query_id=row["query_id"] + 0.5) for row in rows]
-    ) if (home.parent / "other").mkdir() is None else None
+    (home.parent / "other").mkdir()
+    rewritten_redset(home.parent / "other", lambda rows: [row.update(query_id=77.5) for row in rows])
     with pytest.raises(TraceFormatError, match="query_id"):
         run("redset", home.parent / "other")
 
@@ -316,7 +319,7 @@ def test_utf_16_is_recognised(home):
 def test_one_file_can_be_given_instead_of_a_folder(home):
     small.block_cloudphysics(home)
     run("cloudphysics", home / "cloudPhysicsIO.csv")
-    assert len(load_background(home.parent / "t.parquet")) == 2
+    assert len(load_background(home / "t.parquet")) == 2
 
 
 @given(

@@ -9,13 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import cloudsched_env
-from cloudsched_env.traces import TraceFormatError, load_tasks
+from cloudsched_env.traces import TraceFormatError
 from cloudsched_env.traces import work as work_module
 from cloudsched_env.traces.google2011 import FORMAT
 from cloudsched_env.traces.lines import Limits
@@ -200,7 +199,7 @@ def test_a_full_disk_is_named_and_the_import_goes_on_afterwards(trace, monkeypat
         return original(stager, *arguments)
 
     monkeypatch.setattr(Stager, "_copy", full)
-    with pytest.raises(OSError, match="is full; free some space.*goes on from there") as caught:
+    with pytest.raises(OSError, match=r"is full; free some space.*goes on from there") as caught:
         run(trace)
     assert caught.value.errno == errno.ENOSPC
     assert not (trace.parent / "t.parquet").exists()
@@ -252,6 +251,4 @@ def test_the_plan_names_format_version_and_options(trace):
     interrupted(trace)
     plan = json.loads((work_folder(trace) / "plan.json").read_text())
     assert (plan["format"], plan["on_error"], plan["mapping_version"]) == ("google2011", "fail", FORMAT.mapping_version)
-    assert load_tasks  # the table itself is written only at the end
     assert not (trace.parent / "t.parquet").exists()
-    time.sleep(0)
