@@ -4,9 +4,9 @@
     python benchmarks/trace_import.py --work /tmp/trace-import --parts 5  # a quick look
 
 Writes Google 2011 files (task_events, job_events, machine_events: gzipped CSV as published; the events are drawn,
-seeded by the number of their part), imports them with `cloudsched traces import`, and reads the same task_events with pandas.
-Each step runs in a process of its own, whose peak memory is what the operating system says. Parts and finished steps
-are kept in ``--work``, so that the command goes on where it was stopped; results are written to ``--out``.
+seeded by the number of their part), imports them with `cloudsched traces import`, and reads the same task_events with
+pandas. Each step runs in a process of its own, whose peak memory is what the operating system says. Parts and finished
+steps are kept in ``--work``, so that the command goes on where it was stopped; results are written to ``--out``.
 pandas may be given a limit of address space (``--pandas-limit-gb``), so that it fails rather than the machine.
 """
 

@@ -196,8 +196,8 @@ def azure_packing2020(folder: Path) -> None:
     with sqlite3.connect(folder / "packing_trace_zone_a_v1.sqlite") as database:
         database.executescript(
             "CREATE TABLE vm (vmId INTEGER, tenantId INTEGER, vmTypeId INTEGER, priority INTEGER, starttime REAL, "
-            "endtime REAL); CREATE TABLE vmType (id INTEGER, vmTypeId INTEGER, machineId INTEGER, core REAL, memory REAL, "
-            "hdd REAL, ssd REAL, nic REAL);"
+            "endtime REAL); CREATE TABLE vmType (id INTEGER, vmTypeId INTEGER, machineId INTEGER, core REAL, "
+            "memory REAL, hdd REAL, ssd REAL, nic REAL);"
         )
         database.executemany(
             "INSERT INTO vm VALUES (?, ?, ?, ?, ?, ?)",
@@ -224,10 +224,19 @@ SNOWSET_HEADER = [
     "memoryUsed", "profIdle",
 ]  # fmt: skip
 SNOWSET = [
-    [11, 501, 901, "2018-02-21 00:00:01.250", "2018-02-21 00:00:03.5", 2250, 2000, 100, 150, 1990, 90, 4, 4, 8, 5000000, 7, 1000000, 0, 3000000, 500000, 9000000, 1000000, 2000000000, 5],
-    [12, 502, "\\N", "2018-02-21 00:00:00", "2018-02-21 00:00:01", 1000, 900, 50, 50, "\\N", "\\N", 1, 1, 8, 0, 0, 0, 4000000, 0, 0, 1000, 0, "\\N", "\\N"],
-    [2 ** 63 - 1, 501, 902, "2018-02-22 00:00:00", "2018-02-22 00:00:01", 1000, 900, 50, 50, 1, 1, 2, 4, 8, 1000000, 1, 0, 2000000, 0, 0, "\\N", 0, 0, 0],
-]  # fmt: skip
+    [
+        *(11, 501, 901, "2018-02-21 00:00:01.250", "2018-02-21 00:00:03.5", 2250, 2000, 100, 150, 1990, 90, 4, 4, 8),
+        *(5_000_000, 7, 1_000_000, 0, 3_000_000, 500_000, 9_000_000, 1_000_000, 2_000_000_000, 5),
+    ],
+    [
+        *(12, 502, "\\N", "2018-02-21 00:00:00", "2018-02-21 00:00:01", 1000, 900, 50, 50, "\\N", "\\N", 1, 1, 8),
+        *(0, 0, 0, 4_000_000, 0, 0, 1_000, 0, "\\N", "\\N"),
+    ],
+    [
+        *(2**63 - 1, 501, 902, "2018-02-22 00:00:00", "2018-02-22 00:00:01", 1000, 900, 50, 50, 1, 1, 2, 4, 8),
+        *(1_000_000, 1, 0, 2_000_000, 0, 0, "\\N", 0, 0, 0),
+    ],
+]
 
 
 def snowset(folder: Path) -> None:
