@@ -27,7 +27,8 @@ class Part:
 
     Attributes:
         path: the file.
-        name: what to call it: its path relative to the trace's folder, and ``!member`` for a member.
+        name: what to call it: its path relative to the trace's folder, and ``!member`` for a member of an archive or a
+            table of a database.
         number: its number among the parts of the table.
         encoding: what is in it once it is decompressed.
         member: name inside the archive, None if the file is no archive.
@@ -109,9 +110,9 @@ def find_parts(path: Path, table: PublishedTable, files: dict[str, Path] | None 
                     key = _bare(f"{Path(name).parent}/{Path(member).name}")
                     parts.setdefault(key, Part(file, f"{name}!{member}", len(parts), pattern.encoding, member))
             else:
-                parts.setdefault(
-                    _bare(f"{Path(name).parent}/{Path(name).name}"), Part(file, name, number or 0, pattern.encoding)
-                )
+                key = _bare(f"{Path(name).parent}/{Path(name).name}")
+                shown = f"{name}!{table.source_table}" if pattern.encoding == "sqlite" else name
+                parts.setdefault(key, Part(file, shown, number or 0, pattern.encoding))
     if not parts:
         if not table.required:
             return []
