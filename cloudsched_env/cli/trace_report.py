@@ -12,7 +12,7 @@ from cloudsched_env.traces.metadata import TraceMetadata
 from cloudsched_env.traces.summary import LEVELS, arrivals_per_hour, log_histogram, quantiles, rebin, shares, skew
 from cloudsched_env.traces.table import TASK_COLUMNS, TaskTable
 
-__all__ = ["REPORT_COLUMNS", "print_report"]
+__all__ = ["REPORT_COLUMNS", "print_declarations", "print_files", "print_report", "print_rows"]
 
 REPORT_COLUMNS = (
     "arrival_s",
@@ -26,6 +26,16 @@ REPORT_COLUMNS = (
     "duration_s",
     "duration_censored",
     "outcome",
+    "instances",
+    "parents",
+    "gpus",
+    "queue_s",
+    "cpu_core_s",
+    "mem_used_gb",
+    "read_mb",
+    "write_mb",
+    "spill_mb",
+    "disk_io_s",
 )
 """Columns that the report looks at; a large table need not be loaded whole."""
 
@@ -57,13 +67,14 @@ def print_report(console: Console, table: TaskTable, title: str, *, list_files: 
     console.print(f"clock: {metadata.clock}\n")
     _print_arrivals(console, table)
     _print_numbers(console, table)
+    _print_use(console, table)
     _print_outcomes(console, table)
     _print_classes(console, table)
     _print_tenants(console, table)
     _print_machines(console, metadata)
-    _print_declarations(console, metadata)
-    _print_rows(console, metadata)
-    _print_files(console, metadata, list_files)
+    print_declarations(console, metadata)
+    print_rows(console, metadata)
+    print_files(console, metadata, list_files)
 
 
 def _print_arrivals(console: Console, table: TaskTable) -> None:
@@ -106,6 +117,45 @@ def _print_numbers(console: Console, table: TaskTable) -> None:
     console.print()
 
 
+def _print_use(console: Console, table: TaskTable) -> None:
+    """What tasks waited for and really used, where the trace says so."""
+    columns = {
+        f"{name} ({_UNITS[name]})": table[name]
+        for name in (
+            "queue_s",
+            "gpus",
+            "cpu_core_s",
+            "mem_used_gb",
+            "read_mb",
+            "write_mb",
+            "spill_mb",
+            "disk_io_s",
+        )
+    }
+    requested = table["cpu_cores"] * table["duration_s"] * table["instances"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns["cpu used / requested"] = np.where(requested > 0, table["cpu_core_s"] / requested, np.nan)
+        columns["memory used / requested"] = np.where(
+            table["mem_gb"] > 0, table["mem_used_gb"] / table["mem_gb"], np.nan
+        )
+    columns = {name: values for name, values in columns.items() if not np.isnan(values).all()}
+    if not columns:
+        return
+    grid = _grid("wait and use", right=("tasks", *(f"p{round(100 * level)}" for level in LEVELS), "max", "mean"))
+    for name, values in columns.items():
+        found = quantiles(values)
+        grid.add_row(
+            name, _count(found.count), *(_number(value) for value in (*found.levels, found.maximum, found.mean))
+        )
+    console.print(grid)
+    waiting = sum(bool(name) for name in table.names("parents")) if table.categories["parents"] else 0
+    if waiting:
+        console.print(f"{waiting:,} tasks ({waiting / len(table):.1%}) wait for other tasks of their job")
+    if table["instances"].max() > 1:
+        console.print(f"{int(table['instances'].sum(dtype=np.int64)):,} instances in {len(table):,} tasks")
+    console.print()
+
+
 def _print_outcomes(console: Console, table: TaskTable) -> None:
     grid = _grid("first execution", right=("tasks", "share"))
     grid.add_column("")
@@ -120,6 +170,8 @@ def _print_outcomes(console: Console, table: TaskTable) -> None:
 
 def _print_classes(console: Console, table: TaskTable) -> None:
     for column, names in (("priority", {}), ("slo_class", _SLO_NAMES)):
+        if (table[column] < 0).all():
+            continue
         grid = _grid(column, right=("tasks", "share"))
         grid.add_column("")
         for value, count, share in shares(table[column]):
@@ -130,6 +182,8 @@ def _print_classes(console: Console, table: TaskTable) -> None:
 
 
 def _print_tenants(console: Console, table: TaskTable) -> None:
+    if not table.categories["tenant"] and not table.categories["shard_key"]:
+        return
     tenants = skew(table["tenant"], len(table.categories["tenant"]))
     keys = skew(table["shard_key"], len(table.categories["shard_key"]))
     grid = _grid("tenant", right=("tasks", "share"))
@@ -149,6 +203,8 @@ def _print_tenants(console: Console, table: TaskTable) -> None:
 
 
 def _print_machines(console: Console, metadata: TraceMetadata) -> None:
+    if not metadata.machine_mix:
+        return
     total = sum(kind.count for kind in metadata.machine_mix)
     grid = _grid("machines", right=("share", "cores", "memory (GB)", "published CPU", "published memory"))
     for kind in metadata.machine_mix:
@@ -159,7 +215,8 @@ def _print_machines(console: Console, metadata: TraceMetadata) -> None:
     console.print()
 
 
-def _print_declarations(console: Console, metadata: TraceMetadata) -> None:
+def print_declarations(console: Console, metadata: TraceMetadata) -> None:
+    """Print what a canonical table declares: synthetic and derived columns, assumptions."""
     console.print("[bold]synthetic columns[/bold] (not in the trace)")
     for column in metadata.synthetic_columns:
         console.print(f"  {column.name}: {escape(column.absent_because)}; {escape(column.filled_by)}")
@@ -172,7 +229,8 @@ def _print_declarations(console: Console, metadata: TraceMetadata) -> None:
     console.print()
 
 
-def _print_rows(console: Console, metadata: TraceMetadata) -> None:
+def print_rows(console: Console, metadata: TraceMetadata) -> None:
+    """Print what became of every source row."""
     grid = _grid("rows accounted for", right=("count",))
     for name, count in metadata.rows.items():
         grid.add_row(name.replace("_", " "), f"{count:,}")
@@ -184,7 +242,8 @@ def _print_rows(console: Console, metadata: TraceMetadata) -> None:
     console.print()
 
 
-def _print_files(console: Console, metadata: TraceMetadata, list_files: bool) -> None:
+def print_files(console: Console, metadata: TraceMetadata, list_files: bool) -> None:
+    """Print source files, mapping, licence and citation."""
     size = sum(source.bytes for source in metadata.source_files)
     console.print(
         f"source: {len(metadata.source_files):,} files, {size / 1e6:,.1f} MB (--files lists them with their sha256)"

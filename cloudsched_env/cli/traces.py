@@ -25,6 +25,8 @@ _IMPORT_EPILOG = """
 
 `cloudsched traces import google2011 clusterdata-2011-2 -o google.parquet`
 
+`cloudsched traces import auto PATH -o tasks.parquet`  (recognises the format and says why)
+
 `cloudsched traces import google2011 DIR -o excerpt.parquet --memory-limit 500MB --threads 2 --on-error skip`
 """
 _DESCRIBE_EPILOG = """
@@ -34,6 +36,9 @@ _DESCRIBE_EPILOG = """
 
 `cloudsched traces describe google.parquet --json | jq .rows`
 """
+
+
+TABLE_NAMES = {"tasks": "a task table", "load": "a load table (storage traffic in intervals)"}
 
 
 class OnErrorChoice(str, Enum):
@@ -46,9 +51,12 @@ class OnErrorChoice(str, Enum):
 @app.command("import", epilog=_IMPORT_EPILOG, no_args_is_help=True)
 def import_trace(
     trace_format: Annotated[
-        str, typer.Argument(metavar="FORMAT", help="A published format; `cloudsched traces formats` lists them.")
+        str,
+        typer.Argument(metavar="FORMAT", help="A published format, or auto; `cloudsched traces formats` lists them."),
     ],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the published files, names as published.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Folder with the published files, names as published, or one file.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Parquet file to write.")],
     memory_limit: Annotated[
         str, typer.Option(metavar="SIZE", help="What the query engine keeps in memory before it spills to disk.")
@@ -57,23 +65,50 @@ def import_trace(
     on_error: Annotated[
         OnErrorChoice, typer.Option(help="Stop at the first malformed row, or leave such rows out and count them.")
     ] = OnErrorChoice.fail,
+    interval: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Block traces: length of an interval.", show_default="10"),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, although an interrupted import to FILE could go on.")
+    ] = False,
 ) -> None:
-    """Turn published trace files into one task table (Parquet).
+    """Turn published trace files into one task table, or block traces into one load table (Parquet).
 
     The files are read as they are published, out of core. The table appears under its name only when it is complete.
+    An import that was interrupted goes on where it was when the same command is run again.
     """
-    from cloudsched_env.traces.formats import find_format
+    from cloudsched_env.traces.formats import FORMATS, find_format
+    from cloudsched_env.traces.recognise import recognise
     from cloudsched_env.traces.staging import EngineConfig
 
     errors = Console(stderr=True, highlight=False)
     with _reported(errors):
-        chosen = find_format(trace_format)
+        if trace_format == "auto":
+            finding, others = recognise(path, FORMATS)
+            chosen = finding.format
+            for reason in finding.reasons:
+                errors.print(f"{chosen.name}: {reason}", markup=False, soft_wrap=True)
+            for other in others:
+                errors.print(f"not {other.format.name}: {'; '.join(other.reasons)}", markup=False, soft_wrap=True)
+        else:
+            chosen = find_format(trace_format)
         engine = EngineConfig(memory_limit, threads)
-        with _ProgressBars(errors) as bars:
-            metadata = chosen.import_folder(
-                folder, output, engine=engine, on_error=on_error.value, on_progress=bars.update
-            )
-    _report_import(output, metadata)
+        try:
+            with _ProgressBars(errors) as bars:
+                metadata = chosen.import_folder(
+                    path,
+                    output,
+                    engine=engine,
+                    on_error=on_error.value,
+                    on_progress=bars.update,
+                    restart=restart,
+                    interval_s=interval,
+                )
+        except KeyboardInterrupt:
+            errors.print("interrupted; what was read is kept: the same command goes on from there", style="yellow")
+            raise typer.Exit(130) from None
+    _report_import(output, metadata, chosen.kind)
 
 
 @app.command(epilog=_DESCRIBE_EPILOG, no_args_is_help=True)
@@ -83,10 +118,19 @@ def describe(
     files: Annotated[bool, typer.Option("--files", help="List every source file with its checksum.")] = False,
 ) -> None:
     """Show what a task table holds: arrivals, requests, durations, tenants, and what is synthetic."""
+    from cloudsched_env.cli.load_report import print_load_report
     from cloudsched_env.cli.trace_report import REPORT_COLUMNS, print_report
+    from cloudsched_env.traces.load_table import is_load_table, load_background
     from cloudsched_env.traces.table import load_tasks
 
     with _reported(Console(stderr=True, highlight=False)):
+        if is_load_table(file):
+            load = load_background(file)
+            if as_json:
+                typer.echo(load.metadata.to_json())
+            else:
+                print_load_report(Console(highlight=False), load, file.name, list_files=files)
+            return
         if as_json:
             typer.echo(load_tasks(file, columns=["job"]).metadata.to_json())
             return
@@ -98,6 +142,7 @@ def describe(
 @app.command()
 def formats() -> None:
     """List the published formats that can be imported."""
+    from rich.markup import escape
     from rich.padding import Padding
 
     from cloudsched_env.traces.formats import FORMATS
@@ -106,10 +151,12 @@ def formats() -> None:
     for entry in FORMATS:
         console.print(f"[bold]{entry.name}[/bold]  {entry.title}")
         for table in entry.tables:
-            console.print(f"  {table.name}/part-?????-of-{table.parts:05d}.csv.gz")
-            console.print(Padding(", ".join(column.name for column in table.columns), (0, 0, 0, 4)))
-        console.print(f"  licence: {entry.licence}\n  data: {entry.url}")
-        console.print(f"  cloudsched traces import {entry.name} DIR -o {entry.name}.parquet")
+            optional = "" if table.required else "  (optional)"
+            console.print(f"  {table.layout}{optional}", markup=False, soft_wrap=True)
+            console.print(Padding(escape(", ".join(column.name for column in table.columns)), (0, 0, 0, 4)))
+        console.print(f"  licence: {entry.licence}\n  data: {entry.url}", markup=False, soft_wrap=True)
+        console.print(f"  becomes: {TABLE_NAMES[entry.kind]}")
+        console.print(f"  cloudsched traces import {entry.name} PATH -o {entry.name}.parquet")
 
 
 app.command("fetch", epilog=trace_fetch.EPILOG)(trace_fetch.fetch_trace)
@@ -173,13 +220,13 @@ class _ProgressBars:
         self._progress.update(self._stages[stage], completed=done, total=total)
 
 
-def _report_import(output: Path, metadata: TraceMetadata) -> None:
+def _report_import(output: Path, metadata: TraceMetadata, kind: str) -> None:
     """What was written, and what a user should not overlook."""
     console = Console(highlight=False)
     rows = metadata.rows
     console.print(
-        f"{output}: {rows['arrivals']:,} tasks from {metadata.title}, {metadata.data_tag} "
-        f"({metadata.parts_read} of {metadata.parts_published} parts, "
+        f"{output}: {rows['arrivals']:,} {'tasks' if kind == 'tasks' else 'intervals'} from {metadata.title}, "
+        f"{metadata.data_tag} ({metadata.parts_read} of {metadata.parts_published} parts, "
         f"{(metadata.span_end_s - metadata.span_start_s) / 3600:.1f} h)",
         soft_wrap=True,
     )
@@ -197,6 +244,7 @@ def _report_import(output: Path, metadata: TraceMetadata) -> None:
             soft_wrap=True,
         )
     synthetic = ", ".join(column.name for column in metadata.synthetic_columns)
-    console.print(f"not in the trace, null in the table: {synthetic}")
+    if synthetic:
+        console.print(f"not in the trace, null in the table: {synthetic}", soft_wrap=True)
     console.print(f"licence: {metadata.licence}", soft_wrap=True)
     console.print(f"next: cloudsched traces describe {output}", soft_wrap=True)

@@ -2,53 +2,42 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from cloudsched_env.traces import google2011
-from cloudsched_env.traces.metadata import TraceMetadata
-from cloudsched_env.traces.published import PublishedTable
+from cloudsched_env.traces import (
+    alibaba2017,
+    alibaba2018,
+    alibaba_gpu2020,
+    alibaba_gpu2023,
+    azure_packing2020,
+    azure_vm,
+    block_alibaba,
+    block_cloudphysics,
+    block_msr,
+    block_tencent,
+    google2011,
+    google2019,
+    redset,
+    snowset,
+)
+from cloudsched_env.traces.trace_format import TraceFormat
 
 __all__ = ["FORMATS", "TraceFormat", "find_format"]
 
-
-@dataclass(frozen=True)
-class TraceFormat:
-    """One published format.
-
-    Attributes:
-        name: what the command line calls it.
-        title: full name of the trace.
-        tables: published tables that the reader needs.
-        licence: licence of the data.
-        url: where the data is published.
-        importer: ``importer(folder, target, engine=, on_error=, on_progress=)`` writes the task table.
-    """
-
-    name: str
-    title: str
-    tables: tuple[PublishedTable, ...]
-    licence: str
-    url: str
-    importer: Callable[..., TraceMetadata]
-
-    def import_folder(
-        self, folder: str | os.PathLike[str], target: str | os.PathLike[str], **options: object
-    ) -> TraceMetadata:
-        """Import published files; see the reader of the format for options and errors."""
-        return self.importer(folder, target, **options)
-
-
 FORMATS = (
-    TraceFormat(
-        google2011.FORMAT,
-        google2011.TITLE,
-        google2011.TABLES,
-        google2011.LICENCE,
-        google2011.URL,
-        google2011.import_google2011,
-    ),
+    google2011.FORMAT,
+    google2019.FORMAT,
+    alibaba2017.FORMAT,
+    alibaba2018.FORMAT,
+    alibaba_gpu2020.FORMAT,
+    alibaba_gpu2023.FORMAT,
+    azure_vm.V1,
+    azure_vm.V2,
+    azure_packing2020.FORMAT,
+    snowset.FORMAT,
+    redset.FORMAT,
+    block_alibaba.FORMAT,
+    block_msr.FORMAT,
+    block_tencent.FORMAT,
+    block_cloudphysics.FORMAT,
 )
 
 
@@ -62,4 +51,4 @@ def find_format(name: str) -> TraceFormat:
         if trace_format.name == name:
             return trace_format
     known = ", ".join(trace_format.name for trace_format in FORMATS)
-    raise ValueError(f"unknown trace format {name!r}; expected one of: {known}")
+    raise ValueError(f"unknown trace format {name!r}; expected one of: {known}, or auto")

@@ -1,40 +1,51 @@
-"""Published CSV parts: what a table looks like, whether its files are sound, and where exactly they are not.
+"""Declarations: what the tables of a published trace look like, and the SQL that reads and checks their rows.
 
-DuckDB reads the files; this module only checks them. A pass over the compressed bytes yields checksum, size and
-line count and finds damaged gzip streams (DuckDB does not compare the CRC). When DuckDB reads fewer rows than
-there are lines, or fails, `find_bad_rows` walks the file line by line to name line and column.
+A table is declared once. From the declaration follow the query that reads its files into typed columns, the condition
+that a row is well-formed, the walk that names line and column of a malformed row (`badrows`), the pages of the
+documentation, and what `cloudsched traces import auto` looks for.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
+import datetime
 import re
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
-
-from cloudsched_env.traces.errors import TraceFormatError
-from cloudsched_env.traces.metadata import SourceFile
+from typing import Literal
 
 __all__ = [
-    "BadRow",
+    "INT64_MAX",
+    "FilePattern",
     "PublishedColumn",
     "PublishedTable",
-    "check_file",
-    "find_bad_rows",
-    "find_parts",
-    "read_good_lines",
+    "csv_sql",
+    "json_sql",
+    "named",
+    "numbered",
+    "quoted_path",
     "scan_sql",
+    "shards",
     "valid_rows_sql",
 ]
 
 INT64_MAX = 2**63 - 1
+
+Kind = Literal["integer", "float", "string", "timestamp", "boolean"]
+Encoding = Literal["csv", "json", "parquet", "sqlite"]
+
 _INTEGER = re.compile(r"-?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_CHUNK_BYTES = 1 << 20
+_TIMESTAMP = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?( ?(Z|UTC|[+]00(:?00)?))?"
+)
+_TRUE = ("1", "true", "t", "True", "TRUE")
+_FALSE = ("0", "false", "f", "False", "FALSE")
+_SQL_TYPES = {
+    "integer": "BIGINT",
+    "float": "DOUBLE",
+    "string": "VARCHAR",
+    "timestamp": "TIMESTAMP",
+    "boolean": "BOOLEAN",
+}
 
 
 @dataclass(frozen=True)
@@ -42,54 +53,130 @@ class PublishedColumn:
     """One column of a published file.
 
     Attributes:
-        name: name in the trace's documentation.
-        kind: type of its values.
+        name: name in the trace's documentation; a dot goes into a record, as in ``resource_request.cpus``.
+        kind: type of its values; a timestamp is ``YYYY-MM-DD HH:MM:SS[.ffffff]`` in UTC.
         nullable: whether the field may be empty.
         low: smallest valid number.
         high: largest valid number.
+        choices: the only valid strings, if there is a list of them.
+        aliases: other names that files with a header or records use for it.
+        absent: whether files with a header or records may lack it; it is then null.
+        meaning: one phrase for the documentation.
     """
 
     name: str
-    kind: Literal["integer", "float", "string"]
+    kind: Kind
     nullable: bool = False
-    low: int = 0
-    high: int = INT64_MAX
+    low: float = 0
+    high: float = INT64_MAX
+    choices: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    absent: bool = False
+    meaning: str = ""
 
     @property
     def sql_type(self) -> str:
         """Type in DuckDB."""
-        return {"integer": "BIGINT", "float": "DOUBLE", "string": "VARCHAR"}[self.kind]
+        return _SQL_TYPES[self.kind]
+
+    @property
+    def sql_name(self) -> str:
+        """Name as an identifier."""
+        return '"{}"'.format(self.name.replace('"', '""'))
 
     @property
     def expected(self) -> str:
         """What a valid field is, in words."""
         empty = " or an empty field" if self.nullable else ""
+        if self.choices:
+            return "one of " + ", ".join(self.choices) + empty
         if self.kind == "string":
             return "text" + empty
+        if self.kind == "boolean":
+            return "0 or 1, or false or true" + empty
+        if self.kind == "timestamp":
+            return "a time such as 2018-02-21 00:00:01.250 (UTC)" + empty
         if self.kind == "float":
-            return f"a finite number of at least {self.low}" + empty
+            top = "" if self.high == INT64_MAX else f" and at most {self.high:g}"
+            return f"a finite number of at least {self.low:g}{top}" + empty
         top = "" if self.high == INT64_MAX else f" to {self.high}"
         return f"an integer from {self.low}{top}" + empty
 
-    def problem(self, field: str) -> str | None:
-        """What is wrong with a field, or None."""
+    def problem(self, field: str | None) -> str | None:
+        """What is wrong with a field, or None. An absent field is None."""
         if not field:
             return None if self.nullable else "empty field"
+        if self.choices:
+            return None if field in self.choices else "unknown value"
         if self.kind == "string":
             return None
+        if self.kind == "boolean":
+            return None if field in _TRUE + _FALSE else "not 0 or 1"
+        if self.kind == "timestamp":
+            return None if _is_timestamp(field) else "not a time"
         if not (_INTEGER if self.kind == "integer" else _FLOAT).fullmatch(field):
             return f"not {'an integer' if self.kind == 'integer' else 'a number'}"
         value = int(field) if self.kind == "integer" else float(field)
         return None if self.low <= value <= self.high and value != float("inf") else "out of range"
 
-    def valid_sql(self) -> str:
-        """The same condition in SQL, for a field that was converted."""
+    def typed_sql(self, text: str) -> str:
+        """An expression of the column's type from one of text; null where the text is malformed."""
         if self.kind == "string":
-            return "true" if self.nullable else f'"{self.name}" IS NOT NULL'
-        # `< 'infinity'` is false for infinity and for NaN, which DuckDB sorts above it.
-        top = "'infinity'::DOUBLE" if self.kind == "float" else str(self.high)
-        inside = f'("{self.name}" >= {self.low} AND "{self.name}" {"<" if self.kind == "float" else "<="} {top})'
-        return f'("{self.name}" IS NULL OR {inside})' if self.nullable else f'("{self.name}" IS NOT NULL AND {inside})'
+            return text
+        if self.kind == "boolean":
+            return f"CASE WHEN {text} IN {_in(_TRUE)} THEN true WHEN {text} IN {_in(_FALSE)} THEN false END"
+        if self.kind == "timestamp":
+            # A suffix of UTC would make the cast fail; only forms that say UTC pass the pattern.
+            return f"TRY_CAST(regexp_replace({text}, ' ?(Z|UTC|[+]00(:?00)?)$', '') AS TIMESTAMP)"
+        return f"TRY_CAST({text} AS {self.sql_type})"
+
+    def well_formed_sql(self, text: str) -> str:
+        """Condition that a text is null or of the right form.
+
+        Integers are checked as text because a cast would take 1.3E+11, an id that lost its digits in a spreadsheet.
+        """
+        if self.kind == "string":
+            return "true"
+        form = f"{self.typed_sql(text)} IS NOT NULL"
+        if self.kind == "integer":
+            form = f"regexp_full_match({text}, '-?[0-9]+') AND " + form
+        elif self.kind == "timestamp":
+            form = f"regexp_full_match({text}, '{_TIMESTAMP.pattern}') AND " + form
+        return f"({text} IS NULL OR ({form}))"
+
+    def valid_sql(self) -> str:
+        """The condition of `problem` in SQL, for a field that was converted."""
+        if self.choices:
+            inside = f"{self.sql_name} IN {_in(self.choices)}"
+        elif self.kind in ("string", "timestamp", "boolean"):
+            inside = f"{self.sql_name} IS NOT NULL"
+        elif self.kind == "float" and self.high == INT64_MAX:
+            # `< 'infinity'` is false for infinity and for NaN, which DuckDB sorts above it.
+            inside = f"{self.sql_name} >= {self.low} AND {self.sql_name} < 'infinity'::DOUBLE"
+        else:
+            inside = f"{self.sql_name} >= {self.low} AND {self.sql_name} <= {self.high}"
+        return (
+            f"({self.sql_name} IS {'' if self.nullable else 'NOT '}NULL {'OR' if self.nullable else 'AND'} ({inside}))"
+        )
+
+
+@dataclass(frozen=True)
+class FilePattern:
+    """Where files of a table are, relative to the folder of the trace.
+
+    Attributes:
+        layout: the pattern in words, for messages and documentation.
+        regex: full match of a path with ``/``; its first group, if it took part, is the number of the part.
+        encoding: what is in it once it is decompressed.
+        packed: ``"tar"`` if it is an archive that holds the file as a member.
+        alone: whether it counts only if it is the one file that was given, because a folder holds variants of it.
+    """
+
+    layout: str
+    regex: str
+    encoding: Encoding = "csv"
+    packed: Literal["", "tar"] = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,115 +184,94 @@ class PublishedTable:
     """One table of a published trace.
 
     Attributes:
-        name: folder of its files.
+        name: its name.
         columns: its columns in order.
-        parts: number of files of the full trace.
+        parts: number of files of the full trace, None if the publisher does not fix it.
+        patterns: where its files are, preferred ones first; Google's layout of 2011 if none is given.
+        required: whether an import needs it.
+        header: ``"none"``: fields are known by position. ``"required"``: the first line names them, in any order.
+            ``"optional"``: by position, and a first line of names is passed over.
+        null_texts: fields that mean null.
+        quoted: whether fields may be quoted as RFC 4180 has it.
+        consecutive: whether a hole between numbered parts is an error.
+        unique: columns that together identify a row; repeated rows are malformed.
+        source_table: table of the database file (SQLite).
+        meaning: one sentence for the documentation.
     """
 
     name: str
     columns: tuple[PublishedColumn, ...]
-    parts: int
+    parts: int | None = None
+    patterns: tuple[FilePattern, ...] = ()
+    required: bool = True
+    header: Literal["none", "required", "optional"] = "none"
+    null_texts: tuple[str, ...] = ("",)
+    quoted: bool = False
+    consecutive: bool = False
+    unique: tuple[str, ...] = ()
+    source_table: str = ""
+    meaning: str = ""
+
+    @property
+    def layout(self) -> str:
+        """Its files in words."""
+        return " or ".join(dict.fromkeys(pattern.layout for pattern in self.patterns))
+
+    def column(self, name: str) -> PublishedColumn:
+        """The column of that name."""
+        return next(column for column in self.columns if column.name == name)
 
 
-@dataclass(frozen=True)
-class BadRow:
-    """A malformed line: number from 1, column (None: the whole line), reason, and what was expected."""
-
-    line: int
-    column: str | None
-    reason: str
-    found: str
-    expected: str
-
-
-def find_parts(folder: Path, table: PublishedTable) -> dict[int, Path]:
-    """Files of a table by part number.
-
-    Raises:
-        TraceFormatError: the folder or the table is missing, or there is a hole between the first and last part.
-    """
-    layout = f"{table.name}/part-?????-of-{table.parts:05d}.csv.gz"
-    if not folder.is_dir():
-        raise TraceFormatError(
-            "no such folder",
-            file=folder,
-            expected=f"the folder of the trace, which holds {layout}",
-            remedy="check the path",
-        )
-    pattern = re.compile(rf"part-(\d{{5}})-of-{table.parts:05d}\.csv\.gz")
-    subfolder = folder / table.name
-    parts = {}
-    if subfolder.is_dir():
-        for path in sorted(subfolder.iterdir()):
-            match = pattern.fullmatch(path.name)
-            if match:
-                parts[int(match[1])] = path
-    if not parts:
-        raise TraceFormatError(
-            f"the table {table.name} is missing",
-            file=folder,
-            expected=layout,
-            remedy="download it into this folder, with the published file names (docs/traces.md has the commands)",
-        )
-    missing = sorted(set(range(min(parts), max(parts))) - set(parts))
-    if missing:
-        listed = ", ".join(f"{number:05d}" for number in missing[:10]) + (", ..." if len(missing) > 10 else "")
-        raise TraceFormatError(
-            f"parts {listed} are missing between {min(parts):05d} and {max(parts):05d}",
-            file=subfolder,
-            expected="consecutive parts: without them the ends of tasks would be lost and durations would be wrong",
-            remedy="download the missing parts, or move the later ones to another folder",
-        )
-    return parts
-
-
-class _Hashed:
-    """A file whose bytes are hashed and counted as they are read."""
-
-    def __init__(self, path: Path) -> None:
-        self.file = open(path, "rb")  # noqa: SIM115 - closed by `close`
-        self.digest = hashlib.sha256()
-        self.bytes = 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.file.read(size)
-        self.digest.update(data)
-        self.bytes += len(data)
-        return data
-
-    def close(self) -> None:
-        self.file.close()
-
-
-def check_file(path: Path, name: str) -> SourceFile:
-    """Checksum, size and lines of a ``.csv.gz`` file.
+def named(stem: str, *, archives: tuple[str, ...] = (), names: str = "") -> tuple[FilePattern, ...]:
+    """Patterns of a CSV table that is one file: ``stem.csv``, ``.csv.gz``, or packed in a ``.tar.gz``.
 
     Args:
-        path: the file.
-        name: what to call it in the result.
-
-    Raises:
-        TraceFormatError: it is not gzip, is cut off, or its CRC does not match.
+        stem: name of the file without suffix.
+        archives: names of archives that hold it among other files, beside ``stem.tar.gz``.
+        names: regular expression of the stem, if it is not just one.
     """
-    hashed = _Hashed(path)
-    lines = 0
-    last = b"\n"
-    try:
-        with gzip.GzipFile(fileobj=hashed) as stream:  # type: ignore[call-overload]
-            while chunk := stream.read(_CHUNK_BYTES):
-                lines += chunk.count(b"\n")
-                last = chunk[-1:]
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        cut = isinstance(error, EOFError)
-        raise TraceFormatError(
-            f"the gzip stream is {'cut off' if cut else 'damaged'} after line {lines:,} ({str(error).rstrip('.')})",
-            file=path,
-            expected="a complete gzip file",
-            remedy="download this file again and compare it with the trace's SHA256SUM",
-        ) from error
-    finally:
-        hashed.close()
-    return SourceFile(name, hashed.bytes, hashed.digest.hexdigest(), lines + (last != b"\n"))
+    stems = names or re.escape(stem)
+    packed = "|".join([stems + r"(?:\.csv)?", *(re.escape(name) for name in archives)])
+    return (
+        FilePattern(f"{stem}.csv", rf"(?:.*/)?{stems}\.csv"),
+        FilePattern(f"{stem}.csv.gz", rf"(?:.*/)?{stems}\.csv\.gz"),
+        FilePattern(
+            " or ".join(f"{name}.tar.gz" for name in (stem, *archives)),
+            rf"(?:.*/)?(?:{packed})\.(?:tar\.gz|tgz|tar)",
+            packed="tar",
+        ),
+    )
+
+
+def shards(stem: str, suffix: str, encoding: Encoding) -> FilePattern:
+    """Pattern of numbered files such as ``stem-000000000000.json.gz``."""
+    return FilePattern(
+        f"{stem}-*{suffix}", rf"(?:.*/)?{re.escape(stem)}(?:[-_]?(\d{{1,18}}))?{re.escape(suffix)}", encoding
+    )
+
+
+def numbered(table: str, parts: int) -> FilePattern:
+    """Google's layout of 2011: ``table/part-00000-of-00500.csv.gz``."""
+    return FilePattern(
+        f"{table}/part-?????-of-{parts:05d}.csv.gz", rf"{re.escape(table)}/part-(\d{{5}})-of-{parts:05d}\.csv\.gz"
+    )
+
+
+def quoted_path(path: object) -> str:
+    """A path as a string literal of SQL."""
+    return "'{}'".format(str(path).replace("'", "''"))
+
+
+def scan_sql(table: PublishedTable, source: str) -> str:
+    """A query that turns rows of text columns into typed columns of the published names, plus ``well_formed``.
+
+    Args:
+        table: the table.
+        source: a query with the columns of the table as text; numbers may be numbers already.
+    """
+    typed = ", ".join(f"{column.typed_sql(column.sql_name)} AS {column.sql_name}" for column in table.columns)
+    forms = [column.well_formed_sql(column.sql_name) for column in table.columns if column.kind != "string"]
+    return f"SELECT {typed}, {' AND '.join(forms) or 'true'} AS well_formed FROM ({source})"
 
 
 def valid_rows_sql(table: PublishedTable) -> str:
@@ -213,67 +279,59 @@ def valid_rows_sql(table: PublishedTable) -> str:
     return "well_formed AND " + " AND ".join(column.valid_sql() for column in table.columns)
 
 
-def scan_sql(table: PublishedTable, paths: list[Path]) -> str:
-    """A query that reads files of a table into typed columns of the published names, plus ``well_formed``.
+def csv_sql(table: PublishedTable, path: object, names: tuple[str, ...] | None = None) -> str:
+    """A query that reads a CSV file without header; ``names`` are its columns if they are not in the table's order.
 
-    Integers are read as text first: a cast would take 1.3E+11, an id that lost its digits in a spreadsheet.
+    A file may have more columns than the table; they are read and dropped.
     """
-    integers = [f'"{column.name}"' for column in table.columns if column.kind == "integer"]
-    typed = ", ".join(f"CAST({name} AS BIGINT) AS {name}" for name in integers)
-    digits = " AND ".join(f"({name} IS NULL OR regexp_full_match({name}, '[0-9]+'))" for name in integers)
-    quoted = ", ".join("'{}'".format(str(path).replace("'", "''")) for path in paths)
+    known = {column.name: column for column in table.columns}
+    names = names or tuple(known)
+    # Floats may be converted by the CSV reader, which is faster; what it cannot convert is found line by line.
     read = ", ".join(
-        f"'{column.name}': '{'DOUBLE' if column.kind == 'float' else 'VARCHAR'}'" for column in table.columns
+        "'{}': '{}'".format(
+            name.replace("'", "''"), "DOUBLE" if name in known and known[name].kind == "float" else "VARCHAR"
+        )
+        for name in names
+    )
+    quote = "quote = '\"', escape = '\"'" if table.quoted else "quote = '', escape = ''"
+    nulls = ", ".join(quoted_path(text) for text in table.null_texts)
+    select = ", ".join(
+        column.sql_name if column.name in names else f"NULL::VARCHAR AS {column.sql_name}" for column in table.columns
     )
     return (
-        f"SELECT * REPLACE ({typed}), {digits} AS well_formed FROM read_csv([{quoted}], header = false, "
-        f"auto_detect = false, delim = ',', quote = '', escape = '', columns = {{{read}}})"
+        f"SELECT {select} FROM read_csv({quoted_path(path)}, header = false, auto_detect = false, delim = ',', "
+        f"{quote}, nullstr = [{nulls}], columns = {{{read}}})"
     )
 
 
-def find_bad_rows(path: Path, table: PublishedTable, others: tuple[PublishedTable, ...] = ()) -> Iterator[BadRow]:
-    """Malformed lines of a file, by the rules that DuckDB applies to it.
-
-    Args:
-        path: a ``.csv.gz`` file that `check_file` accepts.
-        table: what it should be.
-        others: other tables of the format, to recognise a file in the wrong folder.
-    """
-    count = len(table.columns)
-    with gzip.open(path, "rb") as stream:
-        for number, raw in enumerate(stream, start=1):
-            try:
-                text = raw.rstrip(b"\r\n").decode("utf-8")
-            except UnicodeDecodeError:
-                yield BadRow(number, None, "not UTF-8 text", repr(raw[:80]), "UTF-8 text")
-                continue
-            fields = text.split(",")
-            if len(fields) != count:
-                alike = [other.name for other in others if len(other.columns) == len(fields)]
-                expected = f"{count} columns, as {table.name} has"
-                expected += f" (this looks like {' or '.join(alike)})" if alike and number == 1 else ""
-                reason = "empty line" if not text else "wrong number of columns"
-                yield BadRow(number, None, reason, f"{len(fields)} columns: {_short(text)}", expected)
-                continue
-            for column, field in zip(table.columns, fields, strict=True):
-                problem = column.problem(field)
-                if problem:
-                    header = " (this looks like a header line; published files have none)" if number == 1 else ""
-                    yield BadRow(number, column.name, problem, repr(_short(field)), column.expected + header)
-                    break
+def json_sql(table: PublishedTable, path: object) -> str:
+    """A query that reads the columns of a table from records, one a line, as text."""
+    return (
+        "SELECT "
+        + ", ".join(
+            "coalesce("
+            + ", ".join(_json_field(name) for name in (column.name, *column.aliases))
+            + f") AS {column.sql_name}"
+            for column in table.columns
+        )
+        + f" FROM read_json_objects({quoted_path(path)}, format = 'newline_delimited')"
+    )
 
 
-def read_good_lines(path: Path, bad: list[BadRow], target: Any) -> int:
-    """Copy all lines but the bad ones to an open binary file; returns how many."""
-    skip = {row.line for row in bad}
-    kept = 0
-    with gzip.open(path, "rb") as stream:
-        for number, raw in enumerate(stream, start=1):
-            if number not in skip:
-                target.write(raw.rstrip(b"\r\n") + b"\n")
-                kept += 1
-    return kept
+def _json_field(name: str) -> str:
+    path = ".".join('"{}"'.format(step.replace("'", "''")) for step in name.split("."))
+    return f"nullif(json->>'$.{path}', '')"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
+def _in(values: tuple[str, ...]) -> str:
+    return "(" + ", ".join(quoted_path(value) for value in values) + ")"
+
+
+def _is_timestamp(field: str) -> bool:
+    if not _TIMESTAMP.fullmatch(field):
+        return False
+    try:
+        datetime.datetime.fromisoformat(field[:19])
+    except ValueError:
+        return False
+    return True

@@ -1,59 +1,38 @@
-"""Published parts into DuckDB tables: out of core, on all cores, with progress, and exact about bad rows."""
+"""Parts of a published table into typed Parquet pieces: bounded memory, all cores, resumable, exact about bad rows.
+
+Each chunk of a part (see `lines`) becomes one Parquet piece, under its name only when it is complete, with a note of
+what was read. An import that is run again takes the pieces that are there and belong to the same bytes.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import shutil
-import tempfile
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cloudsched_env.traces.badrows import BadRow, find_bad_rows
 from cloudsched_env.traces.errors import TraceFormatError, require
+from cloudsched_env.traces.lines import Chunk, Limits, PartReader, hash_file
 from cloudsched_env.traces.metadata import SkippedRow, SourceFile
-from cloudsched_env.traces.published import (
-    BadRow,
-    PublishedTable,
-    check_file,
-    find_bad_rows,
-    read_good_lines,
-    scan_sql,
-    valid_rows_sql,
-)
+from cloudsched_env.traces.parquet_parts import ParquetPart
+from cloudsched_env.traces.parts import Part
+from cloudsched_env.traces.published import PublishedTable, csv_sql, json_sql, quoted_path, scan_sql, valid_rows_sql
+from cloudsched_env.traces.work import EngineConfig, Work, write_json
 
-__all__ = ["EngineConfig", "OnError", "OnProgress", "SkipLog", "check_files", "open_engine", "stage"]
+__all__ = ["EngineConfig", "OnError", "OnProgress", "SkipLog", "Stager"]
 
 OnError = Literal["fail", "skip"]
 OnProgress = Callable[[str, int, int, str], None]
 """Called with (stage, done, total, unit) whenever something is done."""
 
-_EXAMPLES_KEPT = 20
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """Resources of an import.
-
-    Attributes:
-        memory_limit: what DuckDB may hold in memory before it spills to disk beside the target, such as ``"1GB"``.
-        threads: threads to use; None for all cores.
-    """
-
-    memory_limit: str = "1GB"
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads: expected None (all cores) or at least 1, got {self.threads}")
-
-    @property
-    def thread_count(self) -> int:
-        """Threads to use, resolved."""
-        return self.threads or os.cpu_count() or 1
+EXAMPLES_KEPT = 20
 
 
 @dataclass
@@ -67,188 +46,422 @@ class SkipLog:
         """Count one row of the file ``name``."""
         where = f", column {row.column}" if row.column else ""
         self.reasons[f"{table.name}{where}: {row.reason}"] += 1
-        if len(self.examples) < _EXAMPLES_KEPT:
+        if len(self.examples) < EXAMPLES_KEPT:
             self.examples.append(SkippedRow(name, row.line, row.column, f"{row.reason}; found {row.found}"))
 
-
-def _silent(stage: str, done: int, total: int, unit: str) -> None:
-    """Progress that nobody looks at."""
-
-
-@contextmanager
-def open_engine(folder: Path, config: EngineConfig) -> Iterator[Any]:
-    """A DuckDB connection on a temporary database inside ``folder``; both are gone afterwards.
-
-    Raises:
-        ValueError: DuckDB does not accept the memory limit or the number of threads.
-        MemoryError: a query did not fit into the memory limit even with spilling.
-        ModuleNotFoundError: DuckDB is not installed.
-    """
-    duckdb = require("duckdb")
-    scratch = Path(tempfile.mkdtemp(prefix=".cloudsched-import-", dir=folder))
-    connection = None
-    try:
-        connection = duckdb.connect(str(scratch / "staging.duckdb"))
-        try:
-            connection.execute("SET memory_limit = '{}'".format(config.memory_limit.replace("'", "''")))
-            connection.execute(f"SET threads = {int(config.thread_count)}")
-        except duckdb.Error as error:
-            raise ValueError(
-                f"expected a memory limit such as 1GB, got {config.memory_limit!r}: {str(error).splitlines()[0]}"
-            ) from error
-        connection.execute("SET temp_directory = '{}'".format(str(scratch / "spill").replace("'", "''")))
-        connection.execute("SET preserve_insertion_order = false")
-        connection.execute("SET enable_progress_bar = false")
-        yield connection
-    except duckdb.OutOfMemoryException as error:
-        raise MemoryError(
-            f"the import does not fit into the memory limit of {config.memory_limit}; raise --memory-limit "
-            f"or lower --threads ({str(error).splitlines()[0]})"
-        ) from error
-    finally:
-        if connection is not None:
-            connection.close()
-        shutil.rmtree(scratch, ignore_errors=True)
+    def merge(self, other: SkipLog) -> None:
+        """Add what another log holds."""
+        self.reasons.update(other.reasons)
+        self.examples.extend(other.examples[: EXAMPLES_KEPT - len(self.examples)])
 
 
-def check_files(
-    folder: Path, paths: list[Path], threads: int, on_progress: OnProgress | None = None
-) -> dict[Path, SourceFile]:
-    """Checksums, sizes and lines of all files, several at a time.
+@dataclass(frozen=True)
+class _Piece:
+    """Note of one chunk whose rows are staged."""
 
-    Raises:
-        TraceFormatError: a file is not a complete gzip file.
-    """
-    total = sum(path.stat().st_size for path in paths)
-    done = 0
-    result: dict[Path, SourceFile] = {}
-    report = on_progress or _silent
-    report("Checking files", 0, total, "bytes")
-    with ThreadPoolExecutor(threads) as pool:
-        names = [path.relative_to(folder).as_posix() for path in paths]
-        try:
-            for path, source in zip(paths, pool.map(check_file, paths, names), strict=True):
-                result[path] = source
-                done += source.bytes
-                report("Checking files", done, total, "bytes")
-        except TraceFormatError:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return result
+    lines: int
+    rows: int
+    bytes_read: int
+    piece_bytes: int
+    reasons: dict[str, int]
+    examples: list[dict[str, Any]]
 
 
-def stage(
-    connection: Any,
-    table: PublishedTable,
-    sources: dict[Path, SourceFile],
-    keep: str,
-    *,
-    others: tuple[PublishedTable, ...],
-    on_error: OnError,
-    skipped: SkipLog,
-    threads: int,
-    on_progress: OnProgress | None = None,
-) -> None:
-    """Load the files of one table into a DuckDB table of the same name.
+class Stager:
+    """Stages the parts of tables.
 
     Args:
-        connection: from `open_engine`.
-        table: what the files should be.
-        sources: the files and their line counts, from `check_files`.
-        keep: columns to keep, as a SQL select list over the published columns.
-        others: other tables of the format, to recognise files in the wrong folder.
+        work: the running import.
+        tables: all tables of the format, to recognise files in the wrong place.
         on_error: ``"fail"`` stops at the first malformed row, ``"skip"`` leaves such rows out.
-        skipped: where rows that were left out are counted.
-        threads: files that are read at once.
         on_progress: see `OnProgress`.
-
-    Raises:
-        TraceFormatError: a row is malformed (with ``"fail"``), or no row is left.
+        limits: see `Limits`.
     """
-    duckdb = require("duckdb")
-    columns = ", ".join(f'NULL::{column.sql_type} AS "{column.name}"' for column in table.columns)
-    connection.execute(f"CREATE TABLE {table.name} AS SELECT {keep} FROM (SELECT {columns}) LIMIT 0")
-    total = sum(source.bytes for source in sources.values())
-    done = 0
-    paths = list(sources)
-    report = on_progress or _silent
-    report(f"Reading {table.name}", 0, total, "bytes")
-    # DuckDB reads a compressed file with one thread: a batch of files keeps all threads busy and gives progress.
-    for start in range(0, len(paths), 2 * threads):
-        batch = paths[start : start + 2 * threads]
-        expected = sum(sources[path].rows for path in batch)
-        connection.execute("BEGIN")
-        try:
-            loaded = _insert(connection, table, batch, keep)
-        except (duckdb.ConversionException, duckdb.InvalidInputException):
-            loaded = -1
-        if loaded == expected:
-            connection.execute("COMMIT")
-        else:
-            connection.execute("ROLLBACK")
-            for path in batch:
-                _stage_with_care(connection, table, path, sources[path], keep, others, on_error, skipped)
-        done += sum(sources[path].bytes for path in batch)
-        report(f"Reading {table.name}", done, total, "bytes")
-    if not connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0]:
-        raise TraceFormatError(
-            f"the table {table.name} has no valid row",
-            file=paths[0].parent,
-            expected="at least one row",
-            remedy="check that these are the published files",
-        )
 
+    def __init__(
+        self,
+        work: Work,
+        tables: tuple[PublishedTable, ...],
+        on_error: OnError,
+        on_progress: OnProgress | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.work = work
+        self.tables = tables
+        self.on_error = on_error
+        self.limits = limits or Limits()
+        self.skipped = SkipLog()
+        self.sources: list[SourceFile] = []
+        self._report = on_progress or (lambda stage, done, total, unit: None)
+        self._duckdb = require("duckdb")
+        self._stop = threading.Event()
+        self._guard = threading.Lock()
 
-def _insert(connection: Any, table: PublishedTable, paths: list[Path], keep: str) -> int:
-    """Insert the valid rows of some files; returns how many there were."""
-    return connection.execute(
-        f"INSERT INTO {table.name} SELECT {keep} FROM ({scan_sql(table, paths)}) WHERE {valid_rows_sql(table)}"
-    ).fetchone()[0]
+    def stage(self, table: PublishedTable, parts: list[Part], keep: str) -> int:
+        """Stage all parts of a table and make them one view of its name; returns the number of rows.
 
+        Args:
+            table: what the files should be.
+            parts: from `find_parts`; none for an optional table that is not there, which then has no rows.
+            keep: columns to keep, as a SQL select list over the published columns.
 
-def _stage_with_care(
-    connection: Any,
-    table: PublishedTable,
-    path: Path,
-    source: SourceFile,
-    keep: str,
-    others: tuple[PublishedTable, ...],
-    on_error: OnError,
-    skipped: SkipLog,
-) -> None:
-    """Load one file of a batch in which something is wrong, and say exactly what."""
-    duckdb = require("duckdb")
-    bad = []
-    for row in find_bad_rows(path, table, others):
-        if on_error == "fail":
+        Raises:
+            TraceFormatError: a file is damaged; a row is malformed (with ``"fail"``); or no row is left.
+        """
+        folder = self.work.folder / table.name
+        folder.mkdir(exist_ok=True)
+        (self.work.folder / "chunks").mkdir(exist_ok=True)
+        threads = self.work.config.thread_count
+        total = sum(part.bytes for part in parts)
+        progress = _Progress(self._report if parts else lambda *_: None, f"Reading {table.name}", total)
+        slots = threading.Semaphore(threads + 1)  # chunks that wait on disk
+        results: list[_StagedPart] = []
+        # One pool finds and decompresses chunks, the other has DuckDB convert them, so that both go on at once.
+        with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(threads) as loaders:
+            futures = [
+                readers.submit(self._stage_part, table, part, keep, folder, loaders, slots, progress) for part in parts
+            ]
+            try:
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                if any(future.exception() for future in done):
+                    self._stop.set()
+                    wait(futures)
+                results = _results(futures)
+            except BaseException:
+                self._stop.set()
+                for future in futures:
+                    future.cancel()
+                self.work.connection.interrupt()
+                raise
+        rows = 0
+        pieces: list[Path] = []
+        for staged in results:
+            self.sources.append(staged.source)
+            self.skipped.merge(staged.skipped)
+            rows += staged.rows
+            pieces += staged.pieces
+        columns = ", ".join(f"NULL::{column.sql_type} AS {column.sql_name}" for column in table.columns)
+        query = f"SELECT {keep} FROM (SELECT {columns}) LIMIT 0"
+        if pieces:
+            query = f"SELECT * FROM read_parquet([{', '.join(quoted_path(piece) for piece in pieces)}])"
+        elif table.required:
             raise TraceFormatError(
-                f"{row.reason}: found {row.found}",
-                file=path,
-                line=row.line,
-                column=row.column,
-                expected=row.expected,
-                remedy="download the file again, or leave malformed rows out with --on-error skip",
+                f"the table {table.name} has no valid row",
+                file=parts[0].path,
+                expected="at least one row",
+                remedy="check that these are the published files",
             )
-        bad.append(row)
-        skipped.add(table, source.name, row)
-    with tempfile.NamedTemporaryFile(suffix=".csv", dir=path_of(connection), delete=False) as clean:
-        expected = read_good_lines(path, bad, clean)
-    try:
-        loaded = _insert(connection, table, [Path(clean.name)], keep) if expected else 0
-        problem = f"{loaded:,} of {expected:,} rows" if loaded != expected else None
-    except duckdb.Error as error:
-        problem = str(error).splitlines()[0]
-    finally:
-        os.unlink(clean.name)
-    if problem:
-        raise TraceFormatError(
-            f"DuckDB cannot read the file ({problem})",
-            file=path,
-            expected=f"a {table.name} file as published",
-            remedy="download the file again",
+        self.work.connection.execute(f"CREATE OR REPLACE VIEW {table.name} AS {query}")
+        return rows
+
+    def _stage_part(
+        self,
+        table: PublishedTable,
+        part: Part,
+        keep: str,
+        folder: Path,
+        loaders: ThreadPoolExecutor,
+        slots: threading.Semaphore,
+        progress: _Progress,
+    ) -> _StagedPart | None:
+        if self._stop.is_set():
+            return None
+        # Pieces are found again by what they were made from: name, size and time of the file, and the columns kept.
+        status = part.path.stat()
+        identity = json.dumps([part.name, status.st_size, status.st_mtime_ns, keep, self.limits.chunk_bytes])
+        stem = folder / hashlib.sha256(identity.encode()).hexdigest()[:24]
+        note = stem.with_name(stem.name + ".json")
+        if note.is_file():
+            finished = _read_note(note, stem)
+            if finished is not None:
+                self._count(part.bytes, resumed=True)
+                progress.add(part.bytes)
+                return finished
+        staged = (
+            self._stage_parquet(table, part, keep, stem, progress)
+            if part.encoding == "parquet"
+            else self._stage_lines(table, part, keep, stem, loaders, slots, progress)
+        )
+        if staged is not None:
+            write_json(note, staged.note())
+        return staged
+
+    def _stage_lines(
+        self,
+        table: PublishedTable,
+        part: Part,
+        keep: str,
+        stem: Path,
+        loaders: ThreadPoolExecutor,
+        slots: threading.Semaphore,
+        progress: _Progress,
+    ) -> _StagedPart | None:
+        reader = PartReader(part, table, self.limits)
+        futures: list[Future[_Piece]] = []
+        chunks = self.work.folder / "chunks"
+        for chunk in reader.chunks(lambda number: chunks / f"{stem.name}-{number:05d}"):
+            while not slots.acquire(timeout=0.2):
+                if self._stop.is_set():
+                    return None
+            if self._stop.is_set():
+                return None
+            future = loaders.submit(self._load_chunk, table, part, keep, stem, chunk, reader.header, progress)
+            future.add_done_callback(lambda _: slots.release())
+            futures.append(future)
+            if any(done.done() and done.exception() for done in futures):
+                break
+        found = _results(futures)
+        if part.member or part.encoding == "sqlite":
+            progress.add(part.bytes)
+        return _StagedPart(
+            SourceFile(part.name, part.bytes, reader.sha256, reader.lines),
+            [piece_path(stem, number) for number, piece in enumerate(found) if piece.rows],
+            sum(piece.rows for piece in found),
+            _merged(found),
         )
 
+    def _load_chunk(
+        self,
+        table: PublishedTable,
+        part: Part,
+        keep: str,
+        stem: Path,
+        chunk: Chunk,
+        header: tuple[str, ...] | None,
+        progress: _Progress,
+    ) -> _Piece:
+        """Convert one chunk, unless an earlier run did."""
+        target = piece_path(stem, chunk.number)
+        note = target.with_suffix(".json")
+        try:
+            piece = _read_piece(note, target)
+            resumed = piece is not None and piece.lines == chunk.lines
+            if piece is None or not resumed:
+                piece = self._convert(table, part, keep, target, chunk, header)
+                write_json(note, asdict(piece))
+        finally:
+            chunk.path.unlink(missing_ok=True)
+        self._count(max(1, chunk.bytes_read), resumed)
+        progress.add(chunk.bytes_read)
+        return piece
 
-def path_of(connection: Any) -> Path:
-    """Folder of the temporary database, for other temporary files."""
-    return Path(connection.execute("SELECT path FROM duckdb_databases() WHERE path IS NOT NULL").fetchone()[0]).parent
+    def _convert(
+        self,
+        table: PublishedTable,
+        part: Part,
+        keep: str,
+        target: Path,
+        chunk: Chunk,
+        header: tuple[str, ...] | None,
+    ) -> _Piece:
+        if self._stop.is_set():
+            raise _StoppedError
+        skipped = SkipLog()
+        try:
+            rows = self._copy(table, part, keep, target, chunk.path, header)
+        except (self._duckdb.ConversionException, self._duckdb.InvalidInputException):
+            rows = -1
+        if rows != chunk.lines:
+            rows = self._convert_with_care(table, part, keep, target, chunk, header, skipped)
+        return _Piece(
+            chunk.lines,
+            rows,
+            chunk.bytes_read,
+            target.stat().st_size if rows else 0,
+            dict(skipped.reasons),
+            [asdict(row) for row in skipped.examples],
+        )
+
+    def _copy(
+        self, table: PublishedTable, part: Part, keep: str, target: Path, path: Path, header: tuple[str, ...] | None
+    ) -> int:
+        """Write the valid rows of a chunk as a piece; returns how many there are."""
+        source = csv_sql(table, path, header) if part.encoding == "csv" else json_sql(table, path)
+        aside = target.with_suffix(".partial")
+        with self.work.connection.cursor() as cursor:
+            rows = cursor.execute(
+                f"COPY (SELECT {keep} FROM ({scan_sql(table, source)}) WHERE {valid_rows_sql(table)}) "
+                f"TO {quoted_path(aside)} (FORMAT parquet, COMPRESSION snappy)"
+            ).fetchone()[0]
+        os.replace(aside, target)
+        return int(rows)
+
+    def _convert_with_care(
+        self,
+        table: PublishedTable,
+        part: Part,
+        keep: str,
+        target: Path,
+        chunk: Chunk,
+        header: tuple[str, ...] | None,
+        skipped: SkipLog,
+    ) -> int:
+        """Convert a chunk in which something is wrong, and say exactly what."""
+        bad: set[int] = set()
+        encoding: Literal["csv", "json"] = "csv" if part.encoding == "csv" else "json"
+        with open(chunk.path, "rb") as lines:
+            for row in find_bad_rows(
+                lines, table, names=header, first_line=chunk.first_line, encoding=encoding, others=self.tables
+            ):
+                if self.on_error == "fail":
+                    raise malformed(part, row)
+                bad.add(row.line)
+                skipped.add(table, part.name, row)
+        clean = chunk.path.with_suffix(".clean")
+        try:
+            with open(chunk.path, "rb") as lines, open(clean, "wb") as kept:
+                for number, line in enumerate(lines, start=chunk.first_line):
+                    if number not in bad:
+                        kept.write(line.rstrip(b"\r\n") + b"\n")
+            expected = chunk.lines - len(bad)
+            try:
+                rows = self._copy(table, part, keep, target, clean, header) if expected else 0
+                problem = f"{rows:,} of {expected:,} rows" if rows != expected else None
+            except (self._duckdb.ConversionException, self._duckdb.InvalidInputException) as error:
+                problem = str(error).splitlines()[0]
+        finally:
+            clean.unlink(missing_ok=True)
+        if problem:
+            raise TraceFormatError(
+                f"DuckDB cannot read lines {chunk.first_line:,} to {chunk.first_line + chunk.lines - 1:,} ({problem})",
+                file=part.path,
+                expected=f"a {table.name} file as published",
+                remedy="download the file again",
+            )
+        return rows
+
+    def _stage_parquet(
+        self, table: PublishedTable, part: Part, keep: str, stem: Path, progress: _Progress
+    ) -> _StagedPart:
+        target = piece_path(stem, 0)
+        skipped = SkipLog()
+        with self.work.connection.cursor() as cursor:
+            source = ParquetPart(cursor, part, table)
+            lines = source.rows
+            aside = target.with_suffix(".partial")
+            try:
+                rows = source.copy(keep, aside)
+            except (
+                self._duckdb.ConversionException,
+                self._duckdb.InvalidInputException,
+                self._duckdb.IOException,
+            ) as e:
+                if "No space left" in str(e):
+                    raise
+                raise source.damaged(e) from e
+            if rows != lines:
+                for row in source.bad_rows(1 if self.on_error == "fail" else EXAMPLES_KEPT):
+                    if self.on_error == "fail":
+                        raise malformed(part, row)
+                    skipped.add(table, part.name, row)
+                skipped.reasons = Counter(source.bad_reasons())
+            os.replace(aside, target)
+        self._count(part.bytes, resumed=False)
+        progress.add(part.bytes)
+        return _StagedPart(
+            SourceFile(part.name, part.bytes, hash_file(part.path), lines), [target] if rows else [], rows, skipped
+        )
+
+    def _count(self, size: int, resumed: bool) -> None:
+        with self._guard:
+            self.work.bytes_staged += size
+            self.work.resumed_bytes += size if resumed else 0
+
+
+def malformed(part: Part, row: BadRow) -> TraceFormatError:
+    """The error for a malformed row."""
+    return TraceFormatError(
+        f"{row.reason}: found {row.found}",
+        file=f"{part.path}!{part.member}" if part.member else part.path,
+        line=row.line,
+        column=row.column,
+        expected=row.expected,
+        remedy="download the file again, or leave malformed rows out with --on-error skip",
+    )
+
+
+@dataclass
+class _StagedPart:
+    """One part whose rows are staged."""
+
+    source: SourceFile
+    pieces: list[Path]
+    rows: int
+    skipped: SkipLog
+
+    def note(self) -> dict[str, Any]:
+        return {
+            "source": asdict(self.source),
+            "pieces": {piece.name: piece.stat().st_size for piece in self.pieces},
+            "rows": self.rows,
+            "reasons": dict(self.skipped.reasons),
+            "examples": [asdict(row) for row in self.skipped.examples],
+        }
+
+
+class _StoppedError(Exception):
+    """Another part failed; nothing is wrong with this one."""
+
+
+class _Progress:
+    """Bytes of one stage, from several threads."""
+
+    def __init__(self, report: OnProgress, stage: str, total: int) -> None:
+        self._report, self._stage, self._total = report, stage, total
+        self._done = 0
+        self._guard = threading.Lock()
+        report(stage, 0, total, "bytes")
+
+    def add(self, size: int) -> None:
+        with self._guard:
+            self._done = min(self._total, self._done + size)
+            self._report(self._stage, self._done, self._total, "bytes")
+
+
+def piece_path(stem: Path, number: int) -> Path:
+    """Parquet piece of a chunk."""
+    return stem.with_name(f"{stem.name}-{number:05d}.parquet")
+
+
+def _results(futures: list[Future[Any]]) -> list[Any]:
+    """Results in order; if there were errors, the first one that is an error of its own."""
+    wait(futures)
+    errors = [error for future in futures if (error := future.exception())]
+    for error in errors:
+        if not isinstance(error, _StoppedError):
+            raise error
+    if errors:
+        raise errors[0]
+    return [result for future in futures if (result := future.result()) is not None]
+
+
+def _merged(pieces: list[_Piece]) -> SkipLog:
+    log = SkipLog()
+    for piece in pieces:
+        log.merge(SkipLog(Counter(piece.reasons), [SkippedRow(**row) for row in piece.examples]))
+    return log
+
+
+def _read_piece(note: Path, target: Path) -> _Piece | None:
+    """The note of a chunk if its piece is there as it was written."""
+    try:
+        piece = _Piece(**json.loads(note.read_text(encoding="utf-8")))
+        return piece if not piece.rows or target.stat().st_size == piece.piece_bytes else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _read_note(note: Path, stem: Path) -> _StagedPart | None:
+    """The note of a part if all its pieces are there as they were written."""
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+        if any(stem.with_name(name).stat().st_size != size for name, size in found["pieces"].items()):
+            return None
+        return _StagedPart(
+            SourceFile(**found["source"]),
+            [stem.with_name(name) for name in found["pieces"]],
+            found["rows"],
+            SkipLog(Counter(found["reasons"]), [SkippedRow(**row) for row in found["examples"]]),
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

@@ -84,7 +84,7 @@ def arrivals_per_hour(table: TaskTable) -> Histogram:
     return Histogram(edges, counts.astype(np.int64))
 
 
-def rebin(counts: NDArray[np.int64], bins: int) -> NDArray[np.float64]:
+def rebin(counts: NDArray[Any], bins: int) -> NDArray[np.float64]:
     """Means of neighbouring counts, so that at most ``bins`` are left, ``[<= bins]``."""
     width = -(-len(counts) // bins)
     return np.array([counts[start : start + width].mean() for start in range(0, len(counts), width)])

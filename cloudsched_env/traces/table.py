@@ -1,7 +1,9 @@
 """The canonical task table: one row a task that arrives, in Parquet, with its own description inside.
 
-Every published format is mapped to these columns by its reader, and the workload stage starts from them.
-What a trace does not record is null here and declared in the metadata; it is never made up on import.
+Every published format of tasks is mapped to these columns by its reader, and the workload stage starts from them.
+What a trace does not record is null here and declared in the metadata; it is never made up on import. Machines are no
+table of their own: their kinds and counts are in the metadata, which is all that the workload stage uses.
+Block traces become another table with the same discipline (`load_table`).
 """
 
 from __future__ import annotations
@@ -23,13 +25,17 @@ __all__ = [
     "OUTCOMES",
     "TABLE_VERSION",
     "TASK_COLUMNS",
+    "TASK_TABLE",
     "Column",
+    "TableKind",
     "TaskTable",
     "load_tasks",
+    "read_columns",
+    "write_table",
     "write_tasks",
 ]
 
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 METADATA_KEY = b"cloudsched_env.trace"
 VERSION_KEY = b"cloudsched_env.task_table_version"
 ROW_GROUP_ROWS = 262_144
@@ -41,7 +47,7 @@ OUTCOMES = ("finished", "evicted", "failed", "killed", "lost", "censored", "neve
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the task table.
+    """One column of a canonical table.
 
     Attributes:
         name: its name.
@@ -64,20 +70,56 @@ TASK_COLUMNS = (
     Column("job", "int64", "id", False, "job it belongs to"),
     Column("task_index", "int32", "1", False, "its number within the job"),
     Column("shard_key", "string", "name", True, "logical name of the job: equal names work on equal data"),
-    Column("priority", "int16", "1", False, "priority as published, higher is more important"),
+    Column("priority", "int16", "1", True, "priority, higher is more important; published numbers keep their order"),
     Column("scheduling_class", "int8", "1", True, "latency sensitivity as published, 0 (batch) to 3 (serving)"),
     Column("slo_class", "int8", "1", False, "0 latency-critical, 1 normal, 2 batch"),
+    Column("instances", "int32", "1", False, "equal copies that the row stands for; requests are those of one copy"),
+    Column("parents", "string", "name", True, "task_index of the tasks of its job that it waits for, as in '1,4'"),
     Column("cpu_cores", "float64", "cores", True, "requested CPU"),
     Column("mem_gb", "float64", "GB", True, "requested memory"),
+    Column("gpus", "float64", "GPUs", True, "requested GPUs, in fractions where the trace shares them"),
+    Column("queue_s", "float64", "s", True, "wait between submission and the start of the first execution"),
     Column("duration_s", "float64", "s", True, "first execution: from its start to its end, whatever ended it"),
     Column("duration_censored", "bool", "1", False, "true: no end was seen and duration_s is only a lower bound"),
     Column("outcome", "string", "name", False, "how the first execution ended: " + ", ".join(OUTCOMES)),
     Column("attempts", "int32", "1", False, "submissions seen, re-submissions after eviction or failure included"),
-    Column("read_mb", "float64", "MB", True, "bytes read"),
-    Column("write_mb", "float64", "MB", True, "bytes written"),
+    Column("cpu_core_s", "float64", "core s", True, "CPU time really used, all copies"),
+    Column("mem_used_gb", "float64", "GB", True, "memory really used, mean over the time it ran"),
+    Column("read_mb", "float64", "MB", True, "bytes read from persistent storage or its cache"),
+    Column("write_mb", "float64", "MB", True, "bytes written to persistent storage"),
+    Column("spill_mb", "float64", "MB", True, "intermediate bytes written to disk or object storage"),
+    Column("disk_io_s", "float64", "s", True, "time that disks worked for it"),
+    Column("tables_read", "int32", "1", True, "database tables read"),
+    Column("tables_written", "int32", "1", True, "database tables written"),
 )
 
 _NULL_INTEGER = -1
+
+
+@dataclass(frozen=True)
+class TableKind:
+    """A canonical table: what it is called, its columns, and its version.
+
+    Attributes:
+        name: what messages call it.
+        columns: its columns in order.
+        version: raised when the columns change; tables of other versions are refused.
+        version_key: where a file keeps its version.
+        example: a format that becomes such a table, for messages.
+        order: columns that the rows are sorted by.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    version: int
+    version_key: bytes
+    example: str
+    order: tuple[str, ...]
+
+
+TASK_TABLE = TableKind(
+    "task table", TASK_COLUMNS, TABLE_VERSION, VERSION_KEY, "google2011", ("arrival_s", "job", "task_index")
+)
 
 
 @dataclass(frozen=True)
@@ -109,8 +151,8 @@ class TaskTable:
         return lookup[self.columns[column]]
 
 
-def arrow_schema() -> Any:
-    """The task table as a ``pyarrow.Schema``; unit and meaning are in the metadata of each field."""
+def arrow_schema(kind: TableKind = TASK_TABLE) -> Any:
+    """A canonical table as a ``pyarrow.Schema``; unit and meaning are in the metadata of each field."""
     pa = require("pyarrow")
     types = {"string": pa.string(), "bool": pa.bool_()}
     return pa.schema(
@@ -121,7 +163,7 @@ def arrow_schema() -> Any:
                 nullable=column.nullable,
                 metadata={"unit": column.unit, "meaning": column.meaning},
             )
-            for column in TASK_COLUMNS
+            for column in kind.columns
         ]
     )
 
@@ -132,11 +174,23 @@ def write_tasks(
     metadata: TraceMetadata,
     on_rows: Callable[[int], None] | None = None,
 ) -> int:
-    """Write a task table; the file appears under its name only when it is complete.
+    """Write a task table; see `write_table`."""
+    return write_table(TASK_TABLE, path, batches, metadata, on_rows)
+
+
+def write_table(
+    kind: TableKind,
+    path: str | os.PathLike[str],
+    batches: Iterable[Any],
+    metadata: TraceMetadata,
+    on_rows: Callable[[int], None] | None = None,
+) -> int:
+    """Write a canonical table; the file appears under its name only when it is complete.
 
     Args:
+        kind: which table.
         path: target file; its folder must exist. An existing file is replaced in one step.
-        batches: ``pyarrow.RecordBatch`` with the columns of `TASK_COLUMNS`, in order of arrival.
+        batches: ``pyarrow.RecordBatch`` with the columns of the table, in its order.
         metadata: description that is written into the file.
         on_rows: called with the number of rows written so far.
 
@@ -144,20 +198,20 @@ def write_tasks(
         Number of rows written.
 
     Raises:
-        TraceFormatError: a batch does not have the columns of the task table.
+        TraceFormatError: a batch does not have the columns of the table.
         OSError: the file cannot be written.
     """
     pa = require("pyarrow")
     pq = require("pyarrow.parquet")
     target = Path(path)
-    schema = arrow_schema()
-    description = {METADATA_KEY: metadata.to_json().encode(), VERSION_KEY: str(TABLE_VERSION).encode()}
+    schema = arrow_schema(kind)
+    description = {METADATA_KEY: metadata.to_json().encode(), kind.version_key: str(kind.version).encode()}
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     rows = 0
     try:
         with open(partial, "wb") as handle:
             with pq.ParquetWriter(handle, schema.with_metadata(description), compression="zstd") as writer:
-                for group in _regroup(batches, schema, pa):
+                for group in _regroup(kind, batches, schema, pa):
                     writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
                     rows += group.num_rows
                     if on_rows:
@@ -171,7 +225,7 @@ def write_tasks(
     return rows
 
 
-def _regroup(batches: Iterable[Any], schema: Any, pa: Any) -> Iterable[Any]:
+def _regroup(kind: TableKind, batches: Iterable[Any], schema: Any, pa: Any) -> Iterable[Any]:
     """Tables of exactly `ROW_GROUP_ROWS` rows (the last may be shorter): the bytes do not depend on the batches."""
     waiting = schema.empty_table()
     for batch in batches:
@@ -179,7 +233,7 @@ def _regroup(batches: Iterable[Any], schema: Any, pa: Any) -> Iterable[Any]:
             table = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
         except (KeyError, pa.ArrowInvalid, ValueError) as error:
             raise TraceFormatError(
-                f"a reader produced rows that are not a task table ({error})", expected=", ".join(schema.names)
+                f"a reader produced rows that are not a {kind.name} ({error})", expected=", ".join(schema.names)
             ) from error
         waiting = pa.concat_tables([waiting, table])
         while waiting.num_rows >= ROW_GROUP_ROWS:
@@ -212,7 +266,14 @@ def load_tasks(path: str | os.PathLike[str], columns: Iterable[str] | None = Non
         TraceFormatError: the file is missing, is not a task table, or has another version.
         ModuleNotFoundError: pyarrow is not installed (``pip install "cloudsched-env[traces]"``).
     """
-    wanted = {column.name: column for column in TASK_COLUMNS}
+    return TaskTable(*read_columns(TASK_TABLE, path, columns))
+
+
+def read_columns(
+    kind: TableKind, path: str | os.PathLike[str], columns: Iterable[str] | None = None
+) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[str, ...]], TraceMetadata]:
+    """Arrays, names of string columns, and metadata of a canonical table; see `load_tasks`."""
+    wanted = {column.name: column for column in kind.columns}
     names = list(wanted) if columns is None else list(columns)
     if not names or not set(names) <= set(wanted):
         unknown = ", ".join(sorted(set(names) - set(wanted))) or "none"
@@ -220,7 +281,7 @@ def load_tasks(path: str | os.PathLike[str], columns: Iterable[str] | None = Non
     arrays: dict[str, NDArray[Any]] = {}
     categories: dict[str, tuple[str, ...]] = {}
     strings = [name for name in names if wanted[name].kind == "string"]
-    metadata = _check(Path(path))
+    metadata = _check(kind, Path(path))
     with require("pyarrow.parquet").ParquetFile(path, read_dictionary=strings) as file:
         # One column at a time: the whole table would be in memory twice, as Arrow and as NumPy.
         for name in names:
@@ -231,7 +292,7 @@ def load_tasks(path: str | os.PathLike[str], columns: Iterable[str] | None = Non
                 if values.null_count and wanted[name].kind != "float64":
                     values = values.fill_null(_NULL_INTEGER)
                 arrays[name] = np.array(values.to_numpy(zero_copy_only=False))
-    return TaskTable(arrays, categories, metadata)
+    return arrays, categories, metadata
 
 
 def _codes(values: Any) -> tuple[NDArray[np.int32], tuple[str, ...]]:
@@ -243,41 +304,49 @@ def _codes(values: Any) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     return ranks[codes], tuple(str(name) for name in used)
 
 
-def _check(path: Path) -> TraceMetadata:
+def _check(kind: TableKind, path: Path) -> TraceMetadata:
     """Compare version, columns and types with this module before any row is used."""
     pa = require("pyarrow")
     pq = require("pyarrow.parquet")
-    again = "import the trace again: cloudsched traces import google2011 DIR -o FILE"
+    again = f"import the trace again: cloudsched traces import {kind.example} DIR -o FILE"
     if not path.is_file():
-        remedy = "import a trace first: cloudsched traces import google2011 DIR -o FILE"
-        raise TraceFormatError("no such file", file=path, expected="a task table (Parquet)", remedy=remedy)
+        remedy = f"import a trace first: cloudsched traces import {kind.example} DIR -o FILE"
+        raise TraceFormatError("no such file", file=path, expected=f"a {kind.name} (Parquet)", remedy=remedy)
     try:
         written = pq.read_schema(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise TraceFormatError(
             f"not a readable Parquet file ({str(error).splitlines()[0]})",
             file=path,
-            expected="a task table (Parquet)",
+            expected=f"a {kind.name} (Parquet)",
             remedy=again,
         ) from error
     description = written.metadata or {}
     if METADATA_KEY not in description:
         raise TraceFormatError(
-            "a Parquet file, but not a task table: it has no cloudsched_env.trace metadata", file=path, remedy=again
+            f"a Parquet file, but not a {kind.name}: it has no cloudsched_env.trace metadata", file=path, remedy=again
         )
-    version = description.get(VERSION_KEY, b"").decode()
-    if version != str(TABLE_VERSION):
+    metadata = TraceMetadata.from_json(description[METADATA_KEY].decode())
+    if kind.version_key not in description:
         raise TraceFormatError(
-            f"task table of version {version or 'unknown'}",
+            f"not a {kind.name}: {metadata.title} becomes another table",
             file=path,
-            expected=f"version {TABLE_VERSION}",
+            expected=f"a {kind.name}",
             remedy=again,
         )
-    for field in arrow_schema():
+    version = description[kind.version_key].decode()
+    if version != str(kind.version):
+        raise TraceFormatError(
+            f"{kind.name} of version {version or 'unknown'}",
+            file=path,
+            expected=f"version {kind.version}, which this version of cloudsched-env writes and reads",
+            remedy=f"import the trace again: cloudsched traces import {metadata.format} DIR -o {path.name}",
+        )
+    for field in arrow_schema(kind):
         index = written.get_field_index(field.name)
         found = "missing" if index < 0 else str(written.field(index).type)
         if found != str(field.type):
             raise TraceFormatError(
                 f"the column is {found}", file=path, column=field.name, expected=str(field.type), remedy=again
             )
-    return TraceMetadata.from_json(description[METADATA_KEY].decode())
+    return metadata

@@ -185,8 +185,14 @@ def expected_tasks(events: list[Event]) -> list[dict]:
                 "duration_censored": outcome == "censored",
                 "outcome": outcome,
                 "attempts": sum(event.event == SUBMIT for event in story),
+                "instances": 1,
+                "parents": None,
+                "gpus": math.nan,
+                "queue_s": math.nan if started is None else (started - first.t) / S,
+                "cpu_core_s": math.nan,
                 "read_mb": math.nan,
                 "write_mb": math.nan,
+                "tables_read": -1,
             }
         )
     return sorted(rows, key=lambda row: (row["arrival_s"], row["job"], row["task_index"]))

@@ -11,16 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudsched_env.traces import TraceFormatError, load_tasks
+from cloudsched_env.traces.badrows import find_bad_rows
 from cloudsched_env.traces.google2011 import JOB_EVENTS, TABLES, TASK_EVENTS, import_google2011
-from cloudsched_env.traces.published import (
-    PublishedColumn,
-    PublishedTable,
-    check_file,
-    find_bad_rows,
-    find_parts,
-    scan_sql,
-    valid_rows_sql,
-)
+from cloudsched_env.traces.lines import PartReader
+from cloudsched_env.traces.parts import Part, find_parts
+from cloudsched_env.traces.published import PublishedColumn, PublishedTable, csv_sql, scan_sql, valid_rows_sql
 from cloudsched_env.traces.staging import EngineConfig
 from tests.traces import google_files as g
 
@@ -194,13 +189,14 @@ def test_a_missing_folder_is_named(tmp_path):
     assert caught.value.file == str(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [table for table in TABLES if table.required], ids=lambda table: table.name)
 def test_a_missing_table_is_named_with_the_files_it_needs(trace, table):
     for path in (trace / table.name).iterdir():
         path.unlink()
     with pytest.raises(TraceFormatError, match=f"the table {table.name} is missing") as caught:
         run(trace)
     assert caught.value.expected == f"{table.name}/part-?????-of-{table.parts:05d}.csv.gz"
+    assert "import auto" in (caught.value.remedy or "")
 
 
 def test_a_hole_between_parts_is_refused_because_ends_would_be_lost(tmp_path):
@@ -215,7 +211,7 @@ def test_a_hole_between_parts_is_refused_because_ends_would_be_lost(tmp_path):
 def test_other_files_beside_the_parts_are_ignored(trace):
     (trace / "task_events" / "README").write_text("notes")
     (trace / "task_events" / "part-00009-of-00500.csv").write_text("unpacked")
-    assert sorted(find_parts(trace, TASK_EVENTS)) == [0, 1]
+    assert [part.number for part in find_parts(trace, TASK_EVENTS)] == [0, 1]
 
 
 def test_an_existing_table_survives_a_failed_import(trace):
@@ -253,17 +249,24 @@ def test_a_quote_in_a_path_does_not_end_a_query(tmp_path):
     assert len(load_tasks(target)) == 1
 
 
-def test_check_file_counts_lines_with_and_without_a_final_newline(tmp_path):
-    for text, lines in ((b"", 0), (b"a\n", 1), (b"a\nb", 2), (b"a\n\n", 2)):
+def read_part(path: Path) -> PartReader:
+    reader = PartReader(Part(path, "f", 0, "csv"), JOB_EVENTS)
+    for chunk in reader.chunks(lambda number: path.with_suffix(f".{number}")):
+        assert chunk.path.read_bytes().count(b"\n") == chunk.lines
+    return reader
+
+
+def test_lines_are_counted_with_and_without_a_final_newline(tmp_path):
+    for text, lines in ((b"", 0), (b"a\n", 1), (b"a\nb", 2), (b"a\n\n", 2), (b"a\r\nb\r\n", 2)):
         path = tmp_path / "f.csv.gz"
         path.write_bytes(gzip.compress(text))
-        assert check_file(path, "f").rows == lines
+        assert read_part(path).lines == lines
 
 
-def test_check_file_reads_every_member_of_a_concatenated_gzip(tmp_path):
+def test_every_member_of_a_concatenated_gzip_is_read(tmp_path):
     path = tmp_path / "f.csv.gz"
     path.write_bytes(gzip.compress(b"a\n") + gzip.compress(b"b\nc\n"))
-    assert check_file(path, "f").rows == 3
+    assert read_part(path).lines == 3
 
 
 @given(
@@ -288,7 +291,9 @@ def test_the_line_check_and_duckdb_agree_on_integers_and_on_accepted_numbers(tmp
     path = tmp_path_factory.getbasetemp() / "fields.csv"
     path.write_text(",".join(fields) + "\n")
     try:
-        found = duckdb.execute(f"SELECT i, f FROM ({scan_sql(table, [path])}) WHERE {valid_rows_sql(table)}").fetchall()
+        found = duckdb.execute(
+            f"SELECT i, f FROM ({scan_sql(table, csv_sql(table, path))}) WHERE {valid_rows_sql(table)}"
+        ).fetchall()
     except duckdb.Error:
         found = []
     problems = [column.problem(field) for column, field in zip(columns, fields, strict=True)]
@@ -305,8 +310,7 @@ def test_find_bad_rows_names_each_bad_line_once(tmp_path):
     good = [f"{i},,{i},0,user,1,name,logical" for i in range(300)]
     bad = set(rng.choice(300, 40, replace=False).tolist())
     lines = [line.replace(",0,user", ",99,user") if i in bad else line for i, line in enumerate(good)]
-    path = g.write_gz(tmp_path / "f.csv.gz", lines)
-    found = list(find_bad_rows(path, JOB_EVENTS))
+    found = list(find_bad_rows([line.encode() + b"\n" for line in lines], JOB_EVENTS))
     assert [row.line - 1 for row in found] == sorted(bad)
     assert {row.column for row in found} == {"event type"}
 

@@ -60,9 +60,10 @@ def rows(count: int, tenants: list[str | None] | None = None):
         "duration_censored": [i % 2 == 0 for i in range(count)],
         "outcome": ["finished"] * count,
         "attempts": [1] * count,
-        "read_mb": [None] * count,
-        "write_mb": [None] * count,
+        "instances": [1] * count,
     }
+    for column in TASK_COLUMNS:
+        data.setdefault(column.name, [None] * count)
     return pa.RecordBatch.from_pydict(data, schema=task_table.arrow_schema())
 
 
@@ -221,7 +222,12 @@ def test_another_version_of_the_table_is_refused(tmp_path):
     ("change", "found"),
     [
         (lambda table: table.drop_columns(["mem_gb"]), "missing"),
-        (lambda table: table.set_column(9, "mem_gb", table["mem_gb"].cast(pa.string())), "string"),
+        (
+            lambda table: table.set_column(
+                table.column_names.index("mem_gb"), "mem_gb", table["mem_gb"].cast(pa.string())
+            ),
+            "string",
+        ),
     ],
 )
 def test_a_missing_or_retyped_column_is_named(tmp_path, change, found):

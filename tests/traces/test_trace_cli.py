@@ -14,6 +14,7 @@ import pytest
 import cloudsched_env
 from cloudsched_env.traces import load_tasks
 from tests.traces import google_files as g
+from tests.traces.small_traces import write
 
 pytest.importorskip("typer")
 from typer.testing import CliRunner
@@ -54,10 +55,10 @@ def test_import_writes_a_table_and_tells_what_is_in_it(app, trace, tmp_path):
 
 def test_import_shows_a_bar_for_every_stage(app, trace, tmp_path):
     result = call(app, "traces", "import", "google2011", trace, "-o", tmp_path / "t.parquet")
-    for stage in ("Checking files", "Reading task_events", "Finding tasks", "Writing tasks"):
+    for stage in ("Reading job_events", "Reading task_events", "Finding tasks", "Writing tasks"):
         assert stage in result.stderr
     assert "MB/s" in result.stderr
-    assert "tasks/s" in result.stderr
+    assert "rows/s" in result.stderr
 
 
 def test_a_bad_row_ends_with_place_and_advice_and_exit_code_1(app, trace, tmp_path):
@@ -122,6 +123,50 @@ def test_describe_as_json_is_the_metadata(app, trace, tmp_path):
 def test_describe_of_a_missing_table_says_how_to_make_one(app, tmp_path):
     result = call(app, "traces", "describe", tmp_path / "t.parquet", code=1)
     assert "cloudsched traces import google2011 DIR -o FILE" in plain(result.stderr)
+
+
+def test_import_auto_says_which_format_it_is_and_why(app, trace, tmp_path):
+    result = call(app, "traces", "import", "auto", trace, "-o", tmp_path / "t.parquet")
+    assert (
+        "google2011: task_events/part-00000-of-00500.csv.gz and 2 more: name and the 13 columns of task_events"
+        in plain(result.stderr)
+    )
+    assert load_tasks(tmp_path / "t.parquet").metadata.format == "google2011"
+
+
+def test_block_traces_become_load_tables_that_describe_shows(app, tmp_path):
+    folder = write("alibaba-block", tmp_path / "blocks")
+    target = tmp_path / "load.parquet"
+    result = call(app, "traces", "import", "alibaba-block", folder, "-o", target, "--interval", 5)
+    assert "intervals from Alibaba block traces (2020)" in plain(result.output)
+    text = plain(call(app, "traces", "describe", target).output)
+    assert "intervals of 5 s with traffic, 2 devices" in text
+    assert "read_mb_per_s" in text
+    assert "Requests are summed over intervals of 5 s." in text
+    found = json.loads(call(app, "traces", "describe", target, "--json").stdout)
+    assert found["rows"]["writes"] == 2
+
+
+def test_describe_shows_what_queries_really_used(app, tmp_path):
+    folder = write("snowset", tmp_path / "queries")
+    call(app, "traces", "import", "snowset", folder, "-o", tmp_path / "t.parquet")
+    text = plain(call(app, "traces", "describe", tmp_path / "t.parquet").output)
+    for row in ("cpu_core_s (core s)", "spill_mb (MB)", "cpu used / requested"):
+        assert row in text
+
+
+def test_ctrl_c_says_that_the_import_goes_on_later(app, trace, tmp_path, monkeypatch):
+    from cloudsched_env.traces.trace_format import TraceFormat
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TraceFormat, "_run_steps", interrupted)
+    result = call(app, "traces", "import", "google2011", trace, "-o", tmp_path / "t.parquet", code=130)
+    assert "the same command goes on from there" in plain(result.stderr)
+    monkeypatch.undo()
+    call(app, "traces", "import", "google2011", trace, "-o", tmp_path / "t.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
 
 def test_formats_names_every_table_and_the_licence(app):
