@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from cloudsched_env.cli.trace_profiles import register
+
 if TYPE_CHECKING:
     from cloudsched_env.traces.metadata import TraceMetadata
 
@@ -195,3 +197,6 @@ def _report_import(output: Path, metadata: TraceMetadata) -> None:
     console.print(f"not in the trace, null in the table: {synthetic}")
     console.print(f"licence: {metadata.licence}", soft_wrap=True)
     console.print(f"next: cloudsched traces describe {output}", soft_wrap=True)
+
+
+register(app)

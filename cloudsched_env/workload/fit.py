@@ -34,6 +34,7 @@ Integers = NDArray[np.int64]
 OnStage = Callable[[str], None]
 
 _DAY_S, _HOUR_S = 86_400.0, 3600.0
+_INSTANT_S, _LEAST_GAPS = 0.1, 20  # jobs of one instant are closer than this; gaps that tell something
 _ROUNDS = 8  # of the fixed point between clusters and the slow factor
 _SECONDS_SPAN_S = 10.0  # jobs of a user closer than this count as neighbours for the persistence of kinds
 
@@ -212,10 +213,11 @@ def _fit_arrivals(jobs: JobTable, config: FitConfig) -> dict[str, Any]:
     rate = len(jobs.arrival_s) / jobs.length_s
     block = min(config.block_s, jobs.length_s)
     within = [dispersion_within_blocks(jobs.arrival_s, jobs.length_s, s, block) for s in DISPERSION_SCALES_S]
+    spans = (_instant_span_s(jobs.arrival_s), *SPANS_S[1:])
     factors = hour_factors(jobs.arrival_s, jobs.length_s, config.clock_hour)
     alone = float(_alone(jobs)[jobs.user].mean())
     clustered = max(1.0 - alone, 1e-3)
-    slow, levels = 0.0, fit_levels(within, DISPERSION_SCALES_S, block, clustered)
+    slow, levels = 0.0, fit_levels(within, DISPERSION_SCALES_S, block, clustered, spans)
     if jobs.length_s >= 4 * _HOUR_S:
         hourly = index_of_dispersion(jobs.arrival_s, jobs.length_s, _HOUR_S)
         for _ in range(_ROUNDS):
@@ -224,8 +226,11 @@ def _fit_arrivals(jobs: JobTable, config: FitConfig) -> dict[str, Any]:
             left = hourly - expected_dispersion(levels, [_HOUR_S], clustered)[0]
             left -= rate * _HOUR_S * float(np.var(factors)) if factors else 0.0
             slow = max(0.0, left / rate / slow_dispersion(_HOUR_S, _HOUR_S))
-            rest = [d - rate * slow * slow_dispersion(s, _HOUR_S, block) for s, d in zip(DISPERSION_SCALES_S, within)]
-            levels = fit_levels(rest, DISPERSION_SCALES_S, block, clustered)
+            rest = [
+                d - rate * slow * slow_dispersion(s, _HOUR_S, block)
+                for s, d in zip(DISPERSION_SCALES_S, within, strict=True)
+            ]
+            levels = fit_levels(rest, DISPERSION_SCALES_S, block, clustered, spans)
     return {
         "jobs_per_s": float(f"{rate:.6g}"),
         "levels": [{"span_s": level.span_s, "mean_children": round(level.mean_children, 4)} for level in levels],
@@ -234,6 +239,18 @@ def _fit_arrivals(jobs: JobTable, config: FitConfig) -> dict[str, Any]:
         "hour_factors": factors,
         "measured_dispersion": {f"{s:g} s": round(d, 3) for s, d in zip(DISPERSION_SCALES_S, within, strict=True)},
     }
+
+
+def _instant_span_s(arrival_s: Floats) -> float:
+    """Span of the finest clusters, from the median time between jobs of one instant.
+
+    Two uniform times in a span of 1 are 1 - 1 / sqrt(2) apart in the median.
+    """
+    gap = np.diff(arrival_s)
+    gap = gap[gap < _INSTANT_S]
+    if len(gap) < _LEAST_GAPS:
+        return SPANS_S[0]
+    return float(np.clip(float(f"{np.median(gap) / (1.0 - np.sqrt(0.5)):.3g}"), 1e-3, _INSTANT_S))
 
 
 def _alone(jobs: JobTable) -> Floats:
@@ -320,11 +337,11 @@ def _request_pairs(cpu: Floats, memory: Floats, weight: Floats, most: int) -> tu
     # Six digits: a request is a value that many tasks share, and must come out as that very value.
     found = np.stack((rounded(cpu, 6), np.maximum(rounded(memory, 6), a.MINIMUM_MEMORY_REQUEST_GB)))
     pairs, which = np.unique(found, axis=1, return_inverse=True)
-    mass = np.bincount(which.reshape(-1), weight)
+    mass = np.bincount(which.reshape(-1), weight).astype(np.float64)
     kept = np.sort(np.argsort(-mass, kind="stable")[:most])
     place = np.log(np.maximum(pairs, 1e-6))
     nearest = ((place[:, :, None] - place[:, None, kept]) ** 2).sum(axis=0).argmin(axis=1)
-    return pairs[:, kept], np.bincount(nearest, mass, minlength=len(kept))
+    return pairs[:, kept], np.bincount(nearest, mass, minlength=len(kept)).astype(np.float64)
 
 
 def common_share(score: Floats, group: Integers) -> float:
