@@ -101,7 +101,9 @@ def fit(
             "marginals": {"all": f"fitted to rows of the trace ({metadata.data_tag})"},
             "command": f"cloudsched traces fit --part {part} --kinds {kinds} --clock-hour {clock_hour:g}",
         }
-        config = FitConfig(kinds=kinds, clock_hour=clock_hour)
+        memory_gb = max((m.memory_gb for m in metadata.machine_mix if m.memory_gb), default=FitConfig.machine_memory_gb)
+        hour = (clock_hour + span[0] / 3600.0) % 24.0
+        config = FitConfig(kinds=kinds, clock_hour=hour, machine_memory_gb=memory_gb)
         data = fit_profile(jobs, name or output.stem, provenance, config, stage)
         _write_text(output, _profile_text(data))
     console = Console(highlight=False)

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from cloudsched_env import __version__
-from cloudsched_env.scenario import WorkloadConfig
 from cloudsched_env.traces.errors import require
-from cloudsched_env.traces.metadata import SyntheticColumn, TraceMetadata
+from cloudsched_env.traces.metadata import MachineType, SyntheticColumn, TraceMetadata
 from cloudsched_env.traces.table import arrow_schema, write_tasks
 from cloudsched_env.traces.writers import GeneratedTrace
 from cloudsched_env.traces.writers.generated import opaque
@@ -20,7 +19,6 @@ from cloudsched_env.workload.stream_profile import StreamProfile
 
 __all__ = ["generate_trace", "write_table"]
 
-_MACHINE_MEMORY_GB = 32.0  # memory of the largest machine that goes with `cores_of_largest_machine`
 _ROWS = 100_000
 
 
@@ -43,7 +41,6 @@ def generate_trace(profile: StreamProfile, hours: float, seed: int, start_hour: 
     tasks = draw_tasks(profile, draw_arrivals(profile, length_s, rng, start_hour=start_hour), rng)
     if len(tasks) == 0:
         raise ValueError(f"no task arrives in {hours:g} h at {profile.jobs_per_s:g} jobs/s: ask for more hours")
-    cores = WorkloadConfig().cores_of_largest_machine
     return GeneratedTrace(
         arrival_s=tasks.arrival_s,
         user=tasks.user,
@@ -53,13 +50,13 @@ def generate_trace(profile: StreamProfile, hours: float, seed: int, start_hour: 
         slo_class=tasks.slo_class,
         priority=tasks.priority,
         scheduling_class=tasks.scheduling_class,
-        cpu_cores=tasks.cpu_request * cores,
+        cpu_cores=tasks.cpu_request * profile.machine_cores,
         memory_gb=tasks.memory_gb,
         duration_s=tasks.duration_s,
         scan_mb=tasks.scan_mb,
         length_s=length_s,
-        machine_cores=cores,
-        machine_memory_gb=_MACHINE_MEMORY_GB,
+        machine_cores=profile.machine_cores,
+        machine_memory_gb=profile.machine_memory_gb,
         origin={
             "profile": profile.name,
             "seed": seed,
@@ -108,7 +105,7 @@ def write_table(trace: GeneratedTrace, path: str | os.PathLike[str]) -> int:
         synthetic_columns=(everything, *missing),
         derived_columns={},
         assumptions=tuple(f"{key}: {value}" for key, value in provenance.get("marginals", {}).items()),
-        machine_mix=(),
+        machine_mix=(MachineType(1, trace.machine_cores, trace.machine_memory_gb, 1.0, 1.0),),
         source_files=(),
         licence=provenance.get("licence", "not stated in the profile"),
         citation=provenance.get("authors", "not stated in the profile"),

@@ -156,5 +156,7 @@ def draw_clusters(
         children = rng.geometric(1.0 / level.mean_children, size=len(time))
         parent = np.repeat(np.arange(len(time)), children)
         owners = [owner[parent] for owner in owners] + [parent]
-        time = time[parent] + level.span_s * rng.random(len(parent))
+        time = time[parent]
+        if level.mean_children > 1.0:  # moving the points of a Poisson process one by one changes nothing
+            time = time + level.span_s * rng.random(len(parent))
     return time, owners

@@ -36,6 +36,7 @@ OnStage = Callable[[str], None]
 _DAY_S, _HOUR_S = 86_400.0, 3600.0
 _INSTANT_S, _LEAST_GAPS = 0.1, 20  # jobs of one instant are closer than this; gaps that tell something
 _ROUNDS = 8  # of the fixed point between clusters and the slow factor
+_LEAST_JOBS = 3  # that have a request pair which a profile shows
 _SECONDS_SPAN_S = 10.0  # jobs of a user closer than this count as neighbours for the persistence of kinds
 
 
@@ -49,7 +50,8 @@ class FitConfig:
         most_users: users that are kept apart; the rest is folded into `folded_users` of their mean.
         folded_users: see there.
         block_s: bursts are measured within blocks of this length, about an episode's window.
-        clock_hour: hour of the day at second 0 of the trace's clock.
+        clock_hour: hour of the day at the start of what is fitted.
+        machine_memory_gb: memory of the largest machine.
         seed: of k-means and of tie-breaking.
     """
 
@@ -59,6 +61,7 @@ class FitConfig:
     folded_users: int = 32
     block_s: float = 3600.0
     clock_hour: float = 0.0
+    machine_memory_gb: float = 32.0
     seed: int = 0
 
 
@@ -80,6 +83,7 @@ class JobTable:
         priority: ``[jobs]``; 0 where not known.
         scheduling_class: ``[jobs]``; -1 where not known.
         length_s: length of the stretch.
+        machine_cores: cores of the largest machine, of which requests are fractions.
     """
 
     arrival_s: Floats
@@ -95,6 +99,7 @@ class JobTable:
     priority: Integers
     scheduling_class: Integers
     length_s: float
+    machine_cores: float
 
 
 def job_table(
@@ -146,6 +151,7 @@ def job_table(
         priority=_of_jobs(priority, rows, first, 0),
         scheduling_class=_of_jobs(scheduling_class, rows, first, -1),
         length_s=end - start,
+        machine_cores=tasks.cores_of_largest_machine,
     )
 
 
@@ -194,6 +200,7 @@ def fit_profile(
             "fitted_tasks": int(jobs.tasks.sum()),
             "fitted_hours": round(jobs.length_s / _HOUR_S, 3),
         },
+        "machine": {"cores": jobs.machine_cores, "memory_gb": config.machine_memory_gb},
         "arrivals": arrivals,
         "users": {
             "share": np.round(share[order] / share.sum(), 7).tolist(),
@@ -337,8 +344,12 @@ def _request_pairs(cpu: Floats, memory: Floats, weight: Floats, most: int) -> tu
     # Six digits: a request is a value that many tasks share, and must come out as that very value.
     found = np.stack((rounded(cpu, 6), np.maximum(rounded(memory, 6), a.MINIMUM_MEMORY_REQUEST_GB)))
     pairs, which = np.unique(found, axis=1, return_inverse=True)
-    mass = np.bincount(which.reshape(-1), weight).astype(np.float64)
-    kept = np.sort(np.argsort(-mass, kind="stable")[:most])
+    which = which.reshape(-1)
+    mass = np.bincount(which, weight).astype(np.float64)
+    # A pair of one or two jobs says something of those jobs: it goes to the nearest pair that more have.
+    shown = np.where(np.bincount(which) >= _LEAST_JOBS, mass, 0.0)
+    best = np.argsort(-(shown if shown.any() else mass), kind="stable")
+    kept = np.sort(best[: min(most, max(1, np.count_nonzero(shown)))])
     place = np.log(np.maximum(pairs, 1e-6))
     nearest = ((place[:, :, None] - place[:, None, kept]) ** 2).sum(axis=0).argmin(axis=1)
     return pairs[:, kept], np.bincount(nearest, mass, minlength=len(kept)).astype(np.float64)

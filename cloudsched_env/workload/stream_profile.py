@@ -152,6 +152,8 @@ class StreamProfile:
 
     Attributes:
         name: name of the profile.
+        machine_cores: cores of the largest machine, of which requests are fractions.
+        machine_memory_gb: memory of the largest machine.
         jobs_per_s: mean rate of jobs, trace time.
         levels: nested clusters, from the finest to the coarsest.
         other_user_probability: chance that a further job of the finest cluster comes from another user.
@@ -170,6 +172,8 @@ class StreamProfile:
     """
 
     name: str
+    machine_cores: float
+    machine_memory_gb: float
     jobs_per_s: float
     levels: tuple[ClusterLevel, ...]
     other_user_probability: float
@@ -203,7 +207,7 @@ class StreamProfile:
     @functools.cached_property
     def lead_s(self) -> float:
         """How long before a time a visit may have begun that still sends jobs at that time."""
-        return sum(level.span_s for level in self.levels)
+        return sum(level.span_s for level in self.levels if level.mean_children > 1.0)
 
     @functools.cached_property
     def kind_share(self) -> Floats:
@@ -238,6 +242,8 @@ class StreamProfile:
         factors = arrivals["hour_factors"]
         return cls(
             name=data["name"],
+            machine_cores=float(data["machine"]["cores"]),
+            machine_memory_gb=float(data["machine"]["memory_gb"]),
             jobs_per_s=float(arrivals["jobs_per_s"]),
             levels=tuple(ClusterLevel(**level) for level in arrivals["levels"]),
             other_user_probability=float(arrivals["other_user_probability"]),
