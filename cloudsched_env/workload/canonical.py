@@ -84,7 +84,8 @@ def write_table(trace: GeneratedTrace, path: str | os.PathLike[str]) -> int:
     provenance = trace.origin["provenance"]
     missing = [
         SyntheticColumn(name, "the generator does not draw it", "workload stage, for each episode")
-        for name in (("write_mb",) if np.isfinite(trace.scan_mb).any() else ("read_mb", "write_mb"))
+        for name in ("read_mb", "write_mb")
+        if name == "write_mb" or not np.isfinite(trace.scan_mb).any()
     ]
     everything = SyntheticColumn(
         "all columns", "no trace was read", f"drawn from profile {trace.origin['profile']}, seed {trace.origin['seed']}"
@@ -116,7 +117,7 @@ def write_table(trace: GeneratedTrace, path: str | os.PathLike[str]) -> int:
 
 
 def _batches(trace: GeneratedTrace) -> Iterator[Any]:
-    pa = require("pyarrow")
+    pa, schema = require("pyarrow"), arrow_schema()
     finished = trace.finished
     seen = np.where(finished, trace.duration_s, np.maximum(trace.length_s - trace.arrival_s, 1e-6))
     for first in range(0, len(trace), _ROWS):
@@ -137,9 +138,12 @@ def _batches(trace: GeneratedTrace) -> Iterator[Any]:
             "duration_censored": ~finished[rows],
             "outcome": np.where(finished[rows], "finished", "censored").tolist(),
             "attempts": np.ones(count, dtype=np.int32),
+            "instances": np.ones(count, dtype=np.int32),
             "read_mb": pa.array(trace.scan_mb[rows], from_pandas=True),
-            "write_mb": pa.nulls(count),
         }
-        schema = arrow_schema()
-        arrays = [pa.array(columns[field.name]).cast(field.type) for field in schema]
+        # Columns of the table that the generator does not draw are null, as in an import.
+        arrays = [
+            pa.array(columns[field.name]).cast(field.type) if field.name in columns else pa.nulls(count, field.type)
+            for field in schema
+        ]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -15,6 +15,7 @@ clusters and the rest alone, that part divides the p_k.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,8 +45,10 @@ class ClusterLevel:
     mean_children: float
 
 
-def _pair_kernel(spans_s: Sequence[float], scales_s: Sequence[float]) -> Floats:
+@functools.lru_cache(maxsize=64)
+def _pair_kernel(spans_s: tuple[float, ...], scales_s: tuple[float, ...]) -> Floats:
     """h_k(s) for each scale and level, ``[scales, levels]``."""
+    # Numbers of a fixed seed: a quadrature rule, not randomness of the workload.
     offsets = np.random.default_rng(0).random((len(spans_s), 2, _PAIRS)) * np.asarray(spans_s)[:, None, None]
     distance = np.abs(np.cumsum(offsets[:, 0] - offsets[:, 1], axis=0))
     return np.stack([np.maximum(1.0 - distance / scale, 0.0).mean(axis=1) for scale in scales_s])
@@ -82,7 +85,7 @@ def expected_dispersion(levels: Sequence[ClusterLevel], scales_s: Sequence[float
     """
     mean = np.array([level.mean_children for level in levels])
     pairs = 2.0 * (mean - 1.0) * np.concatenate(([1.0], np.cumprod(mean)[:-1]))
-    return 1.0 + clustered * (_pair_kernel([level.span_s for level in levels], scales_s) @ pairs)
+    return 1.0 + clustered * (_pair_kernel(tuple(level.span_s for level in levels), tuple(scales_s)) @ pairs)
 
 
 def fit_levels(
@@ -111,8 +114,9 @@ def fit_levels(
     known = np.isfinite(wanted)
     wanted, scales = wanted[known], scales[known]
     bins = np.floor(block_s / scales + 1e-9)[:, None]
-    kernel = (bins * _pair_kernel(spans_s, scales.tolist()) - _pair_kernel(spans_s, [block_s])) / (bins - 1.0)
-    kernel *= clustered
+    spans = tuple(spans_s)
+    kernel = (bins * _pair_kernel(spans, tuple(scales.tolist())) - _pair_kernel(spans, (block_s,))) / (bins - 1.0)
+    kernel = clustered * kernel
     pairs = _non_negative_least_squares(kernel / wanted[:, None], (wanted - 1.0) / wanted)
     levels, inner = [], 1.0
     for span, pair in zip(spans_s, pairs, strict=True):

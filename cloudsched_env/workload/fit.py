@@ -36,7 +36,7 @@ OnStage = Callable[[str], None]
 _DAY_S, _HOUR_S = 86_400.0, 3600.0
 _INSTANT_S, _LEAST_GAPS = 0.1, 20  # jobs of one instant are closer than this; gaps that tell something
 _ROUNDS = 8  # of the fixed point between clusters and the slow factor
-_LEAST_JOBS = 3  # that have a request pair which a profile shows
+_LEAST_TASKS = 3  # that have a request pair which a profile shows, each job counted up to the fan-out cap
 _SECONDS_SPAN_S = 10.0  # jobs of a user closer than this count as neighbours for the persistence of kinds
 
 
@@ -346,8 +346,8 @@ def _request_pairs(cpu: Floats, memory: Floats, weight: Floats, most: int) -> tu
     pairs, which = np.unique(found, axis=1, return_inverse=True)
     which = which.reshape(-1)
     mass = np.bincount(which, weight).astype(np.float64)
-    # A pair of one or two jobs says something of those jobs: it goes to the nearest pair that more have.
-    shown = np.where(np.bincount(which) >= _LEAST_JOBS, mass, 0.0)
+    # A pair of one or two tasks is rather a row than a statistic: it goes to the nearest pair that more have.
+    shown = np.where(mass >= _LEAST_TASKS, mass, 0.0)
     best = np.argsort(-(shown if shown.any() else mass), kind="stable")
     kept = np.sort(best[: min(most, max(1, np.count_nonzero(shown)))])
     place = np.log(np.maximum(pairs, 1e-6))

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 __all__ = ["normal_quantile", "normal_scores"]
 
-_PROBABILITY = np.concatenate((np.logspace(-9, -4, 400, endpoint=False), np.linspace(1e-4, 0.5, 6001)))
+_PROBABILITY = np.concatenate((np.logspace(-9, -2, 1500, endpoint=False), np.linspace(1e-2, 0.5, 2001)))
 _SCORE = np.array([NormalDist().inv_cdf(p) for p in _PROBABILITY])
 
 
 def normal_quantile(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quantile of the standard normal distribution, to about 1e-5 between 1e-9 and 1 - 1e-9, clipped outside."""
+    """Quantile of the standard normal distribution, to about 1e-4 between 1e-9 and 1 - 1e-9, clipped outside."""
     p = np.asarray(probability, dtype=np.float64)
     lower = np.interp(np.minimum(p, 1.0 - p), _PROBABILITY, _SCORE)
     return np.where(p <= 0.5, lower, -lower)

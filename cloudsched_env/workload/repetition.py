@@ -13,6 +13,7 @@ Integers = NDArray[np.int64]
 _FRESH = tuple(np.round(np.arange(0.0, 1.0, 0.04), 2).tolist())
 _RECURRING = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 _MOST_WINDOWS = 12
+_SEED = 8_191_131_071  # of the names that are tried out; any seed that nobody else draws with
 
 
 def top_shares(group: NDArray[Any], most: tuple[int, ...]) -> list[float]:
@@ -68,7 +69,7 @@ def fit_names(
     best, least = (1.0, 1), np.inf
     for recurring in _RECURRING:
         for fresh in (*_FRESH, 1.0):
-            rng = np.random.default_rng(0)
+            rng = np.random.default_rng(_SEED)
             found = []
             for w in windows:
                 drawn = owner[w] * recurring + rng.integers(recurring, size=len(w))
