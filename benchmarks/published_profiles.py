@@ -343,8 +343,8 @@ def redset() -> dict:
     )
 
 
-def alibaba2017(path: Path) -> dict:
-    """Alibaba cluster-trace-v2017, fitted to the rows of batch_task.
+def alibaba2017_tasks(path: Path) -> RawTasks:
+    """The rows of batch_task of Alibaba cluster-trace-v2017.
 
     A row, a task with its instances, is a job here; tasks that never started have no requests and are left out.
     """
@@ -362,7 +362,7 @@ def alibaba2017(path: Path) -> dict:
     jobs = np.unique(job)
     user = rng.choice(100, size=len(jobs), p=shares_through(GOOGLE_TOP_USERS, 100))[np.searchsorted(jobs, job)]
     of = np.repeat(np.arange(len(rows)), count)
-    tasks = RawTasks.from_columns(
+    return RawTasks.from_columns(
         arrival_s=arrival[of],
         user=user[of].astype(np.uint64),
         name=job[of].astype(np.uint64),
@@ -377,6 +377,10 @@ def alibaba2017(path: Path) -> dict:
         data_tag="full trace",
         source="alibaba2017",
     )
+
+
+def alibaba2017(tasks: RawTasks) -> dict:
+    """Alibaba cluster-trace-v2017, fitted to all of its batch_task."""
     span = (tasks.span_s[0], float(np.nextafter(tasks.span_s[1], np.inf)))
     provenance = {
         "source": "Alibaba cluster-trace-v2017, the whole batch_task table (16.9 h)",
@@ -408,7 +412,7 @@ def main() -> None:
     arguments = parser.parse_args()
     made = [alibaba2018(), azure(), snowset(), redset()]
     if arguments.batch_task:
-        made.append(alibaba2017(arguments.batch_task))
+        made.append(alibaba2017(alibaba2017_tasks(arguments.batch_task)))
     for data in made:
         drawn_from = StreamProfile.from_dict(data)
         text = json.dumps(data, separators=(",", ":")).replace('},{"slo_class"', '},\n{"slo_class"') + "\n"
