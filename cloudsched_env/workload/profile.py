@@ -127,7 +127,6 @@ def profile_names() -> list[str]:
     return sorted(entry.name.removesuffix(".json") for entry in _folder().iterdir() if entry.name.endswith(".json"))
 
 
-@functools.lru_cache(maxsize=8)
 def load_profile(name: str = "google2011") -> Profile | StreamProfile:
     """Load a profile that comes with the package, or one that ``cloudsched traces fit`` wrote.
 
@@ -139,14 +138,23 @@ def load_profile(name: str = "google2011") -> Profile | StreamProfile:
     """
     known = profile_names()
     if name in known:
-        text = _folder().joinpath(f"{name}.json").read_text(encoding="utf-8")
-    elif name.endswith(".json") and os.path.isfile(name):
-        text = Path(name).read_text(encoding="utf-8")
-    else:
-        raise ValueError(
-            f"unknown workload profile {name!r}: expected one of {', '.join(known)}, "
-            "or the path of a .json file that `cloudsched traces fit` wrote"
-        )
+        return _shipped(name)
+    if name.endswith(".json") and os.path.isfile(name):
+        return _parsed(name, Path(name).read_text(encoding="utf-8"))
+    raise ValueError(
+        f"unknown workload profile {name!r}: expected one of {', '.join(known)}, "
+        "or the path of a .json file that `cloudsched traces fit` wrote"
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _shipped(name: str) -> Profile | StreamProfile:
+    """A shipped profile; unlike a file of the user's it cannot change while it is in use."""
+    return _parsed(name, _folder().joinpath(f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _parsed(name: str, text: str) -> Profile | StreamProfile:
+    """A profile from its JSON, of either model."""
     try:
         data = json.loads(text)
         return StreamProfile.from_dict(data) if data.get("model") == MODEL else Profile.from_dict(data)

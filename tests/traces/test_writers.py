@@ -106,6 +106,8 @@ def test_google2011_files_read_back_as_they_were_drawn(google, written, tmp_path
     done = ~table["duration_censored"]
     assert table["duration_s"][done] == pytest.approx(google.duration_s[order][done], abs=2e-6)
     assert 0.3 < done.mean() < 1.0
+    assert set(table.names("outcome")[done]) == {"finished"}
+    assert (done == google.finished[order]).mean() > 0.999  # a task may end in the last microsecond
     assert set(table.names("tenant")) == {f"generated-user-{user:05d}" for user in np.unique(google.user)}
     users = table.names("tenant")
     assert [str(u).endswith(f"-{n:05d}") for u, n in zip(users, google.user[order], strict=True)] == [True] * len(users)
