@@ -58,6 +58,11 @@ def _choice(default: str, choices: tuple[str, ...], doc: str) -> Any:
     return field(default=default, metadata={"choices": choices, "unit": "choice", "doc": doc})
 
 
+def _name(default: str, doc: str) -> Any:
+    """The name of something that is looked up when it is needed."""
+    return field(default=default, metadata={"unit": "name", "doc": doc})
+
+
 def _option(doc: str) -> Any:
     """Something that is off unless asked for."""
     return field(default=False, metadata={"unit": "option", "doc": doc})
@@ -110,6 +115,9 @@ class ClusterConfig:
 class WorkloadConfig:
     """From tasks of a trace to the offered load of an episode (`docs/workload.md`)."""
 
+    profile: str = _name(
+        "google2011", "what tasks are drawn from where there is no trace: a shipped profile, or a .json file"
+    )
     tenants: int = _number(12, 1, 4096, "tenants", "tenants that the users of the trace are folded into")
     shards_per_tenant: int = _number(8, 1, 1024, "shards", "data shards of a tenant")
     replicas: int = _number(3, 1, 9, "replicas", "storage replicas of a shard (at most the storage nodes)")

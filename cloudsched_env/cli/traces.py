@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from cloudsched_env.cli import trace_fetch
+from cloudsched_env.cli.trace_profiles import register
 
 if TYPE_CHECKING:
     from cloudsched_env.traces.metadata import TraceMetadata
@@ -248,3 +249,6 @@ def _report_import(output: Path, metadata: TraceMetadata, kind: str) -> None:
         console.print(f"not in the trace, null in the table: {synthetic}", soft_wrap=True)
     console.print(f"licence: {metadata.licence}", soft_wrap=True)
     console.print(f"next: cloudsched traces describe {output}", soft_wrap=True)
+
+
+register(app)

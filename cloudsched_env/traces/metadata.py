@@ -88,7 +88,7 @@ class TraceMetadata:
         format: name of the published format, as `cloudsched traces formats` lists it.
         title: the trace's full name.
         mapping_version: version of the mapping from published columns to the task table; raised when it changes.
-        data_tag: ``"full trace"`` if all published parts were read, else ``"excerpt"``.
+        data_tag: ``"full trace"`` if all published parts were read, ``"generated"`` if none was, else ``"excerpt"``.
         span_start_s: start of the covered time, seconds on the trace's clock.
         span_end_s: end of the covered time, seconds on the trace's clock.
         clock: what second 0 of ``arrival_s`` is.
@@ -111,7 +111,7 @@ class TraceMetadata:
     format: str
     title: str
     mapping_version: int
-    data_tag: Literal["excerpt", "full trace"]
+    data_tag: Literal["excerpt", "full trace", "generated"]
     span_start_s: float
     span_end_s: float
     clock: str

@@ -1,5 +1,8 @@
 """A job stream without a trace: a Poisson cluster process of user sessions with the shape of a production trace.
 
+This is the model of profile ``google2011``, and so of ``paper-v1`` and all that extends it; it stays as it is. Profiles
+that ``cloudsched traces fit`` writes have the model of `stream`, to which `generate_window` hands them on.
+
 Sessions of users arrive as a Poisson process whose rate is modulated by gamma factors at several time scales. A
 session is a run of jobs with short gaps (a Bartlett-Lewis cluster), a job is a batch of tasks that arrive together: so
 bursts exist at every scale from one instant to hours, as they do in traces. Users differ in how often they
@@ -15,6 +18,8 @@ from numpy.typing import NDArray
 
 from cloudsched_env.workload import assumptions as a
 from cloudsched_env.workload.profile import Profile
+from cloudsched_env.workload.stream import draw_window
+from cloudsched_env.workload.stream_profile import StreamProfile
 from cloudsched_env.workload.window import WindowTasks
 
 __all__ = ["draw_job_arrivals", "generate_window"]
@@ -27,7 +32,7 @@ _SCORES = 4  # cpu, memory, run time, tasks
 
 
 def generate_window(
-    profile: Profile, length_s: float, least_tasks: float, fan_out_limit: int, rng: np.random.Generator
+    profile: Profile | StreamProfile, length_s: float, least_tasks: float, fan_out_limit: int, rng: np.random.Generator
 ) -> WindowTasks:
     """Draw the tasks of one window.
 
@@ -44,6 +49,8 @@ def generate_window(
     Returns:
         Tasks in order of arrival.
     """
+    if isinstance(profile, StreamProfile):
+        return draw_window(profile, length_s, least_tasks, fan_out_limit, rng)
     capped = min(1.0, fan_out_limit / PROFILE_FAN_OUT_CAP)
     natural = profile.sessions_per_s * length_s * max(1.0, profile.capped_tasks_per_session * capped)
     community = max(1.0, least_tasks / natural)

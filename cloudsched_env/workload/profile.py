@@ -4,46 +4,22 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Marginal", "Profile", "Stratum", "load_profile"]
+from cloudsched_env.workload.marginal import Marginal
+from cloudsched_env.workload.stream_profile import MODEL, StreamProfile
 
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
-@dataclass(frozen=True)
-class Marginal:
-    """A distribution as a function of a standard normal score.
-
-    Discrete ones (requests are few popular values) step, continuous ones are interpolated in the logarithm.
-
-    Attributes:
-        scores: normal scores, ascending; discrete: upper border of each value but the last.
-        values: the values, ascending for ascending scores.
-        discrete: whether it steps.
-    """
-
-    scores: NDArray[np.float64]
-    values: NDArray[np.float64]
-    discrete: bool
-
-    def at(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Values at normal scores, same shape."""
-        if self.discrete:
-            return self.values[np.searchsorted(self.scores, score)]
-        return np.exp(np.interp(score, self.scores, self._log_values))
-
-    @functools.cached_property
-    def _log_values(self) -> NDArray[np.float64]:
-        return np.log(self.values)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Marginal:
-        """From a profile's JSON."""
-        return cls(np.array(data["scores"]), np.array(data["values"]), bool(data["discrete"]))
+__all__ = ["Marginal", "Profile", "Stratum", "load_profile", "profile_names"]
 
 
 @dataclass(frozen=True)
@@ -146,18 +122,48 @@ class Profile:
         )
 
 
-@functools.lru_cache(maxsize=4)
-def load_profile(name: str = "google2011") -> Profile:
-    """Load a profile that comes with the package.
+def profile_names() -> list[str]:
+    """Names of the profiles that come with the package."""
+    return sorted(entry.name.removesuffix(".json") for entry in _folder().iterdir() if entry.name.endswith(".json"))
+
+
+def load_profile(name: str = "google2011") -> Profile | StreamProfile:
+    """Load a profile that comes with the package, or one that ``cloudsched traces fit`` wrote.
 
     Args:
-        name: ``"google2011"``.
+        name: one of `profile_names`, or the path of a JSON file.
 
     Raises:
-        ValueError: for an unknown name; the known ones are named.
+        ValueError: for an unknown name (the known ones are named), or a file that is no profile.
     """
-    folder = resources.files("cloudsched_env.workload").joinpath("profiles")
-    known = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
-    if name not in known:
-        raise ValueError(f"unknown workload profile {name!r}: expected one of {', '.join(known)}")
-    return Profile.from_dict(json.loads(folder.joinpath(f"{name}.json").read_text(encoding="utf-8")))
+    known = profile_names()
+    if name in known:
+        return _shipped(name)
+    if name.endswith(".json") and os.path.isfile(name):
+        return _parsed(name, Path(name).read_text(encoding="utf-8"))
+    raise ValueError(
+        f"unknown workload profile {name!r}: expected one of {', '.join(known)}, "
+        "or the path of a .json file that `cloudsched traces fit` wrote"
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _shipped(name: str) -> Profile | StreamProfile:
+    """A shipped profile; unlike a file of the user's it cannot change while it is in use."""
+    return _parsed(name, _folder().joinpath(f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _parsed(name: str, text: str) -> Profile | StreamProfile:
+    """A profile from its JSON, of either model."""
+    try:
+        data = json.loads(text)
+        return StreamProfile.from_dict(data) if data.get("model") == MODEL else Profile.from_dict(data)
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"workload profile {name!r} cannot be read ({type(error).__name__}: {error}): expected a file that "
+            "`cloudsched traces fit` wrote"
+        ) from error
+
+
+def _folder() -> Traversable:
+    return resources.files("cloudsched_env.workload").joinpath("profiles")

@@ -23,6 +23,7 @@ from cloudsched_env.workload.splits import (
     grid_entries,
     seed_entries,
 )
+from cloudsched_env.workload.stream_profile import StreamProfile
 from cloudsched_env.workload.tasks import RawTasks
 from cloudsched_env.workload.window import (
     InfeasibleWindowError,
@@ -136,14 +137,21 @@ class GeneratedSource(EvaluationSource):
     Args:
         scenario: an id or a `Scenario`.
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        profile: what the generator draws from; Google 2011 by default.
+        profile: what the generator draws from; the scenario's ``workload.profile`` by default.
+
+    Raises:
+        ValueError: if the scenario names a profile that does not exist.
     """
 
     def __init__(
-        self, scenario: str | Scenario = "paper-v1", split: Split = "train", profile: Profile | None = None
+        self,
+        scenario: str | Scenario = "paper-v1",
+        split: Split = "train",
+        profile: Profile | StreamProfile | None = None,
     ) -> None:
         super().__init__(scenario, split, "generated")
-        self.profile = profile or load_profile()
+        self._given_profile = profile
+        self.profile = profile or load_profile(self.scenario.workload.profile)
         self._details = {
             "source": f"generated:{self.profile.name}",
             "split": split,
@@ -166,7 +174,7 @@ class GeneratedSource(EvaluationSource):
 
     def with_scenario(self, scenario: str | Scenario) -> GeneratedSource:
         """The same generator and split for another scenario."""
-        return GeneratedSource(scenario, self.split, self.profile)
+        return GeneratedSource(scenario, self.split, self._given_profile)
 
     def _build(self, start_s: float | None, rng: np.random.Generator) -> Episode:
         scenario = self.scenario

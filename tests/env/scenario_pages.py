@@ -27,6 +27,7 @@ FAMILIES = {
     "elastic": r"elastic-v\d+",
     "flash-crowd": r"flash-crowd-v\d+",
     "hot-shift": r"hot-shift-v\d+",
+    "cross-cluster": r"paper-(google2011|alibaba2017|alibaba2018|azure|snowset|redset)-v\d+",
 }
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
