@@ -16,7 +16,7 @@ ROLES = ("compute", "storage")
 
 
 class TwoStepGame:
-    """Section 4.1 of the QMIX paper (arXiv 1803.11485): the first agent's first action chooses the second step's matrix.
+    """Section 4.1 of the QMIX paper (arXiv 1803.11485): the first agent's first action chooses the second matrix.
 
     In 2A every joint action pays 7; in 2B they pay [[0, 1], [1, 8]]. States: 0 first, 1 = 2A, 2 = 2B.
     """

@@ -1,8 +1,8 @@
 """`FragmentReplay`: a bounded circular buffer of fragments of roll-outs, in plain arrays.
 
-A fragment is what one cluster did in one roll-out: T consecutive env steps. What is stored is what agents saw (float32),
-their masks (one bit a choice), their actions (one or two bytes), the state and the team reward. Memory is claimed once
-and never grows; `FragmentReplay.bytes_per_env_step` says how much of it an env step takes.
+A fragment is what one cluster did in one roll-out: T consecutive env steps. Stored is what agents saw (float32), their
+masks (one bit a choice), their actions (one or two bytes), the state and the team reward. Memory is claimed once and
+never grows; `FragmentReplay.bytes_per_env_step` says how much of it an env step takes.
 """
 
 from __future__ import annotations
