@@ -1,4 +1,4 @@
-"""Training through RLlib: HRAC with LGRS, QMIX and VDN on the array face, RLlib's own algorithms on the PettingZoo face.
+"""Training through RLlib: our algorithms on the array face, RLlib's own on the PettingZoo face.
 
 Importing a name from here imports ray and torch; the pure torch parts in `cloudsched_env.rllib.networks` do not.
 """

@@ -30,10 +30,7 @@ __all__ = ["QMIX", "QMIXConfig"]
 
 
 class QMIXConfig(ValueDecompositionConfig):
-    """Configuration of QMIX::
-
-    config = QMIXConfig().qmix({"scenario": "paper-v1", "update.trace": 0.3}).env_runners(num_env_runners=2)
-    """
+    """Configuration of QMIX, as in ``QMIXConfig().qmix({"scenario": "tiny-v1"}).env_runners(num_env_runners=2)``."""
 
     settings_name = "qmix"
     policy_name = "qmix"

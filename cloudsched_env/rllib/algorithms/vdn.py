@@ -1,8 +1,8 @@
 """VDN: value decomposition networks (Sunehag et al. 2018, arXiv 1706.05296), the value is the sum of the utilities.
 
 Everything but the mixer (`cloudsched_env.rllib.networks.mixer.SumMixer`) is as in
-`cloudsched_env.rllib.algorithms.qmix`, whose docstring lists the details. The state plays no part in the value; utilities
-of agents without a choice take part in the sum.
+`cloudsched_env.rllib.algorithms.qmix`, whose docstring lists the details. The state plays no part in the value;
+utilities of agents without a choice take part in the sum.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ __all__ = ["VDN", "VDNConfig"]
 
 
 class VDNConfig(ValueDecompositionConfig):
-    """Configuration of VDN::
-
-    config = VDNConfig().vdn({"scenario": "paper-v1"}).env_runners(num_env_runners=2)
-    """
+    """Configuration of VDN, as in ``VDNConfig().vdn({"scenario": "paper-v1"}).env_runners(num_env_runners=2)``."""
 
     settings_name = "vdn"
     policy_name = "vdn"

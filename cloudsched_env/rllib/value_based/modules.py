@@ -1,8 +1,8 @@
 """RLModules of QMIX and VDN: one utility network for each role, and the mixer with all target networks.
 
-The utility networks are the policies of `cloudsched_env.rllib.networks`, whose scores are read as utilities. Runners get
-them with the current share of random choices (a buffer); the mixer and the targets stay with the learners. All of it is
-in RLlib's checkpoints.
+The utility networks are the policies of `cloudsched_env.rllib.networks`, whose scores are read as utilities. Runners
+get them with the current share of random choices (a buffer); the mixer and the targets stay with the learners. All of
+it is in RLlib's checkpoints.
 """
 
 from __future__ import annotations

@@ -89,8 +89,8 @@ class ValueSettings(SettingsTree):
         trace: path of a canonical task table (Parquet); None draws from the calibrated generator.
         epoch_env_steps: env steps, summed over clusters and runners, that count as one epoch.
         discount: discount factor per env step.
-        standardise_rewards: train on (r - mean) / std of all team rewards so far. Centring adds the same constant to all
-            values as long as only time ends an episode.
+        standardise_rewards: train on (r - mean) / std of the team rewards so far. Centring adds the same constant to
+            all values as long as only time ends an episode.
         networks: settings of the networks (`cloudsched_env.rllib.networks.NetworkConfig`).
         network_builder: ``module:function`` that builds the networks; one's own may be named here.
     """
