@@ -141,7 +141,7 @@ def toy_value_config(algorithm="qmix", changes=None, **env_config):
         "replay.minimum_env_steps": 800,
         "update.fragments": 20,
         "update.target_every": 20,
-        "update.learning_rate": 3e-3,
+        "update.learning_rate": 5e-3,
         "validation.every_epochs": 0,
         "validation.episodes": 8,
     }
