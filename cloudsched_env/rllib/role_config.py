@@ -35,8 +35,13 @@ class RoleBatchedConfig(AlgorithmConfig):
         RLlib fields that follow from them are derived here, and again when the config is validated.
 
         Raises:
-            ValueError: for an unknown setting or a value that is not allowed.
+            ValueError: for an unknown setting, a value that is not allowed, or settings of another algorithm.
         """
+        if not isinstance(changes, (Mapping, type(self.settings))):
+            raise ValueError(
+                f"{type(self).__name__} was given {type(changes).__name__}: expected a mapping or "
+                f"{type(self.settings).__name__}"
+            )
         self.settings = self.settings.override(changes) if isinstance(changes, Mapping) else changes
         self._derive()
         return self

@@ -9,7 +9,11 @@ import pytest
 pytest.importorskip("ray")
 
 import torch
+from typer.testing import CliRunner
 
+from cloudsched_env.cli.train import app
+from cloudsched_env.rllib import HRACSettings, QMIXConfig
+from cloudsched_env.rllib.config_files import load_experiment, shipped_configs
 from cloudsched_env.rllib.networks import TrainedAgent
 from cloudsched_env.rllib.results import epoch_row
 from cloudsched_env.rllib.training import TrainingOptions, train
@@ -228,7 +232,53 @@ def test_a_remote_runner_and_two_learners_stay_in_step(ray_local):
         algorithm.stop()
 
 
-# -- settings
+# -- settings and commands
+
+
+@pytest.mark.parametrize("name", ["qmix", "vdn"])
+def test_shipped_files_say_the_same_in_python_and_yaml(name):
+    by_python, by_yaml = load_experiment(name), load_experiment(shipped_configs()[name].with_suffix(".yaml"))
+    assert type(by_python.config) is type(by_yaml.config)
+    assert by_python.config.settings == by_yaml.config.settings
+    assert by_python.config.settings.mixing.kind == {"qmix": "monotonic", "vdn": "sum"}[name]
+    assert by_python.stop == by_yaml.stop
+    assert by_python.name == by_yaml.name == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["qmix", "--set", "lgrs.mode=td", "--stop-epochs", "1"], "unknown setting 'lgrs.mode'"),
+        (["qmix", "--set", "mixing.kind=sum", "--stop-epochs", "1"], "another algorithm"),
+        (["vdn", "--set", "exploration.strat=0.5", "--stop-epochs", "1"], "did you mean 'exploration.start'"),
+    ],
+)
+def test_mistakes_on_the_command_line_end_with_one_clear_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {run: QMIX, config: {hrac: {lgrs.mode: td}}}", "unknown config key 'hrac'"),
+        ("a: {run: VDN, config: {vdn: {update.tarce: 0}}}", r"update\.trace"),
+        ("a: {run: QMX}", "did you mean 'QMIX'"),
+    ],
+)
+def test_a_faulty_yaml_file_is_refused_by_what_is_wrong(text, message, tmp_path):
+    path = tmp_path / "experiment.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_experiment(path)
+
+
+def test_one_algorithm_does_not_take_the_settings_of_another():
+    with pytest.raises(ValueError, match=r"QMIXConfig.*ValueSettings"):
+        QMIXConfig().qmix(HRACSettings())
 
 
 @pytest.mark.parametrize(

@@ -184,13 +184,12 @@ class SchedulerPolicy(RolePolicy):
         log_prob = decision.slots.new_zeros(rows)
         open_slots = self._open(allowed)
         if not self.config.sequential_slots:
-            at = open_slots.nonzero(as_tuple=True)
-            distribution = masked_log_softmax(
-                self._scores(decision, *at, *self._blank(decision, at[0])), allowed[at], self.role
-            )
+            at, slots = open_slots.nonzero(as_tuple=True)
+            scores = self._scores(decision, at, slots, *self._blank(decision, at))
+            distribution = masked_log_softmax(scores, allowed[at, slots], self.role)
             choice = sample(distribution, deterministic, generator)
-            actions[at] = choice
-            log_prob.index_add_(0, at[0], distribution.gather(-1, choice.unsqueeze(-1)).squeeze(-1))
+            actions[at, slots] = choice
+            log_prob.index_add_(0, at, distribution.gather(-1, choice.unsqueeze(-1)).squeeze(-1))
             return actions.reshape(*lead, self.slot_count), log_prob.reshape(lead)
         demand = self._demand(decision)
         assigned = decision.slots.new_zeros(rows, self.node_count + 1, 2)  # last column: deferred, not used
@@ -221,7 +220,8 @@ class SchedulerPolicy(RolePolicy):
         decision, allowed = self._prepare(observations, masks, context, embeddings)
         taken = actions.reshape(-1, self.slot_count).long()
         rows, slots = self._open(allowed).nonzero(as_tuple=True)
-        scores = self._scores(decision, rows, slots, *self._history(decision, taken, rows, slots))
+        assigned, before = self._history(decision, taken, rows, slots)
+        scores = self._scores(decision, rows, slots, assigned, before)
         distribution = masked_log_softmax(scores, allowed[rows, slots], self.role)
         chosen = distribution.gather(-1, taken[rows, slots].unsqueeze(-1)).squeeze(-1)
         zeros = decision.slots.new_zeros(decision.slots.shape[0])
@@ -243,10 +243,11 @@ class SchedulerPolicy(RolePolicy):
                 "their own: set networks.sequential_slots=false"
             )
         decision, allowed = self._prepare(observations, masks, context, embeddings)
-        at = self._open(allowed).nonzero(as_tuple=True)
+        rows, slots = self._open(allowed).nonzero(as_tuple=True)
         defer = decision.defer_score.unsqueeze(-1)
         scores = torch.cat((defer.new_zeros(*defer.shape[:-1], self.node_count), defer), -1)
-        scores = scores.index_put(at, self._scores(decision, *at, *self._blank(decision, at[0])))
+        opened = self._scores(decision, rows, slots, *self._blank(decision, rows))
+        scores = scores.index_put((rows, slots), opened)
         return scores.reshape(*observations.shape[:-1], -1)
 
     def _prepare(
