@@ -89,6 +89,18 @@ def test_what_is_logged_says_how_learning_goes(build):
     assert row["mixer/replay_env_steps"] == (800 + 1600) / 2  # an epoch of two updates logs their mean
 
 
+@pytest.mark.parametrize("standardise", [True, False])
+def test_rewards_are_standardised_unless_told_otherwise(build, standardise):
+    algorithm = build("vdn", {"standardise_rewards": standardise, "update.steps": 1, "epoch_env_steps": 800})
+    row = epoch_row(algorithm.train(), 1, 0.0)
+    assert row["mixer/reward_mean"] > 0.2
+    # Without a discount a target is a reward.
+    expected = 0.0 if standardise else row["mixer/reward_mean"]
+    assert row["mixer/target_mean"] == pytest.approx(
+        expected, abs=0.05 / (row["mixer/reward_std"] if standardise else 1)
+    )
+
+
 def test_there_are_no_gradient_steps_before_the_buffer_has_its_minimum(build):
     algorithm = build("qmix", {"replay.minimum_env_steps": 1600, "epoch_env_steps": 800})
     before = weights(algorithm)
