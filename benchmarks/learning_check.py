@@ -1,12 +1,13 @@
-"""Does training help at all? A short run on tiny-v1 must clearly beat random actions, or this exits with 1.
+"""Does training teach anything? A short run on tiny-v1 must clearly beat random actions, or this exits with 1.
 
     python benchmarks/learning_check.py qmix vdn --epochs 6
     python benchmarks/learning_check.py hrac_lgrs --epochs 6 --out runs/check
 
-Trains each algorithm for a few epochs, evaluates the exported policy and the random agent on the same validation
-episodes through the same code as ``cloudsched evaluate``, and prints the mean difference in team reward with its 95 %
-interval. Too slow for the tests (a minute or two for each algorithm on a quiet core), and a short run says nothing on
-which algorithm is better.
+Networks begin without the preferences that new networks are given by default (the scenario's initial levels, less
+loaded nodes): with them an untrained one does as well as a good rule, and beating random would show nothing. The
+exported policy, the same networks before training and the random agent play the same validation episodes, through the
+code of ``cloudsched evaluate``. Too slow for the tests (a minute or two for each algorithm on a quiet core), and a
+short run says nothing on which algorithm is better.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from rich.console import Console
 
 from cloudsched_env.evaluation.protocol import evaluate
 from cloudsched_env.evaluation.statistics import paired_difference
+from cloudsched_env.rllib.networks import ROLES, TrainedAgent, build_networks, load_policy, save_policy
 
 console = Console(highlight=False)
 RIVAL = "least_allocated"  # the best simple rule on tiny-v1, for scale
+WITHOUT_PREFERENCES = ["networks.level_preference=0", "networks.load_aversion=0"]
 
 
 def train(algorithm: str, scenario: str, epochs: int, seed: int, settings: list[str], out: Path) -> None:
@@ -38,6 +42,16 @@ def train(algorithm: str, scenario: str, epochs: int, seed: int, settings: list[
     command = [sys.executable, "-c", "from cloudsched_env.cli import main; main()", *arguments]
     if subprocess.run(command, check=False).returncode:
         raise typer.Exit(2)
+
+
+def untrained(policy: Path, seed: int, folder: Path) -> TrainedAgent:
+    """The networks of a policy as they are before training."""
+    loaded = load_policy(policy)
+    torch.manual_seed(seed)
+    networks = build_networks(loaded.scenario, loaded.config)
+    metadata = {"deterministic": loaded.metadata["deterministic"]}
+    save_policy(folder, {role: networks[role] for role in ROLES}, loaded.scenario, loaded.config, metadata)
+    return TrainedAgent(folder, name="untrained")
 
 
 def main(
@@ -58,27 +72,31 @@ def main(
     for algorithm in algorithms:
         folder = out / Path(algorithm).stem
         if not (folder / "latest.json").exists():
-            train(algorithm, scenario, epochs, seed, settings or [], folder)
-        result = evaluate([str(folder / "policy"), RIVAL], scenario, "validation", episodes)
-        trained, rival = (agent.metrics["team_reward"] for agent in result.agents)
+            train(algorithm, scenario, epochs, seed, [*WITHOUT_PREFERENCES, *(settings or [])], folder)
+        policy = folder / "policy"
+        agents = [str(policy), untrained(policy, seed, folder / "untrained"), RIVAL]
+        result = evaluate(agents, scenario, "validation", episodes)
+        trained, before, rival = (agent.metrics["team_reward"] for agent in result.agents)
         random = result.random.metrics["team_reward"]
         gain = paired_difference(trained, random, np.random.default_rng(0))
         wins = int((trained > random).sum())
         figures[algorithm] = {
             "team_reward": float(trained.mean()),
+            "untrained": float(before.mean()),
             "random": float(random.mean()),
             RIVAL: float(rival.mean()),
             "gain_over_random": [gain.estimate, gain.low, gain.high],
             "episodes_better_than_random": wins,
             "episodes": len(trained),
-            "epochs": json.loads((folder / "policy" / "policy.json").read_text())["metadata"]["epoch"],
+            "epochs": json.loads((policy / "policy.json").read_text())["metadata"]["epoch"],
             "seed": seed,
             "scenario": scenario,
             "data": result.data_tag,
         }
         console.print(
-            f"{algorithm}: {trained.mean():.3f}, random {random.mean():.3f}, {RIVAL} {rival.mean():.3f}; gain over "
-            f"random {gain.estimate:+.3f} [{gain.low:.3f}, {gain.high:.3f}], better in {wins} of {len(trained)} episodes"
+            f"{algorithm}: {trained.mean():.3f}, before training {before.mean():.3f}, random {random.mean():.3f}, "
+            f"{RIVAL} {rival.mean():.3f}; gain over random {gain.estimate:+.3f} [{gain.low:.3f}, {gain.high:.3f}], "
+            f"better in {wins} of {len(trained)} episodes"
         )
     if record is not None:
         record.parent.mkdir(parents=True, exist_ok=True)
