@@ -49,8 +49,8 @@ class ExplorationSettings:
 class FragmentReplaySettings:
     """The buffer of fragments (`cloudsched_env.rllib.value_based.replay`), one on each learner.
 
-    A fragment is ``sampling.rollout_steps`` long. An env step takes about 12 kB on paper-v1 (25
-    agents; 0.6 GB for the default number) and 1.2 kB on tiny-v1.
+    A fragment is ``sampling.rollout_steps`` long. An env step takes about 12 kB on paper-v1 (25 agents; 0.6 GB for the
+    default number) and 1.2 kB on tiny-v1.
     """
 
     env_steps: int = _number(50_000, 1, 1_000_000_000, "env steps that are remembered at most")
