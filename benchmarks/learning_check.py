@@ -90,6 +90,7 @@ def main(
             "episodes": len(trained),
             "epochs": json.loads((policy / "policy.json").read_text())["metadata"]["epoch"],
             "seed": seed,
+            "settings": [*WITHOUT_PREFERENCES, *(settings or [])],
             "scenario": scenario,
             "data": result.data_tag,
         }

@@ -43,7 +43,7 @@ def build_value_networks(scenario: Scenario, settings: ValueSettings) -> dict[st
     Returns:
         A utility network for each role under its name, and `MonotonicMixer` or `SumMixer` under `MIXER`.
     """
-    config = NetworkConfig.from_dict(settings.networks)
+    config = NetworkConfig.from_dict(settings.network_settings())
     networks: dict[str, nn.Module] = {role: build_policy(role, scenario, config) for role in ROLES}
     mixing = settings.mixing
     networks[MIXER] = (
@@ -58,7 +58,9 @@ def value_module_specs(settings: ValueSettings, seed: int = 0) -> MultiRLModuleS
     """What RLlib needs to know to build the modules on runners and learners, with initial weights drawn by ``seed``."""
     scenario = load_scenario(settings.scenario, settings.overrides)
     if settings.network_builder == ValueSettings().network_builder:
-        NetworkConfig.from_dict(settings.networks)  # a wrong name is told now, not when a worker builds its networks
+        NetworkConfig.from_dict(
+            settings.network_settings()
+        )  # a wrong name is told now, not when a worker builds its networks
     model_config = {"settings": settings.to_dict(), "seed": seed}
     specs = {
         role: RLModuleSpec(
@@ -155,6 +157,10 @@ class MixerModule(_ValueModule):
 class ValueMultiModule(HRACMultiModule):
     """All modules together. The runner asks it for actions as it asks a policy."""
 
+    def roles(self) -> list[str]:
+        """The roles that have a utility network here, in the order of agents."""
+        return [role for role in ROLES if role in self]
+
     @torch.no_grad()
     def act(
         self,
@@ -164,6 +170,7 @@ class ValueMultiModule(HRACMultiModule):
         deterministic: bool,
         generator: torch.Generator | None = None,
         summaries: Mapping[str, Tensor] | None = None,
+        **kwargs: Any,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Epsilon-greedy (or greedy) actions [*, n, k] and their log-probabilities [*, n], by role."""
         chosen: dict[str, tuple[Tensor, Tensor]] = {}

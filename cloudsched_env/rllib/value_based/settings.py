@@ -145,3 +145,7 @@ class ValueSettings(SettingsTree):
             )
         if ":" not in self.network_builder:
             raise ValueError(f"setting 'network_builder' is {self.network_builder!r}: expected 'module:function'")
+
+    def network_settings(self) -> dict[str, Any]:
+        """Fields of `cloudsched_env.rllib.networks.NetworkConfig`."""
+        return dict(self.networks)
