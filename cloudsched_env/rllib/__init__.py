@@ -1,4 +1,4 @@
-"""Training through RLlib: HRAC with LGRS on the array face, RLlib's own algorithms on the PettingZoo face.
+"""Training through RLlib: our algorithms on the array face, RLlib's own on the PettingZoo face.
 
 Importing a name from here imports ray and torch; the pure torch parts in `cloudsched_env.rllib.networks` do not.
 """
@@ -9,18 +9,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cloudsched_env.rllib.algorithms.qmix import QMIX, QMIXConfig
+    from cloudsched_env.rllib.algorithms.vdn import VDN, VDNConfig
     from cloudsched_env.rllib.environments import register_environments
     from cloudsched_env.rllib.hrac import HRAC, HRACConfig
     from cloudsched_env.rllib.settings import HRACSettings
     from cloudsched_env.rllib.training import TrainingOptions, train
 
-__all__ = ["HRAC", "HRACConfig", "HRACSettings", "TrainingOptions", "register_environments", "train"]
+__all__ = [
+    "HRAC",
+    "QMIX",
+    "VDN",
+    "HRACConfig",
+    "HRACSettings",
+    "QMIXConfig",
+    "TrainingOptions",
+    "VDNConfig",
+    "register_environments",
+    "train",
+]
 
 _HOMES = {
     "HRAC": "hrac",
     "HRACConfig": "hrac",
     "HRACSettings": "settings",
+    "QMIX": "algorithms.qmix",
+    "QMIXConfig": "algorithms.qmix",
     "TrainingOptions": "training",
+    "VDN": "algorithms.vdn",
+    "VDNConfig": "algorithms.vdn",
     "register_environments": "environments",
     "train": "training",
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.tune.registry import register_env
@@ -13,8 +12,9 @@ from ray.tune.registry import register_env
 from cloudsched_env.rllib.connector import ConnectorFactory
 from cloudsched_env.rllib.learner import HRACLearner
 from cloudsched_env.rllib.modules import ROLES, module_specs
+from cloudsched_env.rllib.role_config import RoleBatchedConfig
 from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
-from cloudsched_env.rllib.settings import HRACSettings, nearest_names
+from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload.source import make_source
@@ -41,7 +41,7 @@ def register_vector_env() -> None:
     register_env(VECTOR_ENV, make_vector_env)
 
 
-class HRACConfig(PPOConfig):
+class HRACConfig(RoleBatchedConfig, PPOConfig):
     """Configuration of HRAC with LGRS.
 
     Our own settings (`HRACSettings`) are set by `hrac`, everything about resources by RLlib's methods::
@@ -51,6 +51,9 @@ class HRACConfig(PPOConfig):
     RLlib fields that follow from our settings (discount, roll-out length, batch sizes, epochs, modules, learner,
     connector, validation) are derived by `hrac` and again when the config is validated, so there is one place for each.
     """
+
+    settings_name = "hrac"
+    policy_name = "hrac_lgrs"
 
     def __init__(self, algo_class: type[Any] | None = None) -> None:
         super().__init__(algo_class=algo_class or HRAC)
@@ -67,26 +70,7 @@ class HRACConfig(PPOConfig):
         Raises:
             ValueError: for an unknown setting or a value that is not allowed.
         """
-        self.settings = changes if isinstance(changes, HRACSettings) else self.settings.override(changes)
-        self._derive()
-        return self
-
-    def update_from_dict(self, config_dict: Mapping[str, Any]) -> AlgorithmConfig:
-        """As RLlib's, with our settings under ``hrac``; unknown keys are refused.
-
-        Raises:
-            ValueError: naming an unknown key and the nearest known ones.
-        """
-        values = dict(config_dict)
-        known = {*self.keys(), "hrac", "multiagent", "callbacks", "num_workers"}
-        for key in values:
-            if key not in known:
-                raise ValueError(f"unknown config key {key!r}: {nearest_names(str(key), known)}")
-        settings = values.pop("hrac", None)
-        super().update_from_dict(values)
-        if settings is not None:
-            self.hrac(settings)
-        return self
+        return self.change_settings(changes)
 
     def validate(self) -> None:
         """Check the settings against the resources.

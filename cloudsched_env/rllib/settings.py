@@ -12,13 +12,17 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "HRACSettings",
     "LGRSSettings",
     "ReplaySettings",
     "SamplingSettings",
+    "SettingsTree",
     "UpdateSettings",
     "VTraceSettings",
     "ValidationSettings",
@@ -112,8 +116,32 @@ class ValidationSettings:
     deterministic: bool = True
 
 
+class SettingsTree:
+    """What the settings of every method can do: change by dotted name, become JSON, be made from it."""
+
+    def override(self, changes: Mapping[str, Any]) -> Self:
+        """Return a copy with settings changed by dotted name or by nested mappings.
+
+        Values of ``overrides`` and ``networks`` are merged by key; ``networks.hidden`` sets one key of a mapping.
+
+        Raises:
+            ValueError: for an unknown name (the nearest known ones are suggested), a wrong type or a value out of
+                range.
+        """
+        return _merge(self, _nest(self, changes, "", setting_names(type(self))), "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain JSON types, under their public names."""
+        return _plain(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; missing names keep their defaults."""
+        return cls().override(values)
+
+
 @dataclass(frozen=True)
-class HRACSettings:
+class HRACSettings(SettingsTree):
     """All settings of one HRAC training run.
 
     Attributes:
@@ -160,26 +188,6 @@ class HRACSettings:
         if ":" not in self.network_builder:
             raise ValueError(f"setting 'network_builder' is {self.network_builder!r}: expected 'module:function'")
 
-    def override(self, changes: Mapping[str, Any]) -> HRACSettings:
-        """Return a copy with settings changed by dotted name or by nested mappings.
-
-        Values of ``overrides`` and ``networks`` are merged by key; ``networks.hidden`` sets one key of a mapping.
-
-        Raises:
-            ValueError: for an unknown name (the nearest known ones are suggested), a wrong type or a value out of
-                range.
-        """
-        return _merge(self, _nest(self, changes, ""), "")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain JSON types, under their public names."""
-        return _plain(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> HRACSettings:
-        """The inverse of `to_dict`; missing names keep their defaults."""
-        return cls().override(values)
-
     def entropy_of(self, role: str) -> float:
         """Entropy bonus of a role."""
         return float(self.update.entropy_by_role.get(role, self.update.entropy))
@@ -204,7 +212,7 @@ def nearest_names(name: str, known: typing.Iterable[str]) -> str:
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
 
 
-def _nest(base: Any, changes: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _nest(base: Any, changes: Mapping[str, Any], path: str, known: typing.Sequence[str]) -> dict[str, Any]:
     """Dotted names to nested mappings. Below a mapping-valued setting, dots belong to the key."""
     tree: dict[str, Any] = {}
     fields = {f.name.rstrip("_"): f.name for f in dataclasses.fields(base)}
@@ -212,14 +220,14 @@ def _nest(base: Any, changes: Mapping[str, Any], path: str) -> dict[str, Any]:
         head, _, rest = str(name).partition(".")
         if head not in fields:
             where = f"{path}{name}"
-            raise ValueError(f"unknown setting {where!r}: {nearest_names(where, setting_names())}")
+            raise ValueError(f"unknown setting {where!r}: {nearest_names(where, known)}")
         if rest:
             value = {rest: value}
         current = getattr(base, fields[head])
         if dataclasses.is_dataclass(current):
             if not isinstance(value, Mapping):
                 raise ValueError(f"setting {path + head!r}: expected a group of settings, got {value!r}")
-            tree[head] = {**tree.get(head, {}), **_nest(current, value, f"{path}{head}.")}
+            tree[head] = {**tree.get(head, {}), **_nest(current, value, f"{path}{head}.", known)}
         elif isinstance(current, Mapping):
             if not isinstance(value, Mapping):
                 raise ValueError(f"setting {path + head!r}: expected a mapping, got {value!r}")

@@ -119,3 +119,33 @@ def toy_config(changes=None, **env_config):
     config = HRACConfig().hrac({**settings, **(changes or {})}).debugging(seed=0)
     config.environment("toy-vector", env_config=env_config)
     return config
+
+
+def toy_value_config(algorithm="qmix", changes=None, **env_config):
+    """QMIX or VDN on the toy environment, sized for tests."""
+    from ray.tune.registry import register_env
+
+    from cloudsched_env.rllib import QMIXConfig, VDNConfig
+
+    register_env("toy-vector", make_toy_env)
+    settings = {
+        "scenario": "tiny-v1",
+        "sampling.clusters": 40,
+        "sampling.phases": 4,
+        "sampling.rollout_steps": 20,
+        "epoch_env_steps": 1600,
+        # What happens next does not depend on what agents do.
+        "discount": 0.0,
+        "exploration.anneal_env_steps": 8000,
+        "replay.env_steps": 16_000,
+        "replay.minimum_env_steps": 800,
+        "update.fragments": 20,
+        "update.target_every": 20,
+        "update.learning_rate": 5e-3,
+        "validation.every_epochs": 0,
+        "validation.episodes": 8,
+    }
+    config = {"qmix": QMIXConfig, "vdn": VDNConfig}[algorithm]().change_settings({**settings, **(changes or {})})
+    config.debugging(seed=0)
+    config.environment("toy-vector", env_config=env_config)
+    return config

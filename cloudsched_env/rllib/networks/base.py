@@ -89,6 +89,24 @@ class RolePolicy(nn.Module):
         """
         raise NotImplementedError
 
+    def scores(
+        self,
+        observations: Tensor,
+        masks: Tensor,
+        context: Tensor | None = None,
+        embeddings: Tensor | None = None,
+    ) -> Tensor:
+        """Scores of all choices before masking, ``[*, n, L]``, with gradient; sub-actions follow one another.
+
+        A policy reads them as logits, a method that learns values reads them as the utility of each choice. Forbidden
+        choices may have any finite score. Arguments and errors are those of `act`.
+
+        Raises:
+            ValueError: if the choices of a sub-action are scored given those of earlier ones
+                (`NetworkConfig.sequential_slots`): then there is no score of a single choice.
+        """
+        raise NotImplementedError
+
     def _features(self, embeddings: Tensor, context: Tensor | None) -> Tensor:
         """Embedding and context side by side, ``[*, n, e + c]``."""
         if (context is None) != (self.context_size == 0):

@@ -44,6 +44,9 @@ class NetworkConfig:
         load_aversion: how strongly a new scheduler prefers nodes with less load: the weight, per unit of load
             (requested cores after the placement / cores), of the linear path of its score. Training begins with rough
             load balancing instead of random placement and changes the weight as it sees fit; 0 begins at random.
+        sequential_slots: a scheduler scores a task knowing where the earlier tasks of the same decision went. Without,
+            tasks are scored independently, so that the best joint choice is the best choice for each: what methods
+            that decompose values need.
     """
 
     hidden_sizes: tuple[int, ...] = (64, 64)
@@ -62,6 +65,7 @@ class NetworkConfig:
     last_layer_gain: float = 0.01
     level_preference: float = 3.0
     load_aversion: float = 3.0
+    sequential_slots: bool = True
 
     def __post_init__(self) -> None:
         """Check values and their relations.

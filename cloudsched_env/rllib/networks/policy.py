@@ -96,6 +96,16 @@ class NodePolicy(RolePolicy):
         embeddings = self.encode(observations) if embeddings is None else embeddings
         return self.head(self.trunk(self._features(embeddings, context)))
 
+    def scores(
+        self,
+        observations: Tensor,
+        masks: Tensor,
+        context: Tensor | None = None,
+        embeddings: Tensor | None = None,
+    ) -> Tensor:
+        """See `RolePolicy.scores`; masks play no part."""
+        return self.logits(observations, context, embeddings)
+
     def _distributions(
         self, observations: Tensor, masks: Tensor, context: Tensor | None, embeddings: Tensor | None
     ) -> list[Tensor]:

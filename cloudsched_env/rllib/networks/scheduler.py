@@ -183,6 +183,14 @@ class SchedulerPolicy(RolePolicy):
         actions = allowed.to(torch.uint8).argmax(-1)
         log_prob = decision.slots.new_zeros(rows)
         open_slots = self._open(allowed)
+        if not self.config.sequential_slots:
+            at, slots = open_slots.nonzero(as_tuple=True)
+            scores = self._scores(decision, at, slots, *self._blank(decision, at))
+            distribution = masked_log_softmax(scores, allowed[at, slots], self.role)
+            choice = sample(distribution, deterministic, generator)
+            actions[at, slots] = choice
+            log_prob.index_add_(0, at, distribution.gather(-1, choice.unsqueeze(-1)).squeeze(-1))
+            return actions.reshape(*lead, self.slot_count), log_prob.reshape(lead)
         demand = self._demand(decision)
         assigned = decision.slots.new_zeros(rows, self.node_count + 1, 2)  # last column: deferred, not used
         for slot in range(self.slot_count):
@@ -220,6 +228,27 @@ class SchedulerPolicy(RolePolicy):
         log_prob = zeros.index_add(0, rows, chosen)
         total_entropy = zeros.index_add(0, rows, entropy(distribution))
         return log_prob.reshape(lead), total_entropy.reshape(lead)
+
+    def scores(
+        self,
+        observations: Tensor,
+        masks: Tensor,
+        context: Tensor | None = None,
+        embeddings: Tensor | None = None,
+    ) -> Tensor:
+        """See `RolePolicy.scores`. Of a slot without a choice only the score to defer is computed, the rest is 0."""
+        if self.config.sequential_slots:
+            raise ValueError(
+                "the scheduler scores each task given the choices for earlier ones, so single choices have no score of "
+                "their own: set networks.sequential_slots=false"
+            )
+        decision, allowed = self._prepare(observations, masks, context, embeddings)
+        rows, slots = self._open(allowed).nonzero(as_tuple=True)
+        defer = decision.defer_score.unsqueeze(-1)
+        scores = torch.cat((defer.new_zeros(*defer.shape[:-1], self.node_count), defer), -1)
+        opened = self._scores(decision, rows, slots, *self._blank(decision, rows))
+        scores = scores.index_put((rows, slots), opened)
+        return scores.reshape(*observations.shape[:-1], -1)
 
     def _prepare(
         self, observations: Tensor, masks: Tensor, context: Tensor | None, embeddings: Tensor | None
@@ -292,12 +321,18 @@ class SchedulerPolicy(RolePolicy):
         Returns:
             ``[P, M, 2]`` and ``[P]``; a first slot follows upon "deferred".
         """
+        if not self.config.sequential_slots:
+            return self._blank(decision, rows)
         demand = self._demand(decision)
         sent = demand.new_zeros(*taken.shape, self.node_count + 1, 2)
         sent.scatter_(2, taken[..., None, None].expand(-1, -1, 1, 2), demand.unsqueeze(2))
         assigned = (sent.cumsum(1) - sent)[rows, slots, :-1]
         before = torch.cat((torch.full_like(taken[:, :1], self.node_count), taken[:, :-1]), 1)
         return assigned, before[rows, slots]
+
+    def _blank(self, decision: _Decision, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What `_history` returns where earlier slots do not count: nothing was sent, nothing came before."""
+        return decision.slots.new_zeros(len(rows), self.node_count, 2), torch.full_like(rows, self.node_count)
 
     def _open(self, allowed: Tensor) -> Tensor:
         """Which slots leave a choice, bool ``[R, S]``."""
