@@ -24,6 +24,8 @@ _EPILOG = """
 
 `cloudsched train hrac_lgrs --override telemetry.loss_probability=0.3 --stop-epochs 60`
 
+`cloudsched train mappo --set update.epochs=5 --stop-epochs 60 --out runs/mappo`
+
 `cloudsched train --resume runs/first --stop-epochs 120`
 
 `cloudsched train my_config.yaml --num-env-runners 4 --num-learners 2 --address auto --stop-minutes 60`
@@ -34,7 +36,10 @@ _EPILOG = """
 def train(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="[ALGORITHM|FILE]", help="A shipped configuration (hrac_lgrs) or a .py or .yaml file."),
+        typer.Argument(
+            metavar="[ALGORITHM|FILE]",
+            help="A shipped configuration (hrac_lgrs, mappo, ippo, happo) or a .py or .yaml file.",
+        ),
     ] = None,
     scenario: Annotated[str | None, typer.Option(help="Named scenario to train on.")] = None,
     trace: Annotated[
@@ -74,7 +79,7 @@ def train(
 
     def configure() -> tuple[Any, str, dict[str, float]]:
         from cloudsched_env.rllib.config_files import load_experiment
-        from cloudsched_env.rllib.hrac import HRACConfig
+        from cloudsched_env.rllib.role_config import RoleBatchedConfig
 
         experiment = load_experiment(str(what))
         config = experiment.config
@@ -88,11 +93,11 @@ def train(
         if overrides:
             changes["overrides"] = dict(_assignment(item, "--override") for item in overrides)
         if changes:
-            if not isinstance(config, HRACConfig):
+            if not isinstance(config, RoleBatchedConfig):
                 raise ValueError(
-                    f"{', '.join(changes)}: only settings of HRAC can be given here, not {type(config).__name__}"
+                    f"{', '.join(changes)}: only our own algorithms have such settings, not {type(config).__name__}"
                 )
-            config.hrac(changes)
+            config.change_settings(changes)
         if seed is not None:
             config.debugging(seed=seed)
         if num_env_runners is not None:

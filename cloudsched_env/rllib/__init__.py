@@ -9,17 +9,39 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cloudsched_env.rllib.algorithms.happo import HAPPO, HAPPOConfig
+    from cloudsched_env.rllib.algorithms.ippo import IPPO, IPPOConfig
+    from cloudsched_env.rllib.algorithms.mappo import MAPPO, MAPPOConfig
     from cloudsched_env.rllib.environments import register_environments
     from cloudsched_env.rllib.hrac import HRAC, HRACConfig
     from cloudsched_env.rllib.settings import HRACSettings
     from cloudsched_env.rllib.training import TrainingOptions, train
 
-__all__ = ["HRAC", "HRACConfig", "HRACSettings", "TrainingOptions", "register_environments", "train"]
+__all__ = [
+    "HAPPO",
+    "HRAC",
+    "IPPO",
+    "MAPPO",
+    "HAPPOConfig",
+    "HRACConfig",
+    "HRACSettings",
+    "IPPOConfig",
+    "MAPPOConfig",
+    "TrainingOptions",
+    "register_environments",
+    "train",
+]
 
 _HOMES = {
+    "HAPPO": "algorithms.happo",
+    "HAPPOConfig": "algorithms.happo",
     "HRAC": "hrac",
     "HRACConfig": "hrac",
     "HRACSettings": "settings",
+    "IPPO": "algorithms.ippo",
+    "IPPOConfig": "algorithms.ippo",
+    "MAPPO": "algorithms.mappo",
+    "MAPPOConfig": "algorithms.mappo",
     "TrainingOptions": "training",
     "register_environments": "environments",
     "train": "training",

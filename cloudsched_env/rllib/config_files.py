@@ -12,10 +12,23 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from cloudsched_env.rllib.algorithms.happo import HAPPOConfig
+from cloudsched_env.rllib.algorithms.ippo import IPPOConfig
+from cloudsched_env.rllib.algorithms.mappo import MAPPOConfig
 from cloudsched_env.rllib.hrac import HRACConfig
+from cloudsched_env.rllib.role_config import RoleBatchedConfig
 from cloudsched_env.rllib.settings import nearest_names
 
 __all__ = ["Experiment", "algorithm_config", "load_experiment", "shipped_configs"]
+
+# Our own algorithms by the names under which files may ask for them.
+_OURS: dict[str, type[RoleBatchedConfig]] = {
+    "HRAC": HRACConfig,
+    "HRAC_LGRS": HRACConfig,
+    "MAPPO": MAPPOConfig,
+    "IPPO": IPPOConfig,
+    "HAPPO": HAPPOConfig,
+}
 
 _YAML_KEYS = ("run", "env", "stop", "config", "checkpoint_config", "checkpoint_freq", "checkpoint_at_end")
 
@@ -75,12 +88,13 @@ def algorithm_config(name: str) -> AlgorithmConfig:
     Raises:
         ValueError: for a name that RLlib does not know either.
     """
-    if name.upper() in ("HRAC", "HRAC_LGRS", "HRAC-LGRS"):
-        return HRACConfig()
+    ours = name.upper().replace("-", "_")
+    if ours in _OURS:
+        return _OURS[ours]()
     from ray.rllib.algorithms import registry
 
     if name not in registry.ALGORITHMS:
-        known = ["HRAC", *registry.ALGORITHMS]
+        known = [*_OURS, *registry.ALGORITHMS]
         raise ValueError(f"unknown algorithm {name!r}: {nearest_names(name, known)}")
     return registry.get_algorithm_class(name).get_default_config()
 
@@ -117,14 +131,15 @@ def _from_yaml(path: Path) -> Experiment:
     values = dict(body.get("config") or {})
     _refuse_searches(values, f"{path}: {name}.config")
     config = algorithm_config(str(body["run"]))
-    known = {*config.keys(), "hrac", "multiagent", "num_workers"}
+    ours = {config.settings_name} if isinstance(config, RoleBatchedConfig) else set()
+    known = {*config.keys(), *ours, "multiagent", "num_workers"}
     for key in values:
         # RLlib itself takes unknown keys without a word, and then trains with other values than were asked for.
         if key not in known:
             raise ValueError(f"{path}: unknown config key {key!r}: {nearest_names(str(key), known)}")
     if "env" in body:
-        if isinstance(config, HRACConfig):
-            config.hrac({"scenario": str(body["env"]).removeprefix("cloudsched/")})
+        if isinstance(config, RoleBatchedConfig):
+            config.change_settings({"scenario": str(body["env"]).removeprefix("cloudsched/")})
         else:
             config.environment(body["env"])
     config.update_from_dict(values)

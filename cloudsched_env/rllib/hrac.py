@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.tune.registry import register_env
 
 from cloudsched_env.rllib.connector import ConnectorFactory
 from cloudsched_env.rllib.learner import HRACLearner
-from cloudsched_env.rllib.modules import ROLES, module_specs
+from cloudsched_env.rllib.modules import module_specs
+from cloudsched_env.rllib.role_config import RoleBatchedConfig
+from cloudsched_env.rllib.role_map import RoleMap
 from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
-from cloudsched_env.rllib.settings import HRACSettings, nearest_names
+from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload.source import make_source
@@ -41,7 +42,7 @@ def register_vector_env() -> None:
     register_env(VECTOR_ENV, make_vector_env)
 
 
-class HRACConfig(PPOConfig):
+class HRACConfig(RoleBatchedConfig, PPOConfig):
     """Configuration of HRAC with LGRS.
 
     Our own settings (`HRACSettings`) are set by `hrac`, everything about resources by RLlib's methods::
@@ -52,14 +53,23 @@ class HRACConfig(PPOConfig):
     connector, validation) are derived by `hrac` and again when the config is validated, so there is one place for each.
     """
 
+    settings_name = "hrac"
+    policy_name = "hrac_lgrs"
+    learner_type: type[HRACLearner] = HRACLearner
+
     def __init__(self, algo_class: type[Any] | None = None) -> None:
         super().__init__(algo_class=algo_class or HRAC)
-        self.settings = HRACSettings()
+        self.settings = self.default_settings()
         self.num_env_runners = 0
         self.num_learners = 0
         self.env = VECTOR_ENV
         self.seed = 0
         self._derive()
+
+    @classmethod
+    def default_settings(cls) -> HRACSettings:
+        """What a new configuration begins with; algorithms that differ in settings only say so here."""
+        return HRACSettings()
 
     def hrac(self, changes: Mapping[str, Any] | HRACSettings) -> HRACConfig:
         """Set our own settings, by dotted name or nested, or all at once.
@@ -67,26 +77,7 @@ class HRACConfig(PPOConfig):
         Raises:
             ValueError: for an unknown setting or a value that is not allowed.
         """
-        self.settings = changes if isinstance(changes, HRACSettings) else self.settings.override(changes)
-        self._derive()
-        return self
-
-    def update_from_dict(self, config_dict: Mapping[str, Any]) -> AlgorithmConfig:
-        """As RLlib's, with our settings under ``hrac``; unknown keys are refused.
-
-        Raises:
-            ValueError: naming an unknown key and the nearest known ones.
-        """
-        values = dict(config_dict)
-        known = {*self.keys(), "hrac", "multiagent", "callbacks", "num_workers"}
-        for key in values:
-            if key not in known:
-                raise ValueError(f"unknown config key {key!r}: {nearest_names(str(key), known)}")
-        settings = values.pop("hrac", None)
-        super().update_from_dict(values)
-        if settings is not None:
-            self.hrac(settings)
-        return self
+        return self.change_settings(changes)
 
     def validate(self) -> None:
         """Check the settings against the resources.
@@ -116,10 +107,11 @@ class HRACConfig(PPOConfig):
             rollout_fragment_length=sampling.rollout_steps,
         )
         specs: MultiRLModuleSpec = module_specs(s, self.seed or 0)
-        self.multi_agent(policies=set(ROLES), policy_mapping_fn=_role_of)
+        role_map = RoleMap(load_scenario(s.scenario, s.overrides), s.roles.map)
+        self.multi_agent(policies=set(role_map.names), policy_mapping_fn=_RoleOf(role_map))
         self.rl_module(rl_module_spec=specs)
         self.learners(
-            learner_class=HRACLearner,
+            learner_class=self.learner_type,
             learner_connector=ConnectorFactory(s, self.seed or 0),
             add_default_connectors_to_learner_pipeline=False,
         )
@@ -140,9 +132,14 @@ class HRACConfig(PPOConfig):
         self.reporting(min_sample_timesteps_per_iteration=s.epoch_env_steps, min_time_s_per_iteration=0)
 
 
-def _role_of(agent_id: str, *args: Any, **kwargs: Any) -> str:
-    """The role map: ``compute_3`` is a compute node."""
-    return agent_id.rsplit("_", 1)[0]
+class _RoleOf:
+    """The role of an agent by its name; a class, because Ray pickles it."""
+
+    def __init__(self, role_map: RoleMap) -> None:
+        self.role_map = role_map
+
+    def __call__(self, agent_id: str, *args: Any, **kwargs: Any) -> str:
+        return self.role_map.role_of(agent_id)
 
 
 class HRAC(PPO):

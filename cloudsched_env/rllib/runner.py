@@ -32,6 +32,7 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from cloudsched_env.rllib.modules import HRACMultiModule, execution_mode, spaces
 from cloudsched_env.rllib.networks import NetworkConfig, SummaryChannel
+from cloudsched_env.rllib.role_map import RoleMap
 from cloudsched_env.rllib.rollout import RoleRollout, SampledSteps
 from cloudsched_env.rllib.settings import HRACSettings
 
@@ -93,6 +94,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
             "split": "validation" if self.validating else "train",
         }
         self.envs = [creator(dict(env_config)) for _ in range(groups)]
+        self.role_map = RoleMap(self.envs[0].scenario, self.settings.roles.map)
         self.env = self.envs[0]
         self.envs[0].reset(0)  # compiles the simulator if need be, so that it does not count as sampling time
         self._clusters = [slice(i * (clusters // groups), (i + 1) * (clusters // groups)) for i in range(groups)]
@@ -108,7 +110,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         """Spaces of one agent of each role, in the form that RLlib expects."""
         if not self.envs:
             return self.spaces
-        by_role = spaces(self.envs[0].scenario)
+        by_role = spaces(self.envs[0].scenario, self.settings.roles.map)
         both = (
             gym.spaces.Dict({role: pair[0] for role, pair in by_role.items()}),
             gym.spaces.Dict({role: pair[1] for role, pair in by_role.items()}),
@@ -179,7 +181,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         # Group g's first episode ends after (g + 1)/G of the horizon: from then on groups are horizon/G apart.
         self._cut = [-(-horizon * (g + 1) // len(self.envs)) for g in range(len(self.envs))]
         self._counted_return = [np.zeros(env.num_envs) for env in self.envs]
-        self._channels = [SummaryChannel(env.scenario) for env in self.envs]
+        self._channels = [SummaryChannel(env.scenario, self.role_map.counts) for env in self.envs]
         for group in range(len(self.envs)):
             self._reset(group)
         self._started = True
@@ -198,7 +200,10 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
 
     def _roll_out(self, steps: int, explore: bool) -> RoleRollout:
         """T steps of all groups, recorded."""
-        arrays = _Recorder(self.envs, steps)
+        arrays = _Recorder(self.envs, steps, self.role_map)
+        sees = self.settings.networks.get("critic", "role") in ("agent", "local")
+        cut_observations: list[dict[str, NDArray[np.float32]]] = []
+        last_observations: list[dict[str, NDArray[np.float32]]] = []
         if self.execution == "role_summary":
             arrays.add_summaries(self.module.roles(), self._summary_size())
         cut_states: list[NDArray[np.float32]] = []
@@ -211,7 +216,11 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
                 part = self._clusters[group]
                 done = env.step({role: chosen[part] for role, chosen in actions.items()})
                 arrays.record_after(t, part, env)
-                if self._advance(group, done):
+                ended = self._advance(group, done)
+                if sees and (ended or t == steps - 1):
+                    seen = {role: v.copy() for role, v in self.role_map.observations(env.observations).items()}
+                    (last_observations if t == steps - 1 else cut_observations).append(seen)
+                if ended:
                     arrays.truncated[t, part] = True
                     if t < steps - 1:
                         cut_states.append(env.state.copy())
@@ -230,6 +239,8 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
             cut_states=np.concatenate(cut_states) if cut_states else np.empty((0, arrays.states.shape[-1]), np.float32),
             cut_index=np.array(cut_index, dtype=np.int64).reshape(-1, 2),
             weights_seq_no=self._weights_seq_no,
+            last_observations=_joined(last_observations),
+            cut_observations=_joined(cut_observations),
         )
 
     def _act(
@@ -262,7 +273,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
                 columns["log_probs"][t] = log_probs.numpy()
                 if summaries is not None:
                     columns["summaries"][t] = summaries[role].numpy()
-        return {role: actions.numpy() for role, (actions, _) in chosen.items()}
+        return self.role_map.join({role: actions.numpy() for role, (actions, _) in chosen.items()})
 
     def _advance(self, group: int, done: bool) -> bool:
         """Count a step; at the end of an episode log it. Returns whether the group must be reset."""
@@ -307,7 +318,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
             returns, means = zip(*self._validated, strict=True)
             merged = {name: float(np.mean([m[name] for m in means if name in m])) for name in means[0]}
             self._log_episode_means(float(np.mean(returns)), merged, window=1)
-        counts = self.envs[0].role_counts
+        counts = self.role_map.counts
         self._log_steps(steps, {role: steps * count for role, count in counts.items()})
         return SampledSteps(steps, steps * sum(counts.values()))
 
@@ -321,13 +332,12 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
 
     def _current(self, name: str) -> dict[str, torch.Tensor]:
         """What the clusters show now, joined over groups."""
-        return {
-            role: torch.from_numpy(np.concatenate([getattr(env, name)[role] for env in self.envs]))
-            for role in self.module.roles()
-        }
+        split = getattr(self.role_map, name)
+        parts = [split(getattr(env, name)) for env in self.envs]
+        return {role: torch.from_numpy(np.concatenate([part[role] for part in parts])) for role in parts[0]}
 
     def _summary_size(self) -> int:
-        return NetworkConfig.from_dict(self.settings.networks).summary_size
+        return NetworkConfig.from_dict(self.settings.network_settings()).summary_size
 
     # ---- metrics
 
@@ -409,19 +419,25 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         return [(COMPONENT_RL_MODULE, self.module)]
 
 
+def _joined(parts: list[dict[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
+    """Arrays of several groups of clusters one after the other; nothing of nothing."""
+    return {role: np.concatenate([part[role] for part in parts]) for role in parts[0]} if parts else {}
+
+
 class _Recorder:
     """The arrays of one roll-out, allocated once; policies read each step's observations from them."""
 
-    def __init__(self, envs: list[Any], steps: int) -> None:
+    def __init__(self, envs: list[Any], steps: int, role_map: RoleMap) -> None:
         first = envs[0]
+        self.role_map = role_map
         clusters = sum(env.num_envs for env in envs)
         self.roles: dict[str, dict[str, NDArray[Any]]] = {}
-        for role, count in first.role_counts.items():
-            agents = (steps, clusters, count)
-            self.roles[role] = {
-                "observations": np.empty((*agents, first.observations[role].shape[-1]), np.float32),
-                "masks": np.empty((*agents, first.masks[role].shape[-1]), np.int8),
-                "actions": np.empty((*agents, len(first.action_levels[role])), np.int64),
+        for name, role in role_map.roles.items():
+            agents = (steps, clusters, role.count)
+            self.roles[name] = {
+                "observations": np.empty((*agents, role.layout.size), np.float32),
+                "masks": np.empty((*agents, sum(role.action_levels)), np.int8),
+                "actions": np.empty((*agents, len(role.action_levels)), np.int64),
                 "log_probs": np.empty(agents, np.float32),
                 "local_rewards": np.empty(agents, np.float32),
             }
@@ -438,15 +454,17 @@ class _Recorder:
 
     def record_before(self, t: int, part: slice, env: Any) -> None:
         """What agents see and the state before a step."""
+        observations, masks = self.role_map.observations(env.observations), self.role_map.masks(env.masks)
         for role, columns in self.roles.items():
-            columns["observations"][t, part] = env.observations[role]
-            columns["masks"][t, part] = env.masks[role]
+            columns["observations"][t, part] = observations[role]
+            columns["masks"][t, part] = masks[role]
         self.states[t, part] = env.state
 
     def record_after(self, t: int, part: slice, env: Any) -> None:
         """Rewards of a step."""
+        rewards = self.role_map.values(env.local_rewards)
         for role, columns in self.roles.items():
-            columns["local_rewards"][t, part] = env.local_rewards[role]
+            columns["local_rewards"][t, part] = rewards[role]
         self.team_rewards[t, part] = env.team_reward
 
     def observations(self, t: int) -> dict[str, torch.Tensor]:

@@ -12,13 +12,20 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from cloudsched_env.rllib.role_map import DEFAULT_MAP, check_map_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "HRACSettings",
     "LGRSSettings",
     "ReplaySettings",
+    "RoleSettings",
     "SamplingSettings",
+    "SettingsTree",
     "UpdateSettings",
     "VTraceSettings",
     "ValidationSettings",
@@ -29,6 +36,17 @@ __all__ = [
 
 def _number(default: float, low: float, high: float, doc: str) -> Any:
     return field(default=default, metadata={"low": low, "high": high, "doc": doc})
+
+
+@dataclass(frozen=True)
+class RoleSettings:
+    """Which agents share networks and normalisers.
+
+    Attributes:
+        map: ``agent_type``, ``node_size``, ``shared`` or ``random:<seed>`` (`cloudsched_env.rllib.role_map`).
+    """
+
+    map: str = DEFAULT_MAP
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,9 @@ class UpdateSettings:
     clip: float = _number(0.2, 0.001, 10.0, "clip range of the policy ratio")
     value_clip: float = _number(0.2, 0.0, 100.0, "clip range of normalised values; 0 turns value clipping off")
     huber_delta: float = _number(10.0, 0.01, 1e6, "normalised error from which the value loss is linear")
+    factor_clip: float = _number(
+        2.0, 1.0, 1e6, "HAPPO: the factor of earlier roles' ratios is kept between its inverse and this"
+    )
     value_weight: float = _number(1.0, 0.0, 1000.0, "weight of the value loss")
     entropy: float = _number(0.001, 0.0, 10.0, "entropy bonus of a role, per sub-action decision")
     entropy_by_role: Mapping[str, float] = field(
@@ -112,8 +133,32 @@ class ValidationSettings:
     deterministic: bool = True
 
 
+class SettingsTree:
+    """What the settings of every method can do: change by dotted name, become JSON, be made from it."""
+
+    def override(self, changes: Mapping[str, Any]) -> Self:
+        """Return a copy with settings changed by dotted name or by nested mappings.
+
+        Values of ``overrides`` and ``networks`` are merged by key; ``networks.hidden`` sets one key of a mapping.
+
+        Raises:
+            ValueError: for an unknown name (the nearest known ones are suggested), a wrong type or a value out of
+                range.
+        """
+        return _merge(self, _nest(self, changes, "", setting_names(type(self))), "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain JSON types, under their public names."""
+        return _plain(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; missing names keep their defaults."""
+        return cls().override(values)
+
+
 @dataclass(frozen=True)
-class HRACSettings:
+class HRACSettings(SettingsTree):
     """All settings of one HRAC training run.
 
     Attributes:
@@ -131,6 +176,7 @@ class HRACSettings:
     trace: str | None = None
     epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")
     discount: float = _number(0.98, 0.0, 1.0, "discount factor per env step")
+    roles: RoleSettings = field(default_factory=RoleSettings)
     lgrs: LGRSSettings = field(default_factory=LGRSSettings)
     vtrace: VTraceSettings = field(default_factory=VTraceSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
@@ -157,28 +203,28 @@ class HRACSettings:
                 f"setting 'replay.passes' is {self.replay.passes}: expected at most replay.rollouts "
                 f"({self.replay.rollouts}), an update draws older roll-outs without replacement"
             )
+        check_map_name(self.roles.map)
+        if "role_map" in self.networks:
+            raise ValueError(
+                "setting 'networks.role_map': set roles.map instead, critics and normalisers follow it too"
+            )
+        critic = self.networks.get("critic", "role")
+        if critic != "role" and self.lgrs.mode not in ("mix", "off"):
+            raise ValueError(
+                f"setting 'lgrs.mode' is {self.lgrs.mode!r}: with networks.critic={critic} expected 'mix' or 'off', "
+                "because the potential of the other modes is the team value of the critic 'role'"
+            )
+        if critic == "team" and (self.lgrs.mode, self.lgrs.lambda_) != ("mix", 0.0):
+            raise ValueError(
+                "setting 'networks.critic' is 'team', one value for all agents: expected one reward for all agents, "
+                "lgrs.mode=mix and lgrs.lambda=0"
+            )
         if ":" not in self.network_builder:
             raise ValueError(f"setting 'network_builder' is {self.network_builder!r}: expected 'module:function'")
 
-    def override(self, changes: Mapping[str, Any]) -> HRACSettings:
-        """Return a copy with settings changed by dotted name or by nested mappings.
-
-        Values of ``overrides`` and ``networks`` are merged by key; ``networks.hidden`` sets one key of a mapping.
-
-        Raises:
-            ValueError: for an unknown name (the nearest known ones are suggested), a wrong type or a value out of
-                range.
-        """
-        return _merge(self, _nest(self, changes, ""), "")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain JSON types, under their public names."""
-        return _plain(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> HRACSettings:
-        """The inverse of `to_dict`; missing names keep their defaults."""
-        return cls().override(values)
+    def network_settings(self) -> dict[str, Any]:
+        """Fields of `cloudsched_env.rllib.networks.NetworkConfig`: ``networks`` and the role map."""
+        return {**self.networks, "role_map": self.roles.map}
 
     def entropy_of(self, role: str) -> float:
         """Entropy bonus of a role."""
@@ -204,7 +250,7 @@ def nearest_names(name: str, known: typing.Iterable[str]) -> str:
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
 
 
-def _nest(base: Any, changes: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _nest(base: Any, changes: Mapping[str, Any], path: str, known: typing.Sequence[str]) -> dict[str, Any]:
     """Dotted names to nested mappings. Below a mapping-valued setting, dots belong to the key."""
     tree: dict[str, Any] = {}
     fields = {f.name.rstrip("_"): f.name for f in dataclasses.fields(base)}
@@ -212,14 +258,14 @@ def _nest(base: Any, changes: Mapping[str, Any], path: str) -> dict[str, Any]:
         head, _, rest = str(name).partition(".")
         if head not in fields:
             where = f"{path}{name}"
-            raise ValueError(f"unknown setting {where!r}: {nearest_names(where, setting_names())}")
+            raise ValueError(f"unknown setting {where!r}: {nearest_names(where, known)}")
         if rest:
             value = {rest: value}
         current = getattr(base, fields[head])
         if dataclasses.is_dataclass(current):
             if not isinstance(value, Mapping):
                 raise ValueError(f"setting {path + head!r}: expected a group of settings, got {value!r}")
-            tree[head] = {**tree.get(head, {}), **_nest(current, value, f"{path}{head}.")}
+            tree[head] = {**tree.get(head, {}), **_nest(current, value, f"{path}{head}.", known)}
         elif isinstance(current, Mapping):
             if not isinstance(value, Mapping):
                 raise ValueError(f"setting {path + head!r}: expected a mapping, got {value!r}")

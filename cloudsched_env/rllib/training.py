@@ -66,7 +66,7 @@ def train(config: Any, options: TrainingOptions) -> TrainingReport:
     The first Ctrl-C ends the run after the current epoch's work has been saved, the second one at once.
 
     Args:
-        config: an `HRACConfig`, or the config of any RLlib algorithm; ignored when resuming.
+        config: a `RoleBatchedConfig`, or the config of any RLlib algorithm; ignored when resuming.
         options: how to run.
 
     Raises:
@@ -112,12 +112,12 @@ def _build(config: Any, folder: RunFolder, checkpoint: Path | None) -> tuple[Any
 
 
 def _loop(algorithm: Any, state: RunState, folder: RunFolder, options: TrainingOptions) -> TrainingReport:
-    from cloudsched_env.rllib.hrac import HRACConfig
     from cloudsched_env.rllib.progress import EpochDisplay
     from cloudsched_env.rllib.results import epoch_row, result_named, validation_score
+    from cloudsched_env.rllib.role_config import RoleBatchedConfig
     from cloudsched_env.rllib.settings import nearest_names
 
-    is_ours = isinstance(algorithm.config, HRACConfig)
+    is_ours = isinstance(algorithm.config, RoleBatchedConfig)
     export = _exporter(algorithm, state) if is_ours and _exportable(algorithm) else None
     row: dict[str, float] = {"epoch": state.epoch, "env_steps": state.env_steps, "minutes": state.elapsed_s / 60}
     doubted: set[str] = set()
@@ -180,10 +180,9 @@ def _save(algorithm: Any, path: Path) -> None:
 
 
 def _exportable(algorithm: Any) -> bool:
-    from cloudsched_env.rllib.settings import HRACSettings
-
+    settings = algorithm.config.settings
     # A folder of other networks than ours could not be loaded again.
-    return algorithm.config.settings.network_builder == HRACSettings().network_builder
+    return settings.network_builder == type(settings)().network_builder
 
 
 def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
@@ -200,7 +199,7 @@ def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
         if ATTENTION in module:
             networks[ATTENTION] = module[ATTENTION].unwrapped().network
         metadata = {
-            "algorithm": "hrac_lgrs",
+            "algorithm": algorithm.config.policy_name,
             # A policy is passed on: it names its trace, not where that lay on somebody's machine.
             "settings": {**settings.to_dict(), "trace": Path(settings.trace).name if settings.trace else None},
             "seed": algorithm.config.seed,
@@ -211,7 +210,7 @@ def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
             "validation_score": state.best_score if state.best_epoch == state.epoch else None,
             "version": __version__,
         }
-        save_policy(path, networks, scenario, NetworkConfig.from_dict(settings.networks), metadata)
+        save_policy(path, networks, scenario, NetworkConfig.from_dict(settings.network_settings()), metadata)
 
     return export
 

@@ -31,6 +31,9 @@ class RolePolicy(nn.Module):
         self.action_levels = [int(level) for level in action_levels]
         self.config = config
         self.context_size = config.policy_context_size
+        # Either the layers of the policy read the context, or it is mapped to something added to the logits.
+        self.proposals = config.aggregate == "logits" and self.context_size > 0
+        self.read_size = config.embedding_size + (0 if self.proposals else self.context_size)
 
     @property
     def role(self) -> str:
