@@ -18,8 +18,8 @@ The details that matter, and where they are:
 - *Product of ratios* over sub-actions, active masks, GAE, team reward, no role attention: as in
   `cloudsched_env.rllib.algorithms.mappo`.
 
-The lemma of monotonic improvement is about agents with parameters of their own that are updated one by one. Within a role
-all agents move at once; there, and through the clip of M, it is a heuristic.
+The lemma of monotonic improvement is about agents with parameters of their own that are updated one by one. Within a
+role all agents move at once; there, and through the clip of M, it is a heuristic.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """IPPO: each agent learns by PPO on what it observes itself (de Witt et al. 2020, arXiv 2011.09533).
 
 As `cloudsched_env.rllib.algorithms.mappo`, whose docstring lists the details, but the critic sees the agent's own
-observation only: ``networks.critic=local``, `networks.agent_critic.AgentCritic`. Parameters are shared within a role, as
-in the paper's experiments; the reward is the team's.
+observation only: ``networks.critic=local``, `networks.agent_critic.AgentCritic`. Parameters are shared within a role,
+as in the paper's experiments; the reward is the team's.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Reference implementation: ``marlbenchmark/on-policy``. Runner, connector, learner and policy networks are those of HRAC;
 what makes it MAPPO are settings. The details that its authors found to matter, and where they are:
 
-- *Value normalisation*, here one normaliser for each role: `cloudsched_env.rllib.value_normalisation`. The critic learns
-  normalised returns, advantages are formed from denormalised values (`connector.HRACBatchConnector`).
+- *Value normalisation*, here one normaliser for each role: `cloudsched_env.rllib.value_normalisation`. The critic
+  learns normalised returns, advantages are formed from denormalised values (`connector.HRACBatchConnector`).
 - *Agent-specific global state* for the critic: ``networks.critic=agent``, `networks.agent_critic.AgentCritic`, with
   death masking for failed nodes.
 - *Ratio clip, value clip with the maximum of both losses, Huber loss*: `learner.HRACLearner._policy_loss` and
@@ -17,8 +17,8 @@ what makes it MAPPO are settings. The details that its authors found to matter, 
 - *Orthogonal initialisation, gain 0.01 on the last layer, layer normalisation*: `networks.layers`.
 - Every agent is trained on the team reward: ``lgrs.mode=mix``, ``lgrs.lambda=0``. No role attention.
 
-Step sizes, epochs, batch and discount are HRAC's (`settings.HRACSettings`), so that methods are compared at equal tuning.
-The paper's own are 5e-4, 5 to 15 epochs, one minibatch, discount 0.99.
+Step sizes, epochs, batch and discount are HRAC's (`settings.HRACSettings`), so that methods are compared at equal
+tuning. The paper's own are 5e-4, 5 to 15 epochs, one minibatch, discount 0.99.
 """
 
 from __future__ import annotations
