@@ -70,13 +70,17 @@ class _Stored:
             # What comes from a remote runner lies read-only in Ray's object store, where the buffer must not keep it.
             return torch.from_numpy(parts[0] if parts[0].flags.writeable else parts[0].copy())
 
+        def columns_of(role: str) -> dict[str, Tensor]:
+            columns = {name: join(lambda r, role=role, name=name: r.roles[role][name], 1) for name in first.roles[role]}
+            if "memories" in columns:  # what was remembered ends with the episode
+                cut = join(lambda r: r.truncated, 1)
+                columns["begins"] = torch.cat((torch.zeros_like(cut[:1]), cut[:-1]))
+            return columns
+
         offsets = np.cumsum([0, *(r.shape[1] for r in rollouts[:-1])])
         shifted = [r.cut_index + np.array([0, o]) for r, o in zip(rollouts, offsets, strict=True)]
         return cls(
-            roles={
-                role: {name: join(lambda r, role=role, name=name: r.roles[role][name], 1) for name in columns}
-                for role, columns in first.roles.items()
-            },
+            roles={role: columns_of(role) for role in first.roles},
             states=join(lambda r: r.states, 1),
             team_rewards=join(lambda r: r.team_rewards, 1),
             truncated=join(lambda r: r.truncated, 1),
@@ -239,8 +243,7 @@ class HRACBatchConnector(ConnectorV2):
                 "advantages": traced.advantages,
                 "active": active,
             }
-            if "summaries" in columns:
-                result[role]["summaries"] = columns["summaries"]
+            result[role] |= {name: columns[name] for name in ("summaries", "memories", "begins") if name in columns}
 
         if TEAM in normalised:
             normaliser = critic.normaliser(TEAM)
@@ -308,7 +311,7 @@ def _log_probs(rl_module: HRACMultiModule, stored: _Stored) -> dict[str, Tensor]
     """Log-probabilities of the stored actions under the current policies, ``{role: [T, B, n]}``."""
     steps, clusters = stored.team_rewards.shape
     chunk = max(1, _EVALUATION_ROWS // clusters)
-    names = ("observations", "masks", "actions", "summaries")
+    names = ("observations", "masks", "actions", "summaries", "memories", "begins")
     parts: dict[str, list[Tensor]] = {role: [] for role in stored.roles}
     for start in range(0, steps, chunk):
         part = {

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cloudsched_env.rllib.modules import CRITIC, CriticModule, HRACMultiModule, execution_mode
+from cloudsched_env.rllib.networks import NetworkConfig
 from cloudsched_env.rllib.settings import HRACSettings
 
 __all__ = ["HRACLearner", "TrainingDivergedError"]
@@ -59,8 +60,21 @@ class HRACLearner(TorchLearner):
             raise ValueError(
                 f"HRACLearner needs an HRACMultiModule with policies, got modules {sorted(self.module.keys())}"
             )
-        self._needs_all_agents = execution_mode(self.settings) != "none"
+        self._chunk = self._memory_chunk()
+        self._needs_all_agents = execution_mode(self.settings) != "none" or self._chunk > 0
         self._shuffle = torch.Generator().manual_seed((self.config.seed or 0) + 7919 * int(self._learner_index))
+
+    def _memory_chunk(self) -> int:
+        """Steps of a training sequence for policies with memory; 0 without."""
+        if not self.module.remembers:
+            return 0
+        chunk = NetworkConfig.from_dict(self.settings.network_settings()).memory_chunk
+        steps = self.settings.sampling.rollout_steps
+        if steps % chunk:
+            raise ValueError(
+                f"setting 'networks.memory_chunk' is {chunk}: expected a divisor of sampling.rollout_steps ({steps})"
+            )
+        return chunk
 
     def _role_ids(self) -> list[str]:
         return self.module.roles() if isinstance(self.module, HRACMultiModule) else []
@@ -138,7 +152,13 @@ class HRACLearner(TorchLearner):
         total = len(rows[CRITIC]["states"])
 
         def passes() -> Iterator[Tensor]:
-            return self._minibatch_rows(total, minibatch_size or total, num_epochs, num_total_minibatches)
+            size = minibatch_size or total
+            if not self._chunk:
+                return self._minibatch_rows(total, size, num_epochs, num_total_minibatches)
+            sequences = self._sequences(total, training_data.episodes)
+            count, size = sequences.shape[1], max(1, size // self._chunk)
+            chosen = self._minibatch_rows(count, size, num_epochs, num_total_minibatches)
+            return (sequences[:, index] for index in chosen)
 
         logged: dict[tuple[str, str], list[Tensor]] = {}
         for statistics in self._train(rows, passes):
@@ -182,8 +202,16 @@ class HRACLearner(TorchLearner):
         for _ in range(epochs):
             yield from torch.randperm(total, generator=self._shuffle).chunk(parts)
 
+    def _sequences(self, total: int, rollouts: list[Any]) -> Tensor:
+        """Rows of each training sequence, ``[chunk, sequences]``; a roll-out's rows are time-major."""
+        clusters = sum(rollout.shape[1] for rollout in rollouts if len(rollout))
+        by_chunk = torch.arange(total).reshape(-1, self._chunk, clusters)
+        return by_chunk.transpose(0, 1).reshape(self._chunk, -1)
+
     def _minibatch(self, rows: Batch, index: Tensor) -> dict[str, dict[str, Tensor]]:
         """Rows of a minibatch; of each role only the agents that had a choice, and a random subset of them.
+
+        With memory, ``index`` is ``[chunk, sequences]`` and columns become ``[chunk, sequences, n, ...]``.
 
         An agent without a choice (a node that waits or is down, a scheduler with an empty queue) adds nothing to the
         loss. Agents of a role share their policy, and those of one env step are much alike: the subset's gradient is
@@ -193,7 +221,7 @@ class HRACLearner(TorchLearner):
         result: dict[str, dict[str, Tensor]] = {}
         for module, columns in rows.items():
             if "active" not in columns or self._needs_all_agents:
-                result[module] = {name: values.index_select(0, index) for name, values in columns.items()}
+                result[module] = {name: values[index] for name, values in columns.items()}
                 continue
             row, agent = columns["active"][index].nonzero(as_tuple=True)
             limit = self.settings.update.agents_per_role * len(index)

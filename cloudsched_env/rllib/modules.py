@@ -250,8 +250,36 @@ class HRACMultiModule(MultiRLModule):
         """The policy network of a role."""
         return self[role].unwrapped().network
 
+    @property
+    def remembers(self) -> bool:
+        """Whether agents have a recurrent state."""
+        return any(getattr(self.policy(role), "memory", None) is not None for role in self.roles())
+
+    def embeddings(
+        self, observations: Mapping[str, Tensor], memories: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """What agents make of a step, [*, n, e]; with memory, these are their states after the step."""
+        memories = memories or {}
+        return {
+            role: self.policy(role).remember(self.policy(role).encode(seen), memories.get(role))
+            for role, seen in observations.items()
+        }
+
+    def _sequences(self, columns: Mapping[str, Tensor], role: str) -> Tensor:
+        """Embeddings of recorded steps: rows that stand alone, or sequences [L, C, n, ...] with time first."""
+        policy = self.policy(role)
+        embedded = policy.encode(columns["observations"])
+        if embedded.dim() < 4:
+            return policy.remember(embedded, columns.get("memories"))
+        if "memories" not in columns:
+            raise ValueError(f"policy {role!r} has a memory: expected sequences to come with 'memories' and 'begins'")
+        return policy.recall(embedded, columns["memories"][0], columns["begins"])
+
     def contexts(
-        self, observations: Mapping[str, Tensor], summaries: Mapping[str, Tensor] | None
+        self,
+        observations: Mapping[str, Tensor],
+        summaries: Mapping[str, Tensor] | None,
+        states: Mapping[str, Tensor] | None = None,
     ) -> tuple[dict[str, Tensor | None], dict[str, Tensor | None]]:
         """Embeddings [*, n, e] and what each agent makes of the other roles, [*, n, c].
 
@@ -261,11 +289,13 @@ class HRACMultiModule(MultiRLModule):
             observations: ``{role: [*, n, d]}``.
             summaries: ``{role: [*, n, roles, s]}`` as delivered to each agent; without them fresh ones are computed,
                 and gradients flow through them.
+            states: of agents with memory, after the step.
         """
         if ATTENTION not in self:
-            return dict.fromkeys(self.roles()), dict.fromkeys(self.roles())
+            embedded = {role: None if states is None else states[role] for role in observations}
+            return embedded, dict.fromkeys(observations)
         attention = self[ATTENTION].unwrapped().network
-        embeddings = {role: self.policy(role).encode(observations[role]) for role in self.roles()}
+        embeddings: dict[str, Any] = dict(states) if states is not None else self.embeddings(observations)
         if summaries is None:
             return embeddings, attention.contexts(embeddings, attention.summaries(embeddings)).contexts
         views = {
@@ -274,10 +304,12 @@ class HRACMultiModule(MultiRLModule):
         return embeddings, attention.contexts(embeddings, views).contexts
 
     @torch.no_grad()
-    def summaries(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def summaries(
+        self, observations: Mapping[str, Tensor], memories: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """What each role would publish now, ``{role: [*, s]}``."""
         attention = self[ATTENTION].unwrapped().network
-        return attention.summaries({role: self.policy(role).encode(observations[role]) for role in self.roles()})
+        return attention.summaries(self.embeddings(observations, memories))
 
     @torch.no_grad()
     def act(
@@ -288,9 +320,13 @@ class HRACMultiModule(MultiRLModule):
         deterministic: bool,
         generator: torch.Generator | None = None,
         summaries: Mapping[str, Tensor] | None = None,
+        states: Mapping[str, Tensor] | None = None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Actions [*, n, k] and their log-probabilities [*, n], by role."""
-        embeddings, contexts = self.contexts(observations, summaries)
+        """Actions [*, n, k] and their log-probabilities [*, n], by role.
+
+        Agents with memory act on ``states``, which `embeddings` returned for this step.
+        """
+        embeddings, contexts = self.contexts(observations, summaries, states)
         return {
             role: self.policy(role).act(
                 observations[role], masks[role], contexts[role], deterministic, generator, embeddings[role]
@@ -302,7 +338,9 @@ class HRACMultiModule(MultiRLModule):
         """Log-probability and entropy of the taken actions for each role, values for the critic."""
         roles = [role for role in self.roles() if role in batch]
         delivered = {role: batch[role]["summaries"] for role in roles if "summaries" in batch[role]}
-        embeddings, contexts = self.contexts({role: batch[role]["observations"] for role in roles}, delivered or None)
+        states = {role: self._sequences(batch[role], role) for role in roles} if self.remembers else None
+        seen = {role: batch[role]["observations"] for role in roles}
+        embeddings, contexts = self.contexts(seen, delivered or None, states)
         output: dict[str, Any] = {}
         for role in roles:
             columns = batch[role]

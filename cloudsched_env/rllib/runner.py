@@ -182,6 +182,12 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         self._cut = [-(-horizon * (g + 1) // len(self.envs)) for g in range(len(self.envs))]
         self._counted_return = [np.zeros(env.num_envs) for env in self.envs]
         self._channels = [SummaryChannel(env.scenario, self.role_map.counts) for env in self.envs]
+        size = self._network_config().embedding_size if self.module.remembers else 0
+        self._memories = {
+            role: torch.zeros(self.num_envs, count, size)
+            for role, count in self.role_map.counts.items()
+            if self.module.remembers
+        }
         for group in range(len(self.envs)):
             self._reset(group)
         self._started = True
@@ -197,15 +203,19 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         self._counted_return[group][:] = 0
         losses = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
         self._channels[group].reset(env.num_envs, losses)
+        for memories in self._memories.values():
+            memories[self._clusters[group]] = 0.0
 
     def _roll_out(self, steps: int, explore: bool) -> RoleRollout:
         """T steps of all groups, recorded."""
         arrays = _Recorder(self.envs, steps, self.role_map)
+        if self.module.remembers:
+            arrays.add_memories(self._network_config().embedding_size)
         sees = self.settings.networks.get("critic", "role") in ("agent", "local")
         cut_observations: list[dict[str, NDArray[np.float32]]] = []
         last_observations: list[dict[str, NDArray[np.float32]]] = []
         if self.execution == "role_summary":
-            arrays.add_summaries(self.module.roles(), self._summary_size())
+            arrays.add_summaries(self.module.roles(), self._network_config().summary_size)
         cut_states: list[NDArray[np.float32]] = []
         cut_index: list[tuple[int, int]] = []
         for t in range(steps):
@@ -251,9 +261,15 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         arrays: _Recorder | None = None,
         t: int = 0,
     ) -> dict[str, NDArray[np.int64]]:
-        summaries = None
+        summaries = states = None
+        if self.module.remembers:
+            if arrays is not None:
+                for role, columns in arrays.roles.items():
+                    columns["memories"][t] = self._memories[role].numpy()
+            with torch.no_grad():
+                states = self.module.embeddings(observations, self._memories)
         if self.execution == "role_summary":
-            published = self.module.summaries(observations)
+            published = self.module.summaries(observations, self._memories)
             held = [
                 channel.exchange({role: values[part] for role, values in published.items()})
                 for channel, part in zip(self._channels, self._clusters, strict=True)
@@ -264,8 +280,15 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
                 for role in roles
             }
         chosen = self.module.act(
-            observations, masks, deterministic=not explore, generator=self._generator, summaries=summaries
+            observations,
+            masks,
+            deterministic=not explore,
+            generator=self._generator,
+            summaries=summaries,
+            states=states,
         )
+        if states is not None:
+            self._memories = states
         if arrays is not None:
             for role, (actions, log_probs) in chosen.items():
                 columns = arrays.roles[role]
@@ -336,8 +359,8 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         parts = [split(getattr(env, name)) for env in self.envs]
         return {role: torch.from_numpy(np.concatenate([part[role] for part in parts])) for role in parts[0]}
 
-    def _summary_size(self) -> int:
-        return NetworkConfig.from_dict(self.settings.network_settings()).summary_size
+    def _network_config(self) -> NetworkConfig:
+        return NetworkConfig.from_dict(self.settings.network_settings())
 
     # ---- metrics
 
@@ -451,6 +474,11 @@ class _Recorder:
         for role in roles:
             agents = self.roles[role]["log_probs"].shape
             self.roles[role]["summaries"] = np.empty((*agents, len(roles), size), np.float32)
+
+    def add_memories(self, size: int) -> None:
+        """Make room for the recurrent states that agents had before each step."""
+        for columns in self.roles.values():
+            columns["memories"] = np.empty((*columns["log_probs"].shape, size), np.float32)
 
     def record_before(self, t: int, part: slice, env: Any) -> None:
         """What agents see and the state before a step."""

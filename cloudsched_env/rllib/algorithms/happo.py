@@ -88,14 +88,14 @@ class HAPPOLearner(HRACLearner):
         """
         ratios: list[Tensor] = []
         for start in range(0, len(factor), _EVALUATION_ROWS):
-            part = {name: columns[name][start : start + _EVALUATION_ROWS] for name in _EVALUATED}
+            part = {name: columns[name][start : start + _EVALUATION_ROWS] for name in _EVALUATED if name in columns}
             new = self.module.forward_train({role: part})[role]["log_probs"]
             ratios.append((new - columns["anchor_log_probs"][start : start + _EVALUATION_ROWS]).sum(-1).exp())
         clip = self.settings.update.factor_clip
         return (factor * torch.cat(ratios)).clamp(1 / clip, clip)
 
 
-_EVALUATED = ("observations", "masks", "actions")
+_EVALUATED = ("observations", "masks", "actions", "memories")  # with memory: as of when the step was recorded
 
 
 class HAPPOConfig(MAPPOConfig):

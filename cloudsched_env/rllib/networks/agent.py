@@ -59,6 +59,7 @@ class TrainedAgent:
         self._use(loaded.networks, loaded.scenario)
         self._channel: SummaryChannel | None = None
         self._generator: torch.Generator | None = None
+        self._memories: dict[str, Tensor] = {}
 
     def reset(self, info: ClusterInfo, batch_size: int, seed: int) -> None:
         """See the protocol.
@@ -70,6 +71,7 @@ class TrainedAgent:
             self._use(load_policy(self.folder, info.scenario).networks, info.scenario)
         self._generator = torch.Generator().manual_seed(seed)
         self._channel = None
+        self._memories = {}
         if self.execution == "role_summary":
             self._channel = SummaryChannel(info.scenario, self._role_map.counts)
             # A generator of its own: what is lost does not depend on how many actions were drawn.
@@ -87,7 +89,12 @@ class TrainedAgent:
             raise RuntimeError(f"agent {self.name!r} was asked to act before reset(info, batch_size, seed)")
         by_role, allowed = self._role_map.observations(observations), self._role_map.masks(masks)
         seen = {role: torch.from_numpy(np.ascontiguousarray(by_role[role])) for role in self._role_map.names}
-        embeddings = {role: self._policies[role].encode(values) for role, values in seen.items()}
+        embeddings = {
+            role: self._policies[role].remember(self._policies[role].encode(values), self._memories.get(role))
+            for role, values in seen.items()
+        }
+        if self.config.memory != "none":
+            self._memories = embeddings
         contexts = self._contexts(embeddings)
         actions: Actions = {}
         for role in self._role_map.names:

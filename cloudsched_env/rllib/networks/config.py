@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from cloudsched_env.rllib.role_map import DEFAULT_MAP, check_map_name
 
-__all__ = ["Aggregate", "CriticScope", "Execution", "NetworkConfig", "Similarity"]
+__all__ = ["Aggregate", "CriticScope", "Execution", "Memory", "NetworkConfig", "Similarity"]
 
 Similarity = Literal["scaled_dot", "additive", "bilinear", "mean", "off"]
 Execution = Literal["none", "role_summary", "full"]
 Aggregate = Literal["features", "logits", "value"]
+Memory = Literal["none", "gru"]
 CriticScope = Literal["role", "team", "agent", "local"]
 
 
@@ -46,6 +47,10 @@ class NetworkConfig:
             for all. ``agent``: one an agent, from the global state and its own observation. ``local``: one an agent,
             from its own observation only.
         role_map: which agents share a policy (`cloudsched_env.rllib.role_map`); in training the setting ``roles.map``.
+        memory: ``gru`` gives each agent a recurrent state of the embedding's size, so that it can hold on to what late
+            and lost telemetry does not show at the moment.
+        memory_chunk: steps through which gradients flow back; roll-outs are cut into sequences of this length, which
+            begin with the state that the agent had then.
         detach_summaries: no gradient flows from the receiver of a summary to its senders.
         standardise_inputs: bring inputs to a common scale by the constants of `cloudsched_env.rllib.networks.scales`.
         layer_norm: layer normalisation after every hidden layer of encoders and value heads.
@@ -71,6 +76,8 @@ class NetworkConfig:
     execution: Execution = "none"
     critic: CriticScope = "role"
     role_map: str = DEFAULT_MAP
+    memory: Memory = "none"
+    memory_chunk: int = 10
     detach_summaries: bool = False
     standardise_inputs: bool = True
     layer_norm: bool = True
