@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cloudsched_env.agents.protocol import Actions, ClusterInfo, Masks, Observations
-from cloudsched_env.rllib.networks.attention import RoleAttention
+from cloudsched_env.rllib.networks.attention import AttentionOutput, RoleAttention
 from cloudsched_env.rllib.networks.base import RolePolicy
 from cloudsched_env.rllib.networks.build import ATTENTION
 from cloudsched_env.rllib.networks.channel import SummaryChannel
@@ -42,6 +42,8 @@ class TrainedAgent:
         execution: ``none``, ``role_summary`` or ``full``.
         config: of the networks.
         metadata: of the policy.
+        last_attention: what agents attended to in the last step, for whoever wants to look at it; None without
+            attention.
     """
 
     def __init__(
@@ -60,6 +62,17 @@ class TrainedAgent:
         self._channel: SummaryChannel | None = None
         self._generator: torch.Generator | None = None
         self._memories: dict[str, Tensor] = {}
+        self.last_attention: AttentionOutput | None = None
+
+    @property
+    def scenario(self) -> Scenario:
+        """The one that the networks are built for now: that of the last `reset`, at first the trained one."""
+        return self._scenario
+
+    @property
+    def attended_roles(self) -> tuple[str, ...]:
+        """Roles in the order of the attention weights' last axis; empty without attention."""
+        return () if self._attention is None else self._attention.roles
 
     def reset(self, info: ClusterInfo, batch_size: int, seed: int) -> None:
         """See the protocol.
@@ -113,9 +126,9 @@ class TrainedAgent:
         if self._attention is None:
             return {}
         summaries = self._attention.summaries(embeddings)
-        if self._channel is None:
-            return self._attention.contexts(embeddings, summaries).contexts
-        return self._attention.contexts(embeddings, self._channel.exchange(summaries)).contexts
+        held: Any = summaries if self._channel is None else self._channel.exchange(summaries)
+        self.last_attention = self._attention.contexts(embeddings, held)
+        return self.last_attention.contexts
 
     def _use(self, networks: Mapping[str, nn.Module], scenario: Scenario) -> None:
         self._scenario = scenario
