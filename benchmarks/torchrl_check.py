@@ -94,7 +94,7 @@ class JointChoices(ParallelEnv):  # type: ignore[misc]
 
 def torchrl_rows(epochs: int, episodes: int, seed: int, settings: Any) -> Iterator[float]:
     """Team reward of each epoch of TorchRL's MAPPO, at our discount, trace decay, clip, passes and step size."""
-    from tensordict.nn import TensorDictModule
+    from tensordict.nn import TensorDictModule, TensorDictSequential
     from torchrl.envs.libs.pettingzoo import PettingZooWrapper
     from torchrl.modules import MaskedCategorical, MultiAgentMLP, ProbabilisticActor
     from torchrl.objectives import ClipPPOLoss, ValueEstimators
@@ -154,11 +154,7 @@ def torchrl_rows(epochs: int, episodes: int, seed: int, settings: Any) -> Iterat
         losses[role] = loss
         optimisers[role] = torch.optim.Adam(loss.parameters(), lr=settings.update.learning_rate, eps=1e-5)
 
-    def policy(data: Any) -> Any:
-        for actor in actors.values():
-            data = actor(data)
-        return data
-
+    policy = TensorDictSequential(*actors.values())
     minibatch = min(settings.update.minibatch_steps, episodes * horizon)
     for _ in range(epochs):
         with torch.no_grad():
