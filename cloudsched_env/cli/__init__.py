@@ -18,6 +18,7 @@ COMMANDS = {
     "agents": "cloudsched_env.cli.agents",
     "headroom": "cloudsched_env.cli.headroom",
     "train": "cloudsched_env.cli.train",
+    "attention": "cloudsched_env.cli.attention",
     "traces": "cloudsched_env.cli.traces",
 }
 

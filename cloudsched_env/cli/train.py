@@ -24,6 +24,8 @@ _EPILOG = """
 
 `cloudsched train hrac_lgrs --override telemetry.loss_probability=0.3 --stop-epochs 60`
 
+`cloudsched train mappo --set update.epochs=5 --stop-epochs 60 --out runs/mappo`
+
 `cloudsched train qmix --set exploration.anneal_env_steps=200000 --stop-epochs 60 --out runs/qmix`
 
 `cloudsched train --resume runs/first --stop-epochs 120`
@@ -37,7 +39,8 @@ def train(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ALGORITHM|FILE]", help="A shipped configuration (hrac_lgrs, qmix, vdn) or a .py or .yaml file."
+            metavar="[ALGORITHM|FILE]",
+            help="A shipped configuration (hrac_lgrs, mappo, ippo, happo, qmix, vdn) or a .py or .yaml file.",
         ),
     ] = None,
     scenario: Annotated[str | None, typer.Option(help="Named scenario to train on.")] = None,

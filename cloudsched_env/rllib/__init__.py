@@ -9,6 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cloudsched_env.rllib.algorithms.happo import HAPPO, HAPPOConfig
+    from cloudsched_env.rllib.algorithms.ippo import IPPO, IPPOConfig
+    from cloudsched_env.rllib.algorithms.mappo import MAPPO, MAPPOConfig
     from cloudsched_env.rllib.algorithms.qmix import QMIX, QMIXConfig
     from cloudsched_env.rllib.algorithms.vdn import VDN, VDNConfig
     from cloudsched_env.rllib.environments import register_environments
@@ -17,11 +20,17 @@ if TYPE_CHECKING:
     from cloudsched_env.rllib.training import TrainingOptions, train
 
 __all__ = [
+    "HAPPO",
     "HRAC",
+    "IPPO",
+    "MAPPO",
     "QMIX",
     "VDN",
+    "HAPPOConfig",
     "HRACConfig",
     "HRACSettings",
+    "IPPOConfig",
+    "MAPPOConfig",
     "QMIXConfig",
     "TrainingOptions",
     "VDNConfig",
@@ -30,11 +39,17 @@ __all__ = [
 ]
 
 _HOMES = {
+    "HAPPO": "algorithms.happo",
+    "HAPPOConfig": "algorithms.happo",
     "HRAC": "hrac",
     "HRACConfig": "hrac",
     "HRACSettings": "settings",
     "QMIX": "algorithms.qmix",
     "QMIXConfig": "algorithms.qmix",
+    "IPPO": "algorithms.ippo",
+    "IPPOConfig": "algorithms.ippo",
+    "MAPPO": "algorithms.mappo",
+    "MAPPOConfig": "algorithms.mappo",
     "TrainingOptions": "training",
     "VDN": "algorithms.vdn",
     "VDNConfig": "algorithms.vdn",

@@ -12,6 +12,9 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from cloudsched_env.rllib.algorithms.happo import HAPPOConfig
+from cloudsched_env.rllib.algorithms.ippo import IPPOConfig
+from cloudsched_env.rllib.algorithms.mappo import MAPPOConfig
 from cloudsched_env.rllib.algorithms.qmix import QMIXConfig
 from cloudsched_env.rllib.algorithms.vdn import VDNConfig
 from cloudsched_env.rllib.hrac import HRACConfig
@@ -26,6 +29,9 @@ _OURS: dict[str, type[RoleBatchedConfig]] = {
     "HRAC_LGRS": HRACConfig,
     "QMIX": QMIXConfig,
     "VDN": VDNConfig,
+    "MAPPO": MAPPOConfig,
+    "IPPO": IPPOConfig,
+    "HAPPO": HAPPOConfig,
 }
 
 _YAML_KEYS = ("run", "env", "stop", "config", "checkpoint_config", "checkpoint_freq", "checkpoint_at_end")

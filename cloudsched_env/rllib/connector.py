@@ -16,7 +16,7 @@ import torch
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from torch import Tensor
 
-from cloudsched_env.rllib.modules import CRITIC, TEAM, CriticModule, HRACMultiModule
+from cloudsched_env.rllib.modules import CRITIC, SEEN, TEAM, CriticModule, HRACMultiModule
 from cloudsched_env.rllib.rollout import RoleRollout
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.rllib.vtrace import vtrace
@@ -50,6 +50,8 @@ class _Stored:
     last_states: Tensor
     cut_states: Tensor
     cut_index: Tensor
+    last_observations: dict[str, Tensor]
+    cut_observations: dict[str, Tensor]
 
     @classmethod
     def of(cls, rollouts: Sequence[RoleRollout]) -> _Stored:
@@ -68,19 +70,29 @@ class _Stored:
             # What comes from a remote runner lies read-only in Ray's object store, where the buffer must not keep it.
             return torch.from_numpy(parts[0] if parts[0].flags.writeable else parts[0].copy())
 
+        def columns_of(role: str) -> dict[str, Tensor]:
+            columns = {name: join(lambda r, role=role, name=name: r.roles[role][name], 1) for name in first.roles[role]}
+            if "memories" in columns:  # what was remembered ends with the episode
+                cut = join(lambda r: r.truncated, 1)
+                columns["begins"] = torch.cat((torch.zeros_like(cut[:1]), cut[:-1]))
+            return columns
+
         offsets = np.cumsum([0, *(r.shape[1] for r in rollouts[:-1])])
         shifted = [r.cut_index + np.array([0, o]) for r, o in zip(rollouts, offsets, strict=True)]
         return cls(
-            roles={
-                role: {name: join(lambda r, role=role, name=name: r.roles[role][name], 1) for name in columns}
-                for role, columns in first.roles.items()
-            },
+            roles={role: columns_of(role) for role in first.roles},
             states=join(lambda r: r.states, 1),
             team_rewards=join(lambda r: r.team_rewards, 1),
             truncated=join(lambda r: r.truncated, 1),
             last_states=join(lambda r: r.last_states, 0),
             cut_states=join(lambda r: r.cut_states, 0),
             cut_index=torch.from_numpy(np.concatenate(shifted)),
+            last_observations={
+                role: join(lambda r, role=role: r.last_observations[role], 0) for role in first.last_observations
+            },
+            cut_observations={
+                role: join(lambda r, role=role: r.cut_observations[role], 0) for role in first.cut_observations
+            },
         )
 
 
@@ -162,7 +174,10 @@ class HRACBatchConnector(ConnectorV2):
             statistics.setdefault(name, []).append(float(value))
 
         normalised = _values(critic, stored)
-        potentials, next_potentials = _with_next(stored, critic.potential)
+        if settings.lgrs.mode in ("mix", "off"):
+            potentials = next_potentials = torch.zeros_like(stored.team_rewards)
+        else:
+            potentials, next_potentials = _with_next(stored, critic.potential)
         anchors = (
             {role: columns["log_probs"] for role, columns in stored.roles.items()}
             if fresh
@@ -194,8 +209,11 @@ class HRACBatchConnector(ConnectorV2):
             if fresh:
                 for name, value in shaping.items():
                     log(f"{role}/lgrs_{name}", value)
-            normaliser = critic.normaliser(role)
-            values, next_values = (normaliser.denormalise(v).unsqueeze(-1) for v in normalised[role])
+            head = TEAM if critic.scope == "team" else role
+            normaliser = critic.normaliser(head)
+            values, next_values = (normaliser.denormalise(v) for v in normalised[head])
+            if not critic.sees_observations:  # one value for all agents of the role
+                values, next_values = values.unsqueeze(-1), next_values.unsqueeze(-1)
             traced = vtrace(
                 log_ratios[role],
                 rewards,
@@ -208,12 +226,15 @@ class HRACBatchConnector(ConnectorV2):
             if not fresh:
                 log(f"{role}/replay_rho_mean", traced.ratio.mean)
                 log(f"{role}/replay_rho_variance", traced.ratio.variance)
-            # One value for the role: its target is the mean over the agents.
-            targets[role] = traced.targets.mean(-1)
+            if head == role:
+                # One value for the role: its target is the mean over the agents.
+                targets[role] = traced.targets if critic.sees_observations else traced.targets.mean(-1)
+                if fresh:
+                    normaliser.update(targets[role])
+                    seen = values if critic.sees_observations else values.squeeze(-1)
+                    log(f"{CRITIC}/explained_variance_{role}", _explained_variance(targets[role], seen))
             if fresh:
-                normaliser.update(targets[role])
-                log(f"{CRITIC}/explained_variance_{role}", _explained_variance(targets[role], values.squeeze(-1)))
-                log(f"{role}/return_mean", targets[role].mean())
+                log(f"{role}/return_mean", traced.targets.mean())
             result[role] = {
                 "observations": columns["observations"],
                 "masks": columns["masks"],
@@ -222,19 +243,21 @@ class HRACBatchConnector(ConnectorV2):
                 "advantages": traced.advantages,
                 "active": active,
             }
-            if "summaries" in columns:
-                result[role]["summaries"] = columns["summaries"]
+            result[role] |= {name: columns[name] for name in ("summaries", "memories", "begins") if name in columns}
 
-        normaliser = critic.normaliser(TEAM)
-        values, next_values = (normaliser.denormalise(v) for v in normalised[TEAM])
-        # The team's return depends on what all agents did: the ratio of the joint policy.
-        joint_ratio = torch.stack([ratio.sum(-1) for ratio in log_ratios.values()]).sum(0)
-        traced = vtrace(joint_ratio, stored.team_rewards, values, next_values, terminated, stored.truncated, **options)
-        targets[TEAM] = traced.targets
-        if fresh:
-            normaliser.update(traced.targets)
-            log(f"{CRITIC}/explained_variance_{TEAM}", _explained_variance(traced.targets, values))
+        if TEAM in normalised:
+            normaliser = critic.normaliser(TEAM)
+            values, next_values = (normaliser.denormalise(v) for v in normalised[TEAM])
+            # The team's return depends on what all agents did: the ratio of the joint policy.
+            joint = torch.stack([ratio.sum(-1) for ratio in log_ratios.values()]).sum(0)
+            traced = vtrace(joint, stored.team_rewards, values, next_values, terminated, stored.truncated, **options)
+            targets[TEAM] = traced.targets
+            if fresh:
+                normaliser.update(traced.targets)
+                log(f"{CRITIC}/explained_variance_{TEAM}", _explained_variance(traced.targets, values))
         result[CRITIC] = {"states": stored.states}
+        if critic.sees_observations:
+            result[CRITIC] |= {SEEN + role: columns["observations"] for role, columns in stored.roles.items()}
         for name, target in targets.items():
             result[CRITIC][f"target_{name}"] = critic.normaliser(name).normalise(target)
             result[CRITIC][f"old_{name}"] = normalised[name][0]
@@ -260,33 +283,35 @@ class ConnectorFactory:
 
 def _with_next(stored: _Stored, function: Any) -> tuple[Tensor, Tensor]:
     """A function of the state, at each step and after it (before any reset), [T, B] each."""
-    current = function(stored.states)
+    current, last = function(stored.states), function(stored.last_states)
+    cut = function(stored.cut_states) if len(stored.cut_states) else None
+    return current, _following(stored, current, last, cut)
+
+
+def _following(stored: _Stored, current: Tensor, last: Tensor, cut: Tensor | None) -> Tensor:
+    """What comes after each step: the value of the step after it, unless the roll-out ends or was cut there."""
     following = torch.empty_like(current)
     following[:-1] = current[1:]
-    following[-1] = function(stored.last_states)
-    if len(stored.cut_states):
-        following[stored.cut_index[:, 0], stored.cut_index[:, 1]] = function(stored.cut_states)
-    return current, following
+    following[-1] = last
+    if cut is not None:
+        following[stored.cut_index[:, 0], stored.cut_index[:, 1]] = cut
+    return following
 
 
 def _values(critic: CriticModule, stored: _Stored) -> dict[str, tuple[Tensor, Tensor]]:
-    """Normalised values of all heads at each step and after it: one forward pass of the critic."""
-    names: list[str] = []
-
-    def stacked(states: Tensor) -> Tensor:
-        values = critic.values(states)
-        names[:] = list(values)
-        return torch.stack([values[name] for name in names], dim=-1)
-
-    current, following = _with_next(stored, stacked)
-    return {name: (current[..., i], following[..., i]) for i, name in enumerate(names)}
+    """Normalised values of all heads at each step and after it, [T, B] or, for single agents, [T, B, n]."""
+    seen = {role: columns["observations"] for role, columns in stored.roles.items()}
+    current = critic.values(stored.states, seen)
+    last = critic.values(stored.last_states, stored.last_observations)
+    cut = critic.values(stored.cut_states, stored.cut_observations) if len(stored.cut_states) else {}
+    return {name: (value, _following(stored, value, last[name], cut.get(name))) for name, value in current.items()}
 
 
 def _log_probs(rl_module: HRACMultiModule, stored: _Stored) -> dict[str, Tensor]:
     """Log-probabilities of the stored actions under the current policies, ``{role: [T, B, n]}``."""
     steps, clusters = stored.team_rewards.shape
     chunk = max(1, _EVALUATION_ROWS // clusters)
-    names = ("observations", "masks", "actions", "summaries")
+    names = ("observations", "masks", "actions", "summaries", "memories", "begins")
     parts: dict[str, list[Tensor]] = {role: [] for role in stored.roles}
     for start in range(0, steps, chunk):
         part = {

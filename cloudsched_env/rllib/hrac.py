@@ -11,8 +11,9 @@ from ray.tune.registry import register_env
 
 from cloudsched_env.rllib.connector import ConnectorFactory
 from cloudsched_env.rllib.learner import HRACLearner
-from cloudsched_env.rllib.modules import ROLES, module_specs
+from cloudsched_env.rllib.modules import module_specs
 from cloudsched_env.rllib.role_config import RoleBatchedConfig
+from cloudsched_env.rllib.role_map import RoleMap
 from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.scenario import load_scenario
@@ -54,15 +55,21 @@ class HRACConfig(RoleBatchedConfig, PPOConfig):
 
     settings_name = "hrac"
     policy_name = "hrac_lgrs"
+    learner_type: type[HRACLearner] = HRACLearner
 
     def __init__(self, algo_class: type[Any] | None = None) -> None:
         super().__init__(algo_class=algo_class or HRAC)
-        self.settings = HRACSettings()
+        self.settings = self.default_settings()
         self.num_env_runners = 0
         self.num_learners = 0
         self.env = VECTOR_ENV
         self.seed = 0
         self._derive()
+
+    @classmethod
+    def default_settings(cls) -> HRACSettings:
+        """What a new configuration begins with; algorithms that differ in settings only say so here."""
+        return HRACSettings()
 
     def hrac(self, changes: Mapping[str, Any] | HRACSettings) -> HRACConfig:
         """Set our own settings, by dotted name or nested, or all at once.
@@ -100,10 +107,11 @@ class HRACConfig(RoleBatchedConfig, PPOConfig):
             rollout_fragment_length=sampling.rollout_steps,
         )
         specs: MultiRLModuleSpec = module_specs(s, self.seed or 0)
-        self.multi_agent(policies=set(ROLES), policy_mapping_fn=_role_of)
+        role_map = RoleMap(load_scenario(s.scenario, s.overrides), s.roles.map)
+        self.multi_agent(policies=set(role_map.names), policy_mapping_fn=_RoleOf(role_map))
         self.rl_module(rl_module_spec=specs)
         self.learners(
-            learner_class=HRACLearner,
+            learner_class=self.learner_type,
             learner_connector=ConnectorFactory(s, self.seed or 0),
             add_default_connectors_to_learner_pipeline=False,
         )
@@ -124,9 +132,14 @@ class HRACConfig(RoleBatchedConfig, PPOConfig):
         self.reporting(min_sample_timesteps_per_iteration=s.epoch_env_steps, min_time_s_per_iteration=0)
 
 
-def _role_of(agent_id: str, *args: Any, **kwargs: Any) -> str:
-    """The role map: ``compute_3`` is a compute node."""
-    return agent_id.rsplit("_", 1)[0]
+class _RoleOf:
+    """The role of an agent by its name; a class, because Ray pickles it."""
+
+    def __init__(self, role_map: RoleMap) -> None:
+        self.role_map = role_map
+
+    def __call__(self, agent_id: str, *args: Any, **kwargs: Any) -> str:
+        return self.role_map.role_of(agent_id)
 
 
 class HRAC(PPO):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_
 from torch import Tensor
 from torch.nn import functional
 
-from cloudsched_env.rllib.modules import CRITIC, ROLES, TEAM, CriticModule, execution_mode
+from cloudsched_env.rllib.modules import CRITIC, CriticModule, HRACMultiModule, execution_mode
+from cloudsched_env.rllib.networks import NetworkConfig
 from cloudsched_env.rllib.settings import HRACSettings
 
 __all__ = ["HRACLearner", "TrainingDivergedError"]
@@ -56,12 +57,27 @@ class HRACLearner(TorchLearner):
         torch.set_num_threads(int(os.environ.get("CLOUDSCHED_LEARNER_THREADS", "1")))
         super().build()
         if not self._role_ids():
-            raise ValueError(f"HRACLearner needs policies named after roles, got modules {sorted(self.module.keys())}")
-        self._needs_all_agents = execution_mode(self.settings) != "none"
+            raise ValueError(
+                f"HRACLearner needs an HRACMultiModule with policies, got modules {sorted(self.module.keys())}"
+            )
+        self._chunk = self._memory_chunk()
+        self._needs_all_agents = execution_mode(self.settings) != "none" or self._chunk > 0
         self._shuffle = torch.Generator().manual_seed((self.config.seed or 0) + 7919 * int(self._learner_index))
 
+    def _memory_chunk(self) -> int:
+        """Steps of a training sequence for policies with memory; 0 without."""
+        if not self.module.remembers:
+            return 0
+        chunk = NetworkConfig.from_dict(self.settings.network_settings()).memory_chunk
+        steps = self.settings.sampling.rollout_steps
+        if steps % chunk:
+            raise ValueError(
+                f"setting 'networks.memory_chunk' is {chunk}: expected a divisor of sampling.rollout_steps ({steps})"
+            )
+        return chunk
+
     def _role_ids(self) -> list[str]:
-        return [role for role in ROLES if role in self.module]
+        return self.module.roles() if isinstance(self.module, HRACMultiModule) else []
 
     def _make_modules_ddp_if_necessary(self) -> None:
         # Roles may attend to each other, so a forward pass crosses modules, which wrapping each module in
@@ -134,21 +150,44 @@ class HRACLearner(TorchLearner):
             rl_module=self.module, batch={}, episodes=training_data.episodes, shared_data={}, metrics=self.metrics
         )
         total = len(rows[CRITIC]["states"])
-        sums: dict[tuple[str, str], Tensor] = {}
-        minibatches = 0
-        for index in self._minibatch_rows(total, minibatch_size or total, num_epochs, num_total_minibatches):
-            _, _, statistics = self._update(self._minibatch(rows, index))
+
+        def passes() -> Iterator[Tensor]:
+            size = minibatch_size or total
+            if not self._chunk:
+                return self._minibatch_rows(total, size, num_epochs, num_total_minibatches)
+            sequences = self._sequences(total, training_data.episodes)
+            count, size = sequences.shape[1], max(1, size // self._chunk)
+            chosen = self._minibatch_rows(count, size, num_epochs, num_total_minibatches)
+            return (sequences[:, index] for index in chosen)
+
+        logged: dict[tuple[str, str], list[Tensor]] = {}
+        for statistics in self._train(rows, passes):
             for key, value in statistics.items():
-                sums[key] = sums[key] + value if key in sums else value
-            minibatches += 1
-        for key, value in sums.items():
-            self.metrics.log_value(key, float(value) / minibatches, window=1)
+                logged.setdefault(key, []).append(value)
+        for key, values in logged.items():
+            self.metrics.log_value(key, float(torch.stack(values).mean()), window=1)
 
         newest = sum(len(rollout) for rollout in training_data.episodes)
         self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED), newest, reduce="sum")
         self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME), newest, reduce="lifetime_sum")
         self.after_gradient_based_update(timesteps=timesteps or {})
         return None if _no_metrics_reduce else self.metrics.reduce()
+
+    def _train(
+        self, rows: dict[str, dict[str, Tensor]], passes: Callable[[], Iterator[Tensor]]
+    ) -> Iterator[dict[tuple[str, str], Tensor]]:
+        """All gradient steps of an update.
+
+        Args:
+            rows: the batch by module.
+            passes: yields the rows of each minibatch of ``num_epochs`` passes.
+
+        Yields:
+            Statistics of each gradient step.
+        """
+        for index in passes():
+            _, _, statistics = self._update(self._minibatch(rows, index))
+            yield statistics
 
     def _minibatch_rows(self, total: int, size: int, epochs: int, fixed_count: int) -> Iterator[Tensor]:
         """Row indices of each minibatch: equal parts of a fresh permutation for every pass.
@@ -163,8 +202,16 @@ class HRACLearner(TorchLearner):
         for _ in range(epochs):
             yield from torch.randperm(total, generator=self._shuffle).chunk(parts)
 
+    def _sequences(self, total: int, rollouts: list[Any]) -> Tensor:
+        """Rows of each training sequence, ``[chunk, sequences]``; a roll-out's rows are time-major."""
+        clusters = sum(rollout.shape[1] for rollout in rollouts if len(rollout))
+        by_chunk = torch.arange(total).reshape(-1, self._chunk, clusters)
+        return by_chunk.transpose(0, 1).reshape(self._chunk, -1)
+
     def _minibatch(self, rows: Batch, index: Tensor) -> dict[str, dict[str, Tensor]]:
         """Rows of a minibatch; of each role only the agents that had a choice, and a random subset of them.
+
+        With memory, ``index`` is ``[chunk, sequences]`` and columns become ``[chunk, sequences, n, ...]``.
 
         An agent without a choice (a node that waits or is down, a scheduler with an empty queue) adds nothing to the
         loss. Agents of a role share their policy, and those of one env step are much alike: the subset's gradient is
@@ -174,7 +221,7 @@ class HRACLearner(TorchLearner):
         result: dict[str, dict[str, Tensor]] = {}
         for module, columns in rows.items():
             if "active" not in columns or self._needs_all_agents:
-                result[module] = {name: values.index_select(0, index) for name, values in columns.items()}
+                result[module] = {name: values[index] for name, values in columns.items()}
                 continue
             row, agent = columns["active"][index].nonzero(as_tuple=True)
             limit = self.settings.update.agents_per_role * len(index)
@@ -226,6 +273,8 @@ class HRACLearner(TorchLearner):
         ratio = log_ratio.exp()
         advantages = columns["advantages"]
         surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+        if "factor" in columns:  # what roles that were updated before did to the joint policy (HAPPO)
+            surrogate = columns["factor"] * surrogate
         entropy = (output["entropies"] * weight).sum()
         policy_loss = -(surrogate * weight).sum()
         with torch.no_grad():
@@ -243,7 +292,7 @@ class HRACLearner(TorchLearner):
         update = self.settings.update
         losses: list[Tensor] = []
         statistics: dict[str, Tensor] = {}
-        names = [*(role for role in ROLES if f"target_{role}" in columns), TEAM]
+        names = [name.removeprefix("target_") for name in columns if name.startswith("target_")]
         for name in names:
             target, old = columns[f"target_{name}"], columns[f"old_{name}"]
             loss = functional.huber_loss(values[name], target, reduction="none", delta=update.huber_delta)
@@ -256,7 +305,11 @@ class HRACLearner(TorchLearner):
             statistics[f"value_loss_{name}"] = losses[-1].detach()
         return torch.stack(losses).mean(), statistics
 
-    def _step(self, loss: Tensor, batch: Batch, statistics: dict[Any, Tensor]) -> None:
+    def _step(
+        self, loss: Tensor, batch: Batch, statistics: dict[Any, Tensor], modules: Collection[str] | None = None
+    ) -> None:
+        """Move the parameters of some modules, or of all."""
+        modules = list(self._module_optimizers) if modules is None else modules
         for optimizer in self._optimizer_parameters:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -264,13 +317,13 @@ class HRACLearner(TorchLearner):
             self._average_gradients()
         limit = self.settings.update.max_gradient_norm
         norms: dict[str, Tensor] = {}
-        for module_id in self._module_optimizers:
+        for module_id in modules:
             parameters = [p for p in self.module[module_id].parameters() if p.grad is not None]
             norms[module_id] = torch.nn.utils.clip_grad_norm_(parameters, limit)
             statistics[(module_id, "gradient_norm")] = norms[module_id]
         if not torch.isfinite(torch.stack([loss.detach(), *norms.values()])).all():
             raise TrainingDivergedError(self._report(loss, norms, batch))
-        for module_id in self._module_optimizers:
+        for module_id in modules:
             for _, optimizer in self.get_optimizers_for_module(module_id):
                 optimizer.step()
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from cloudsched_env.rllib.lgrs import LGRS, LGRSConfig
 from cloudsched_env.rllib.networks import ATTENTION, ROLES, TEAM, NetworkConfig, build_networks
+from cloudsched_env.rllib.role_map import DEFAULT_MAP, RoleMap
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.rllib.value_normalisation import ValueNormaliser
-from cloudsched_env.roles import compute, scheduler, storage
 from cloudsched_env.roles import state as state_roles
 from cloudsched_env.scenario import Scenario, load_scenario
 
@@ -31,6 +31,7 @@ __all__ = [
     "ATTENTION",
     "CRITIC",
     "ROLES",
+    "SEEN",
     "TEAM",
     "AttentionModule",
     "CriticModule",
@@ -42,8 +43,7 @@ __all__ = [
 ]
 
 CRITIC = "central_critic"
-
-_ROLE_DECLARATIONS = {"compute": compute, "storage": storage, "scheduler": scheduler}
+SEEN = "observations_of_"  # columns of the critic, where it looks at observations
 
 
 def build_default_networks(scenario: Scenario, settings: Mapping[str, Any]) -> dict[str, nn.Module]:
@@ -59,16 +59,15 @@ def build_default_networks(scenario: Scenario, settings: Mapping[str, Any]) -> d
     return build_networks(scenario, NetworkConfig.from_dict(settings))
 
 
-def spaces(scenario: Scenario) -> dict[str, tuple[gym.Space[Any], gym.Space[Any]]]:
+def spaces(scenario: Scenario, role_map: str = DEFAULT_MAP) -> dict[str, tuple[gym.Space[Any], gym.Space[Any]]]:
     """Observation and action space of one agent of each role."""
-    result: dict[str, tuple[gym.Space[Any], gym.Space[Any]]] = {}
-    for role, declaration in _ROLE_DECLARATIONS.items():
-        layout = declaration.layout(scenario)
-        result[role] = (
-            gym.spaces.Box(layout.low(), layout.high(), dtype=np.float32),
-            gym.spaces.MultiDiscrete(declaration.action_levels(scenario)),
+    return {
+        name: (
+            gym.spaces.Box(role.layout.low(), role.layout.high(), dtype=np.float32),
+            gym.spaces.MultiDiscrete(np.array(role.action_levels)),
         )
-    return result
+        for name, role in RoleMap(scenario, role_map).roles.items()
+    }
 
 
 def execution_mode(settings: HRACSettings) -> str:
@@ -76,21 +75,29 @@ def execution_mode(settings: HRACSettings) -> str:
     return str(settings.networks.get("execution", "none"))
 
 
+def _is_ours(settings: HRACSettings) -> bool:
+    """Whether the networks are those of this package; those of a user have no configuration that we know."""
+    return settings.network_builder == HRACSettings().network_builder
+
+
 def module_specs(settings: HRACSettings, seed: int = 0) -> MultiRLModuleSpec:
     """What RLlib needs to know to build the modules on runners and learners, with initial weights drawn by ``seed``."""
     scenario = load_scenario(settings.scenario, settings.overrides)
-    if settings.network_builder == HRACSettings().network_builder:
-        NetworkConfig.from_dict(settings.networks)  # a wrong name is told now, not when a worker builds its networks
+    if _is_ours(settings):
+        NetworkConfig.from_dict(
+            settings.network_settings()
+        )  # a wrong name is told now, not when a worker builds its networks
     model_config = {"settings": settings.to_dict(), "seed": seed}
-    role_spaces = spaces(scenario)
+    role_spaces = spaces(scenario, settings.roles.map)
     specs = {
         role: RLModuleSpec(
             module_class=PolicyModule,
             observation_space=observation_space,
             action_space=action_space,
-            model_config={**model_config, "role": role},
+            # RLlib does not keep the order of modules.
+            model_config={**model_config, "role": role, "position": position},
         )
-        for role, (observation_space, action_space) in role_spaces.items()
+        for position, (role, (observation_space, action_space)) in enumerate(role_spaces.items())
     }
     state = state_roles.layout(scenario)
     state_space = gym.spaces.Box(state.low(), state.high(), dtype=np.float32)
@@ -127,7 +134,7 @@ class _NetworkModule(TorchRLModule):
         # RLlib builds modules in the order of a set, which differs between processes: weights must not hang on it.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(self.model_config["seed"]))
-            networks = builder(scenario, settings.networks)
+            networks = builder(scenario, settings.network_settings())
         name = self._network_name()
         if name not in networks:
             raise KeyError(f"{settings.network_builder} built no network {name!r}: it built {sorted(networks)}")
@@ -162,7 +169,7 @@ class AttentionModule(_NetworkModule):
 
 
 class CriticModule(_NetworkModule):
-    """The centralised critic, its lagged copy (the potential of LGRS), reward scales and value normalisers.
+    """The critic, its lagged copy (the potential of LGRS), reward scales and value normalisers.
 
     There is one normaliser for each role and one for the team return. The lagged copy keeps a lagged normaliser of
     its own: the potential must not move because the scale of the live critic does.
@@ -176,10 +183,13 @@ class CriticModule(_NetworkModule):
     def setup(self) -> None:
         """Build the critic, its lagged copy, the scales of LGRS and the normalisers."""
         super().setup()
-        self.normalisers = nn.ModuleDict({name: ValueNormaliser() for name in (*ROLES, TEAM)})
+        settings = self._settings
+        roles = RoleMap(load_scenario(settings.scenario, settings.overrides), settings.roles.map).names
+        self.normalisers = nn.ModuleDict({name: ValueNormaliser() for name in (*roles, TEAM)})
+        self.scope = NetworkConfig.from_dict(settings.network_settings()).critic if _is_ours(settings) else "role"
         lgrs = self._settings.lgrs
         self.lgrs = LGRS(
-            ROLES,
+            roles,
             LGRSConfig(mode=lgrs.mode, weight=lgrs.lambda_, gamma=self._settings.discount, normalise=lgrs.normalise),
         )
         self.lagged_network = copy.deepcopy(self.network)
@@ -194,9 +204,17 @@ class CriticModule(_NetworkModule):
         """The normaliser of a role's returns, or of the team's."""
         return cast(ValueNormaliser, self.normalisers[name])
 
-    def values(self, states: Tensor) -> dict[str, Tensor]:
-        """Normalised values of states [*, s]: ``{role or "team": [*]}``."""
-        return self.network(states)
+    @property
+    def sees_observations(self) -> bool:
+        """Whether each agent has a value of its own, which depends on what it observes."""
+        return self.scope in ("agent", "local")
+
+    def values(self, states: Tensor, observations: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Normalised values of states [*, s]: ``{role or "team": [*]}``.
+
+        A critic of single agents is given their observations, ``{role: [*, n, d]}``, and returns ``{role: [*, n]}``.
+        """
+        return self.network(states, observations) if self.sees_observations else self.network(states)
 
     @torch.no_grad()
     def potential(self, states: Tensor) -> Tensor:
@@ -224,14 +242,44 @@ class HRACMultiModule(MultiRLModule):
 
     def roles(self) -> list[str]:
         """The roles that have a policy here, in the order of agents."""
-        return [role for role in ROLES if role in self]
+        policies = {name: module.unwrapped() for name, module in self.items()}
+        policies = {name: module for name, module in policies.items() if isinstance(module, PolicyModule)}
+        return sorted(policies, key=lambda name: int(policies[name].model_config["position"]))
 
     def policy(self, role: str) -> Any:
         """The policy network of a role."""
         return self[role].unwrapped().network
 
+    @property
+    def remembers(self) -> bool:
+        """Whether agents have a recurrent state."""
+        return any(getattr(self.policy(role), "memory", None) is not None for role in self.roles())
+
+    def embeddings(
+        self, observations: Mapping[str, Tensor], memories: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """What agents make of a step, [*, n, e]; with memory, these are their states after the step."""
+        memories = memories or {}
+        return {
+            role: self.policy(role).remember(self.policy(role).encode(seen), memories.get(role))
+            for role, seen in observations.items()
+        }
+
+    def _sequences(self, columns: Mapping[str, Tensor], role: str) -> Tensor:
+        """Embeddings of recorded steps: rows that stand alone, or sequences [L, C, n, ...] with time first."""
+        policy = self.policy(role)
+        embedded = policy.encode(columns["observations"])
+        if embedded.dim() < 4:
+            return policy.remember(embedded, columns.get("memories"))
+        if "memories" not in columns:
+            raise ValueError(f"policy {role!r} has a memory: expected sequences to come with 'memories' and 'begins'")
+        return policy.recall(embedded, columns["memories"][0], columns["begins"])
+
     def contexts(
-        self, observations: Mapping[str, Tensor], summaries: Mapping[str, Tensor] | None
+        self,
+        observations: Mapping[str, Tensor],
+        summaries: Mapping[str, Tensor] | None,
+        states: Mapping[str, Tensor] | None = None,
     ) -> tuple[dict[str, Tensor | None], dict[str, Tensor | None]]:
         """Embeddings [*, n, e] and what each agent makes of the other roles, [*, n, c].
 
@@ -241,11 +289,13 @@ class HRACMultiModule(MultiRLModule):
             observations: ``{role: [*, n, d]}``.
             summaries: ``{role: [*, n, roles, s]}`` as delivered to each agent; without them fresh ones are computed,
                 and gradients flow through them.
+            states: of agents with memory, after the step.
         """
         if ATTENTION not in self:
-            return dict.fromkeys(self.roles()), dict.fromkeys(self.roles())
+            embedded = {role: None if states is None else states[role] for role in observations}
+            return embedded, dict.fromkeys(observations)
         attention = self[ATTENTION].unwrapped().network
-        embeddings = {role: self.policy(role).encode(observations[role]) for role in self.roles()}
+        embeddings: dict[str, Any] = dict(states) if states is not None else self.embeddings(observations)
         if summaries is None:
             return embeddings, attention.contexts(embeddings, attention.summaries(embeddings)).contexts
         views = {
@@ -254,10 +304,12 @@ class HRACMultiModule(MultiRLModule):
         return embeddings, attention.contexts(embeddings, views).contexts
 
     @torch.no_grad()
-    def summaries(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def summaries(
+        self, observations: Mapping[str, Tensor], memories: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """What each role would publish now, ``{role: [*, s]}``."""
         attention = self[ATTENTION].unwrapped().network
-        return attention.summaries({role: self.policy(role).encode(observations[role]) for role in self.roles()})
+        return attention.summaries(self.embeddings(observations, memories))
 
     @torch.no_grad()
     def act(
@@ -268,9 +320,13 @@ class HRACMultiModule(MultiRLModule):
         deterministic: bool,
         generator: torch.Generator | None = None,
         summaries: Mapping[str, Tensor] | None = None,
+        states: Mapping[str, Tensor] | None = None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Actions [*, n, k] and their log-probabilities [*, n], by role."""
-        embeddings, contexts = self.contexts(observations, summaries)
+        """Actions [*, n, k] and their log-probabilities [*, n], by role.
+
+        Agents with memory act on ``states``, which `embeddings` returned for this step.
+        """
+        embeddings, contexts = self.contexts(observations, summaries, states)
         return {
             role: self.policy(role).act(
                 observations[role], masks[role], contexts[role], deterministic, generator, embeddings[role]
@@ -282,7 +338,9 @@ class HRACMultiModule(MultiRLModule):
         """Log-probability and entropy of the taken actions for each role, values for the critic."""
         roles = [role for role in self.roles() if role in batch]
         delivered = {role: batch[role]["summaries"] for role in roles if "summaries" in batch[role]}
-        embeddings, contexts = self.contexts({role: batch[role]["observations"] for role in roles}, delivered or None)
+        states = {role: self._sequences(batch[role], role) for role in roles} if self.remembers else None
+        seen = {role: batch[role]["observations"] for role in roles}
+        embeddings, contexts = self.contexts(seen, delivered or None, states)
         output: dict[str, Any] = {}
         for role in roles:
             columns = batch[role]
@@ -291,7 +349,9 @@ class HRACMultiModule(MultiRLModule):
             )
             output[role] = {"log_probs": log_probs, "entropies": entropies}
         if CRITIC in batch:
-            output[CRITIC] = self[CRITIC].unwrapped().values(batch[CRITIC]["states"])
+            columns = batch[CRITIC]
+            seen = {name.removeprefix(SEEN): values for name, values in columns.items() if name.startswith(SEEN)}
+            output[CRITIC] = self[CRITIC].unwrapped().values(columns["states"], seen or None)
         return output
 
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:

@@ -53,6 +53,9 @@ class RoleRollout:
         last_states: state after step T - 1, before any reset, [B, s].
         cut_states: state after each truncated step before T - 1, before the reset, [K, s].
         cut_index: (t, b) of these steps, [K, 2].
+        last_observations: for each role what agents saw after step T - 1, before any reset, [B, n, d]; empty unless
+            critics look at observations.
+        cut_observations: likewise after each step of ``cut_index``, [K, n, d].
     """
 
     roles: dict[str, dict[str, NDArray[np.generic]]]
@@ -63,6 +66,8 @@ class RoleRollout:
     cut_states: NDArray[np.float32]
     cut_index: NDArray[np.int64]
     weights_seq_no: int = field(default=0)
+    last_observations: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    cut_observations: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -107,6 +112,8 @@ class RoleRollout:
             cut_states=self.cut_states[inside],
             cut_index=self.cut_index[inside] - np.array([0, first]),
             weights_seq_no=self.weights_seq_no,
+            last_observations={role: seen[first:last] for role, seen in self.last_observations.items()},
+            cut_observations={role: seen[inside] for role, seen in self.cut_observations.items()},
         )
 
     def _clusters_of(self, env_steps: int) -> int:

@@ -32,6 +32,7 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from cloudsched_env.rllib.modules import HRACMultiModule, execution_mode, spaces
 from cloudsched_env.rllib.networks import NetworkConfig, SummaryChannel
+from cloudsched_env.rllib.role_map import RoleMap
 from cloudsched_env.rllib.rollout import RoleRollout, SampledSteps
 from cloudsched_env.rllib.settings import HRACSettings
 
@@ -93,6 +94,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
             "split": "validation" if self.validating else "train",
         }
         self.envs = [creator(dict(env_config)) for _ in range(groups)]
+        self.role_map = RoleMap(self.envs[0].scenario, self.settings.roles.map)
         self.env = self.envs[0]
         self.envs[0].reset(0)  # compiles the simulator if need be, so that it does not count as sampling time
         self._clusters = [slice(i * (clusters // groups), (i + 1) * (clusters // groups)) for i in range(groups)]
@@ -108,7 +110,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         """Spaces of one agent of each role, in the form that RLlib expects."""
         if not self.envs:
             return self.spaces
-        by_role = spaces(self.envs[0].scenario)
+        by_role = spaces(self.envs[0].scenario, self.settings.roles.map)
         both = (
             gym.spaces.Dict({role: pair[0] for role, pair in by_role.items()}),
             gym.spaces.Dict({role: pair[1] for role, pair in by_role.items()}),
@@ -179,7 +181,13 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         # Group g's first episode ends after (g + 1)/G of the horizon: from then on groups are horizon/G apart.
         self._cut = [-(-horizon * (g + 1) // len(self.envs)) for g in range(len(self.envs))]
         self._counted_return = [np.zeros(env.num_envs) for env in self.envs]
-        self._channels = [SummaryChannel(env.scenario) for env in self.envs]
+        self._channels = [SummaryChannel(env.scenario, self.role_map.counts) for env in self.envs]
+        size = self._network_config().embedding_size if self.module.remembers else 0
+        self._memories = {
+            role: torch.zeros(self.num_envs, count, size)
+            for role, count in self.role_map.counts.items()
+            if self.module.remembers
+        }
         for group in range(len(self.envs)):
             self._reset(group)
         self._started = True
@@ -195,12 +203,19 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         self._counted_return[group][:] = 0
         losses = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
         self._channels[group].reset(env.num_envs, losses)
+        for memories in self._memories.values():
+            memories[self._clusters[group]] = 0.0
 
     def _roll_out(self, steps: int, explore: bool) -> RoleRollout:
         """T steps of all groups, recorded."""
-        arrays = _Recorder(self.envs, steps)
+        arrays = _Recorder(self.envs, steps, self.role_map)
+        if self.module.remembers:
+            arrays.add_memories(self._network_config().embedding_size)
+        sees = self.settings.networks.get("critic", "role") in ("agent", "local")
+        cut_observations: list[dict[str, NDArray[np.float32]]] = []
+        last_observations: list[dict[str, NDArray[np.float32]]] = []
         if self.execution == "role_summary":
-            arrays.add_summaries(self.module.roles(), self._summary_size())
+            arrays.add_summaries(self.module.roles(), self._network_config().summary_size)
         cut_states: list[NDArray[np.float32]] = []
         cut_index: list[tuple[int, int]] = []
         for t in range(steps):
@@ -211,7 +226,11 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
                 part = self._clusters[group]
                 done = env.step({role: chosen[part] for role, chosen in actions.items()})
                 arrays.record_after(t, part, env)
-                if self._advance(group, done):
+                ended = self._advance(group, done)
+                if sees and (ended or t == steps - 1):
+                    seen = {role: v.copy() for role, v in self.role_map.observations(env.observations).items()}
+                    (last_observations if t == steps - 1 else cut_observations).append(seen)
+                if ended:
                     arrays.truncated[t, part] = True
                     if t < steps - 1:
                         cut_states.append(env.state.copy())
@@ -230,6 +249,8 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
             cut_states=np.concatenate(cut_states) if cut_states else np.empty((0, arrays.states.shape[-1]), np.float32),
             cut_index=np.array(cut_index, dtype=np.int64).reshape(-1, 2),
             weights_seq_no=self._weights_seq_no,
+            last_observations=_joined(last_observations),
+            cut_observations=_joined(cut_observations),
         )
 
     def _act(
@@ -240,9 +261,15 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         arrays: _Recorder | None = None,
         t: int = 0,
     ) -> dict[str, NDArray[np.int64]]:
-        summaries = None
+        summaries = states = None
+        if self.module.remembers:
+            if arrays is not None:
+                for role, columns in arrays.roles.items():
+                    columns["memories"][t] = self._memories[role].numpy()
+            with torch.no_grad():
+                states = self.module.embeddings(observations, self._memories)
         if self.execution == "role_summary":
-            published = self.module.summaries(observations)
+            published = self.module.summaries(observations, self._memories)
             held = [
                 channel.exchange({role: values[part] for role, values in published.items()})
                 for channel, part in zip(self._channels, self._clusters, strict=True)
@@ -253,8 +280,15 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
                 for role in roles
             }
         chosen = self.module.act(
-            observations, masks, deterministic=not explore, generator=self._generator, summaries=summaries
+            observations,
+            masks,
+            deterministic=not explore,
+            generator=self._generator,
+            summaries=summaries,
+            states=states,
         )
+        if states is not None:
+            self._memories = states
         if arrays is not None:
             for role, (actions, log_probs) in chosen.items():
                 columns = arrays.roles[role]
@@ -262,7 +296,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
                 columns["log_probs"][t] = log_probs.numpy()
                 if summaries is not None:
                     columns["summaries"][t] = summaries[role].numpy()
-        return {role: actions.numpy() for role, (actions, _) in chosen.items()}
+        return self.role_map.join({role: actions.numpy() for role, (actions, _) in chosen.items()})
 
     def _advance(self, group: int, done: bool) -> bool:
         """Count a step; at the end of an episode log it. Returns whether the group must be reset."""
@@ -307,7 +341,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
             returns, means = zip(*self._validated, strict=True)
             merged = {name: float(np.mean([m[name] for m in means if name in m])) for name in means[0]}
             self._log_episode_means(float(np.mean(returns)), merged, window=1)
-        counts = self.envs[0].role_counts
+        counts = self.role_map.counts
         self._log_steps(steps, {role: steps * count for role, count in counts.items()})
         return SampledSteps(steps, steps * sum(counts.values()))
 
@@ -321,13 +355,12 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
 
     def _current(self, name: str) -> dict[str, torch.Tensor]:
         """What the clusters show now, joined over groups."""
-        return {
-            role: torch.from_numpy(np.concatenate([getattr(env, name)[role] for env in self.envs]))
-            for role in self.module.roles()
-        }
+        split = getattr(self.role_map, name)
+        parts = [split(getattr(env, name)) for env in self.envs]
+        return {role: torch.from_numpy(np.concatenate([part[role] for part in parts])) for role in parts[0]}
 
-    def _summary_size(self) -> int:
-        return NetworkConfig.from_dict(self.settings.networks).summary_size
+    def _network_config(self) -> NetworkConfig:
+        return NetworkConfig.from_dict(self.settings.network_settings())
 
     # ---- metrics
 
@@ -409,19 +442,25 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         return [(COMPONENT_RL_MODULE, self.module)]
 
 
+def _joined(parts: list[dict[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
+    """Arrays of several groups of clusters one after the other; nothing of nothing."""
+    return {role: np.concatenate([part[role] for part in parts]) for role in parts[0]} if parts else {}
+
+
 class _Recorder:
     """The arrays of one roll-out, allocated once; policies read each step's observations from them."""
 
-    def __init__(self, envs: list[Any], steps: int) -> None:
+    def __init__(self, envs: list[Any], steps: int, role_map: RoleMap) -> None:
         first = envs[0]
+        self.role_map = role_map
         clusters = sum(env.num_envs for env in envs)
         self.roles: dict[str, dict[str, NDArray[Any]]] = {}
-        for role, count in first.role_counts.items():
-            agents = (steps, clusters, count)
-            self.roles[role] = {
-                "observations": np.empty((*agents, first.observations[role].shape[-1]), np.float32),
-                "masks": np.empty((*agents, first.masks[role].shape[-1]), np.int8),
-                "actions": np.empty((*agents, len(first.action_levels[role])), np.int64),
+        for name, role in role_map.roles.items():
+            agents = (steps, clusters, role.count)
+            self.roles[name] = {
+                "observations": np.empty((*agents, role.layout.size), np.float32),
+                "masks": np.empty((*agents, sum(role.action_levels)), np.int8),
+                "actions": np.empty((*agents, len(role.action_levels)), np.int64),
                 "log_probs": np.empty(agents, np.float32),
                 "local_rewards": np.empty(agents, np.float32),
             }
@@ -436,17 +475,24 @@ class _Recorder:
             agents = self.roles[role]["log_probs"].shape
             self.roles[role]["summaries"] = np.empty((*agents, len(roles), size), np.float32)
 
+    def add_memories(self, size: int) -> None:
+        """Make room for the recurrent states that agents had before each step."""
+        for columns in self.roles.values():
+            columns["memories"] = np.empty((*columns["log_probs"].shape, size), np.float32)
+
     def record_before(self, t: int, part: slice, env: Any) -> None:
         """What agents see and the state before a step."""
+        observations, masks = self.role_map.observations(env.observations), self.role_map.masks(env.masks)
         for role, columns in self.roles.items():
-            columns["observations"][t, part] = env.observations[role]
-            columns["masks"][t, part] = env.masks[role]
+            columns["observations"][t, part] = observations[role]
+            columns["masks"][t, part] = masks[role]
         self.states[t, part] = env.state
 
     def record_after(self, t: int, part: slice, env: Any) -> None:
         """Rewards of a step."""
+        rewards = self.role_map.values(env.local_rewards)
         for role, columns in self.roles.items():
-            columns["local_rewards"][t, part] = env.local_rewards[role]
+            columns["local_rewards"][t, part] = rewards[role]
         self.team_rewards[t, part] = env.team_reward
 
     def observations(self, t: int) -> dict[str, torch.Tensor]:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from cloudsched_env.rllib.role_map import DEFAULT_MAP, check_map_name
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -21,6 +23,7 @@ __all__ = [
     "HRACSettings",
     "LGRSSettings",
     "ReplaySettings",
+    "RoleSettings",
     "SamplingSettings",
     "SettingsTree",
     "UpdateSettings",
@@ -33,6 +36,17 @@ __all__ = [
 
 def _number(default: float, low: float, high: float, doc: str) -> Any:
     return field(default=default, metadata={"low": low, "high": high, "doc": doc})
+
+
+@dataclass(frozen=True)
+class RoleSettings:
+    """Which agents share networks and normalisers.
+
+    Attributes:
+        map: ``agent_type``, ``node_size``, ``shared`` or ``random:<seed>`` (`cloudsched_env.rllib.role_map`).
+    """
+
+    map: str = DEFAULT_MAP
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,9 @@ class UpdateSettings:
     clip: float = _number(0.2, 0.001, 10.0, "clip range of the policy ratio")
     value_clip: float = _number(0.2, 0.0, 100.0, "clip range of normalised values; 0 turns value clipping off")
     huber_delta: float = _number(10.0, 0.01, 1e6, "normalised error from which the value loss is linear")
+    factor_clip: float = _number(
+        2.0, 1.0, 1e6, "HAPPO: the factor of earlier roles' ratios is kept between its inverse and this"
+    )
     value_weight: float = _number(1.0, 0.0, 1000.0, "weight of the value loss")
     entropy: float = _number(0.001, 0.0, 10.0, "entropy bonus of a role, per sub-action decision")
     entropy_by_role: Mapping[str, float] = field(
@@ -159,6 +176,7 @@ class HRACSettings(SettingsTree):
     trace: str | None = None
     epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")
     discount: float = _number(0.98, 0.0, 1.0, "discount factor per env step")
+    roles: RoleSettings = field(default_factory=RoleSettings)
     lgrs: LGRSSettings = field(default_factory=LGRSSettings)
     vtrace: VTraceSettings = field(default_factory=VTraceSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
@@ -185,8 +203,28 @@ class HRACSettings(SettingsTree):
                 f"setting 'replay.passes' is {self.replay.passes}: expected at most replay.rollouts "
                 f"({self.replay.rollouts}), an update draws older roll-outs without replacement"
             )
+        check_map_name(self.roles.map)
+        if "role_map" in self.networks:
+            raise ValueError(
+                "setting 'networks.role_map': set roles.map instead, critics and normalisers follow it too"
+            )
+        critic = self.networks.get("critic", "role")
+        if critic != "role" and self.lgrs.mode not in ("mix", "off"):
+            raise ValueError(
+                f"setting 'lgrs.mode' is {self.lgrs.mode!r}: with networks.critic={critic} expected 'mix' or 'off', "
+                "because the potential of the other modes is the team value of the critic 'role'"
+            )
+        if critic == "team" and (self.lgrs.mode, self.lgrs.lambda_) != ("mix", 0.0):
+            raise ValueError(
+                "setting 'networks.critic' is 'team', one value for all agents: expected one reward for all agents, "
+                "lgrs.mode=mix and lgrs.lambda=0"
+            )
         if ":" not in self.network_builder:
             raise ValueError(f"setting 'network_builder' is {self.network_builder!r}: expected 'module:function'")
+
+    def network_settings(self) -> dict[str, Any]:
+        """Fields of `cloudsched_env.rllib.networks.NetworkConfig`: ``networks`` and the role map."""
+        return {**self.networks, "role_map": self.roles.map}
 
     def entropy_of(self, role: str) -> float:
         """Entropy bonus of a role."""

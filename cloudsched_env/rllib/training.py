@@ -210,7 +210,7 @@ def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
             "validation_score": state.best_score if state.best_epoch == state.epoch else None,
             "version": __version__,
         }
-        save_policy(path, networks, scenario, NetworkConfig.from_dict(settings.networks), metadata)
+        save_policy(path, networks, scenario, NetworkConfig.from_dict(settings.network_settings()), metadata)
 
     return export
 

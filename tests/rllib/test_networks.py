@@ -494,6 +494,91 @@ def test_attention_off_builds_none_and_the_critic_works_without_it():
         RoleAttention(ROLES, 8, config)
 
 
+@pytest.mark.parametrize("similarity", ["scaled_dot", "additive", "bilinear"])
+def test_sparse_attention_keeps_the_k_most_similar_roles_of_each_head(similarity):
+    config = dataclasses.replace(CONFIG, similarity=similarity, attention_heads=1, count_bias=False)
+    attention = RoleAttention(ROLES, 8, config)
+    embeddings = embeddings_of(COUNTS)
+    full = attention(embeddings).weights["compute"]
+    for count in (1, 2):
+        attention.config = dataclasses.replace(config, attention_top_k=count)
+        sparse = attention(embeddings).weights["compute"]
+        assert ((sparse > 0).sum(-1) == count).all()
+        kept = full * (sparse > 0)
+        assert (kept.sum(-1) >= full.topk(count).values.sum(-1) - 1e-6).all()
+        torch.testing.assert_close(sparse, kept / kept.sum(-1, keepdim=True))
+    attention.config = dataclasses.replace(config, attention_top_k=3)
+    torch.testing.assert_close(attention(embeddings).weights["compute"], full)
+
+
+def test_heads_attend_to_roles_of_their_own():
+    attention = RoleAttention(ROLES, 8, dataclasses.replace(CONFIG, attention_heads=4, attention_top_k=1))
+    embeddings = embeddings_of(COUNTS, batch=50)
+    out = attention(embeddings)
+    # Averaged over four heads that pick one role each, weights are quarters, and heads do not always agree.
+    assert torch.equal(out.weights["compute"] * 4, (out.weights["compute"] * 4).round())
+    assert (out.weights["compute"].amax(-1) < 1).any()
+    torch.testing.assert_close(out.entropy["compute"], torch.zeros(50, 4))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_proposed_logits_are_added_and_linear_in_the_context(role):
+    config = dataclasses.replace(CONTEXT, aggregate="logits")
+    policy, observations, masks = policy_and_batch(role, config=config, window_slots=1, compute_nodes=3)
+    masks = torch.ones_like(masks)
+    context = torch.randn(*observations.shape[:2], 8)
+    levels = policy.action_levels[0]
+
+    def log_odds(scale):
+        """Of all choices of the first sub-action against its first one; differences of logits."""
+        values = []
+        for choice in range(levels):
+            actions = torch.zeros(*observations.shape[:2], len(policy.action_levels), dtype=torch.int64)
+            actions[..., 0] = choice
+            values.append(policy.evaluate(observations, masks, actions, scale * context)[0])
+        return torch.stack(values[1:], -1) - values[0].unsqueeze(-1)
+
+    one, two, three = (log_odds(scale) for scale in (0.0, 1.0, 2.0))
+    torch.testing.assert_close(three - two, two - one, atol=1e-4, rtol=1e-4)
+    assert (two - one).abs().max() > 1e-3
+    actions, _ = policy.act(observations, masks, context)
+    log_prob, entropy = policy.evaluate(observations, masks, actions, context)
+    (log_prob.sum() + entropy.sum()).backward()
+    assert policy.propose.weight.grad.abs().sum() > 0
+
+
+def test_aggregated_values_are_the_attention_weighted_mean_of_what_roles_say():
+    scenario = cluster()
+    config = dataclasses.replace(CONFIG, aggregate="value")
+    critic = build_networks(scenario, config)[CRITIC]
+    states = torch.rand(6, state.layout(scenario).size)
+    values, attended = critic.with_attention(states)
+    plain = dataclasses.replace(config, similarity="off", aggregate="features")
+    alone = CentralCritic(state.layout(scenario), plain)
+    alone.load_state_dict(critic.state_dict(), strict=False)
+    said = torch.stack([alone(states)[role] for role in ROLES], -1)
+    for role in ROLES:
+        expected = (attended.weights[role].squeeze(-2) * said).sum(-1)
+        torch.testing.assert_close(values[role], expected)
+    assert (values["compute"] - said[..., 0]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"aggregate": "logits"}, "execution is 'none'"),
+        ({"aggregate": "value", "similarity": "off"}, "other than 'off'"),
+        ({"attention_top_k": -1}, "attention_top_k"),
+        ({"role_map": "random"}, "random:<seed>"),
+        ({"memory": "lstm"}, "gru"),
+        ({"critic": "agents"}, "local"),
+    ],
+)
+def test_config_refuses_what_has_nothing_to_work_on(changes, message):
+    with pytest.raises(ValueError, match=message):
+        NetworkConfig(**changes)
+
+
 # -- critic
 
 

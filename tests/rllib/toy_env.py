@@ -94,8 +94,8 @@ def make_toy_env(env_config):
     return ToyVectorEnv(env_config["num_envs"], dead_storage=env_config.get("dead_storage", False))
 
 
-def toy_config(changes=None, **env_config):
-    """HRAC on the toy environment, sized for tests."""
+def toy_config(changes=None, config=None, **env_config):
+    """HRAC, or another method's configuration, on the toy environment, sized for tests."""
     from ray.tune.registry import register_env
 
     from cloudsched_env.rllib.hrac import HRACConfig
@@ -116,7 +116,8 @@ def toy_config(changes=None, **env_config):
         "networks.level_preference": 0.0,
         "networks.load_aversion": 0.0,
     }
-    config = HRACConfig().hrac({**settings, **(changes or {})}).debugging(seed=0)
+    config = config or HRACConfig()
+    config.change_settings({**settings, **(changes or {})}).debugging(seed=0)
     config.environment("toy-vector", env_config=env_config)
     return config
 

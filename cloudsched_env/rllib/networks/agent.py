@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from cloudsched_env.agents.protocol import Actions, ClusterInfo, Masks, Observations
-from cloudsched_env.rllib.networks.attention import RoleAttention
+from cloudsched_env.rllib.networks.attention import AttentionOutput, RoleAttention
 from cloudsched_env.rllib.networks.base import RolePolicy
-from cloudsched_env.rllib.networks.build import ATTENTION, ROLES
+from cloudsched_env.rllib.networks.build import ATTENTION
 from cloudsched_env.rllib.networks.channel import SummaryChannel
 from cloudsched_env.rllib.networks.checkpoint import load_policy
 from cloudsched_env.rllib.networks.config import NetworkConfig
+from cloudsched_env.rllib.role_map import RoleMap
+from cloudsched_env.scenario import Scenario
 
 __all__ = ["TrainedAgent"]
 
@@ -40,6 +42,8 @@ class TrainedAgent:
         execution: ``none``, ``role_summary`` or ``full``.
         config: of the networks.
         metadata: of the policy.
+        last_attention: what agents attended to in the last step, for whoever wants to look at it; None without
+            attention.
     """
 
     def __init__(
@@ -54,10 +58,21 @@ class TrainedAgent:
         self.execution: str = loaded.config.execution
         fallback = os.path.basename(os.path.normpath(self.folder))
         self.name: str = name or str(loaded.metadata.get("algorithm", fallback))
-        self._use(loaded.networks)
-        self._scenario = loaded.scenario
+        self._use(loaded.networks, loaded.scenario)
         self._channel: SummaryChannel | None = None
         self._generator: torch.Generator | None = None
+        self._memories: dict[str, Tensor] = {}
+        self.last_attention: AttentionOutput | None = None
+
+    @property
+    def scenario(self) -> Scenario:
+        """The one that the networks are built for now: that of the last `reset`, at first the trained one."""
+        return self._scenario
+
+    @property
+    def attended_roles(self) -> tuple[str, ...]:
+        """Roles in the order of the attention weights' last axis; empty without attention."""
+        return () if self._attention is None else self._attention.roles
 
     def reset(self, info: ClusterInfo, batch_size: int, seed: int) -> None:
         """See the protocol.
@@ -66,12 +81,12 @@ class TrainedAgent:
             ValueError: if the cluster's roles observe or choose other things than the policy was trained with.
         """
         if info.scenario != self._scenario:
-            self._use(load_policy(self.folder, info.scenario).networks)
-            self._scenario = info.scenario
+            self._use(load_policy(self.folder, info.scenario).networks, info.scenario)
         self._generator = torch.Generator().manual_seed(seed)
         self._channel = None
+        self._memories = {}
         if self.execution == "role_summary":
-            self._channel = SummaryChannel(info.scenario)
+            self._channel = SummaryChannel(info.scenario, self._role_map.counts)
             # A generator of its own: what is lost does not depend on how many actions were drawn.
             losses = np.random.SeedSequence((seed, 1)).generate_state(1, np.uint64)[0]
             self._channel.reset(batch_size, torch.Generator().manual_seed(int(losses) >> 1))
@@ -85,33 +100,41 @@ class TrainedAgent:
         """
         if self._generator is None:
             raise RuntimeError(f"agent {self.name!r} was asked to act before reset(info, batch_size, seed)")
-        seen = {role: torch.from_numpy(np.ascontiguousarray(observations[role])) for role in ROLES}
-        embeddings = {role: self._policies[role].encode(seen[role]) for role in ROLES}
+        by_role, allowed = self._role_map.observations(observations), self._role_map.masks(masks)
+        seen = {role: torch.from_numpy(np.ascontiguousarray(by_role[role])) for role in self._role_map.names}
+        embeddings = {
+            role: self._policies[role].remember(self._policies[role].encode(values), self._memories.get(role))
+            for role, values in seen.items()
+        }
+        if self.config.memory != "none":
+            self._memories = embeddings
         contexts = self._contexts(embeddings)
         actions: Actions = {}
-        for role in ROLES:
+        for role in self._role_map.names:
             chosen, _ = self._policies[role].act(
                 seen[role],
-                torch.from_numpy(np.ascontiguousarray(masks[role])),
+                torch.from_numpy(np.ascontiguousarray(allowed[role])),
                 contexts.get(role),
                 deterministic=self.deterministic,
                 generator=self._generator,
                 embeddings=embeddings[role],
             )
             actions[role] = chosen.numpy()
-        return actions
+        return self._role_map.join(actions)
 
     def _contexts(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if self._attention is None:
             return {}
         summaries = self._attention.summaries(embeddings)
-        if self._channel is None:
-            return self._attention.contexts(embeddings, summaries).contexts
-        return self._attention.contexts(embeddings, self._channel.exchange(summaries)).contexts
+        held: Any = summaries if self._channel is None else self._channel.exchange(summaries)
+        self.last_attention = self._attention.contexts(embeddings, held)
+        return self.last_attention.contexts
 
-    def _use(self, networks: Mapping[str, nn.Module]) -> None:
+    def _use(self, networks: Mapping[str, nn.Module], scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._role_map = RoleMap(scenario, self.config.role_map)
         self._policies: dict[str, RolePolicy] = {}
-        for role in ROLES:
+        for role in self._role_map.names:
             policy = networks[role]
             assert isinstance(policy, RolePolicy)
             self._policies[role] = policy

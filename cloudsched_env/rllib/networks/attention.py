@@ -6,6 +6,8 @@ With h_i the embedding of agent i of role r_i and n_r the members of role r:
     alpha_ir   = softmax over r of  sim(Q_{r_i} h_i, K_r s_r) + b log n_r   (role attention)
     context_i = Σ_r alpha_ir V_r s_r
 
+With ``attention_top_k`` = k the softmax runs over the k roles of highest similarity only, in each head.
+
 The cost grows with agents x roles, not with agents squared, and what has to travel at execution is one short vector
 per role. Similarities: scaled dot product (Vaswani et al. 2017), additive (Bahdanau et al. 2015), bilinear (Luong et
 al. 2015), or equal weights as the control that shows what attending is worth.
@@ -141,7 +143,7 @@ class RoleAttention(nn.Module):
         if self.config.similarity != "mean" and self.config.count_bias:
             sizes = logits.new_tensor([math.log(counts[sender]) for sender in self.roles])
             biased = logits + self.count_weight.unsqueeze(-1) * sizes
-        weights = biased.softmax(-1)
+        weights = _keep_largest(biased, self.config.attention_top_k).softmax(-1)
         context = (weights.unsqueeze(-1) * values).sum(-2).flatten(-2)
         return context.expand(*lead, -1), weights, logits
 
@@ -153,3 +155,11 @@ class RoleAttention(nn.Module):
             query = (query.squeeze(-2).unsqueeze(-2) @ self.bilinear).squeeze(-2).unsqueeze(-2)
             return (query * keys).sum(-1)
         return (query * keys).sum(-1) / math.sqrt(self.head_size)
+
+
+def _keep_largest(logits: Tensor, count: int) -> Tensor:
+    """All but the largest logits of the last axis pushed to minus infinity; 0 keeps all."""
+    if count <= 0 or count >= logits.shape[-1]:
+        return logits
+    chosen = logits.topk(count, dim=-1).indices
+    return torch.full_like(logits, -math.inf).scatter(-1, chosen, logits.gather(-1, chosen))

@@ -31,6 +31,10 @@ class RolePolicy(nn.Module):
         self.action_levels = [int(level) for level in action_levels]
         self.config = config
         self.context_size = config.policy_context_size
+        self.memory = nn.GRUCell(config.embedding_size, config.embedding_size) if config.memory == "gru" else None
+        # Either the layers of the policy read the context, or it is mapped to something added to the logits.
+        self.proposals = config.aggregate == "logits" and self.context_size > 0
+        self.read_size = config.embedding_size + (0 if self.proposals else self.context_size)
 
     @property
     def role(self) -> str:
@@ -47,6 +51,39 @@ class RolePolicy(nn.Module):
             Embeddings h_i, ``[*, n, e]``.
         """
         raise NotImplementedError
+
+    def remember(self, embeddings: Tensor, memories: Tensor | None) -> Tensor:
+        """Move the agents' recurrent states on by a step.
+
+        Args:
+            embeddings: what `encode` made of the step's observations, ``[*, n, e]``.
+            memories: the states before the step, ``[*, n, e]``; None stands for zeros, the state of a new episode.
+
+        Returns:
+            The states after it, which take the place of the embeddings; the embeddings themselves without memory.
+        """
+        if self.memory is None:
+            return embeddings
+        memories = torch.zeros_like(embeddings) if memories is None else memories
+        size = embeddings.shape[-1]
+        return self.memory(embeddings.reshape(-1, size), memories.reshape(-1, size)).reshape(embeddings.shape)
+
+    def recall(self, embeddings: Tensor, memories: Tensor, begins: Tensor) -> Tensor:
+        """Run through sequences, with gradient through time.
+
+        Args:
+            embeddings: ``[L, C, n, e]``, L steps of C sequences.
+            memories: states before the first step, ``[C, n, e]``.
+            begins: whether a step is the first of an episode, where the state is zero, ``[L, C]``.
+
+        Returns:
+            The states after each step, ``[L, C, n, e]``.
+        """
+        states: list[Tensor] = []
+        for step, first in zip(embeddings, begins, strict=True):
+            memories = self.remember(step, memories * ~first[:, None, None])
+            states.append(memories)
+        return torch.stack(states)
 
     def act(
         self,
@@ -65,7 +102,8 @@ class RolePolicy(nn.Module):
             context: ``[*, n, c]``, required when the configured execution mode gives one, else None.
             deterministic: take the most probable choice of each sub-action.
             generator: where randomness comes from; torch's global one if None.
-            embeddings: what `encode` returned for these observations, to save doing it twice.
+            embeddings: what `encode` returned for these observations, to save doing it twice; with memory what
+                `remember` or `recall` made of it.
 
         Returns:
             Actions int64 ``[*, n, k]`` and the log-probability of the joint action of each agent ``[*, n]``.

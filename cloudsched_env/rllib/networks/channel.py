@@ -26,12 +26,13 @@ class SummaryChannel:
     summary in place. The first summary reaches everyone at once. A role's own summary is subject to the same rules.
 
     Args:
-        scenario: its ``telemetry`` group and role counts.
+        scenario: its ``telemetry`` group and, by default, role counts.
+        role_counts: agents of each role, where roles are not the agent types.
     """
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, role_counts: Mapping[str, int] | None = None) -> None:
         self.telemetry: TelemetryConfig = scenario.telemetry
-        self.role_counts = scenario.role_counts
+        self.role_counts = dict(role_counts or scenario.role_counts)
         self._held: dict[str, dict[str, Tensor]] = {}
 
     def reset(self, batch_size: int, generator: torch.Generator) -> None:

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Aggregate", "Execution", "NetworkConfig", "Similarity"]
+from cloudsched_env.rllib.role_map import DEFAULT_MAP, check_map_name
+
+__all__ = ["Aggregate", "CriticScope", "Execution", "Memory", "NetworkConfig", "Similarity"]
 
 Similarity = Literal["scaled_dot", "additive", "bilinear", "mean", "off"]
 Execution = Literal["none", "role_summary", "full"]
-Aggregate = Literal["features"]
+Aggregate = Literal["features", "logits", "value"]
+Memory = Literal["none", "gru"]
+CriticScope = Literal["role", "team", "agent", "local"]
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,27 @@ class NetworkConfig:
         similarity: how an agent's query is compared with a role's key; ``mean`` weighs roles equally, ``off`` means
             no attention anywhere, also not in the critic.
         attention_heads: heads; divides ``context_size``.
+        attention_top_k: attend to the k roles with the highest similarity only, in each head; 0: to all.
         summary_size: length of a role summary s_r, which is what travels over the network with ``role_summary``.
         context_size: length of the context that attention returns.
         count_bias: add a learned multiple of log(members of the role) to the similarity, so that a role's weight may
             grow with its size.
-        aggregate: what attention aggregates. Only ``features``: the roles' action spaces differ, so their logits
-            cannot be averaged.
+        aggregate: what attention aggregates. ``features``: a context that policies (and the critic's heads) read
+            beside an agent's embedding. ``logits``: what each role proposes for the receiver's own choices, added to
+            its logits (roles choose among different things, so each proposal is a linear map of its summary into the
+            receiver's choices; a scheduler's are weights of the features of task and node). ``value``: values: the
+            critic's value of a role is the attention-weighted mean of what the roles' heads say; policies read
+            features, where they read anything.
         execution: what a policy receives of the other agents while it acts: nothing (attention is in the critic only),
             role summaries as old and as lossy as telemetry, or fresh ones (a reference, not decentralised).
+        critic: what a value belongs to and sees. ``role``: one value a role from the global state. ``team``: one value
+            for all. ``agent``: one an agent, from the global state and its own observation. ``local``: one an agent,
+            from its own observation only.
+        role_map: which agents share a policy (`cloudsched_env.rllib.role_map`); in training the setting ``roles.map``.
+        memory: ``gru`` gives each agent a recurrent state of the embedding's size, so that it can hold on to what late
+            and lost telemetry does not show at the moment.
+        memory_chunk: steps through which gradients flow back; roll-outs are cut into sequences of this length, which
+            begin with the state that the agent had then.
         detach_summaries: no gradient flows from the receiver of a summary to its senders.
         standardise_inputs: bring inputs to a common scale by the constants of `cloudsched_env.rllib.networks.scales`.
         layer_norm: layer normalisation after every hidden layer of encoders and value heads.
@@ -54,11 +71,16 @@ class NetworkConfig:
     pointer_size: int = 32
     similarity: Similarity = "scaled_dot"
     attention_heads: int = 4
+    attention_top_k: int = 0
     summary_size: int = 16
     context_size: int = 32
     count_bias: bool = True
     aggregate: Aggregate = "features"
     execution: Execution = "none"
+    critic: CriticScope = "role"
+    role_map: str = DEFAULT_MAP
+    memory: Memory = "none"
+    memory_chunk: int = 10
     detach_summaries: bool = False
     standardise_inputs: bool = True
     layer_norm: bool = True
@@ -87,6 +109,11 @@ class NetworkConfig:
             elif hint is bool:
                 if not isinstance(value, bool):
                     raise ValueError(f"network field {entry.name!r} is {value!r}: expected true or false")
+            elif entry.name == "role_map":
+                check_map_name(value)
+            elif entry.name == "attention_top_k":
+                if type(value) is not int or value < 0:
+                    raise ValueError(f"network field 'attention_top_k' is {value!r}: expected an integer from 0 on")
             elif hint is int:
                 if type(value) is not int or value <= 0:
                     raise ValueError(f"network field {entry.name!r} is {value!r}: expected a positive integer")
@@ -99,6 +126,15 @@ class NetworkConfig:
             raise ValueError(
                 f"network field 'attention_heads' is {self.attention_heads}: expected a divisor of "
                 f"context_size {self.context_size}"
+            )
+        if self.aggregate == "logits" and self.execution == "none":
+            raise ValueError(
+                "network field 'aggregate' is 'logits' but execution is 'none': policies receive nothing that could be "
+                "added to their logits; choose execution 'role_summary' or 'full'"
+            )
+        if self.aggregate == "value" and (self.similarity == "off" or self.critic != "role"):
+            raise ValueError(
+                "network field 'aggregate' is 'value': expected critic 'role' and a similarity other than 'off'"
             )
         if self.similarity == "off" and self.execution != "none":
             raise ValueError(

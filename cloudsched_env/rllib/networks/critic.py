@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -27,16 +29,26 @@ class CentralCritic(nn.Module):
         state_layout: of the global state: one block per role, whose axis bears its name, and blocks for the cluster;
             of those with an axis of their own (tenants) it sees the mean, the smallest and the largest entry.
         config: sizes and switches; with similarity ``off`` value heads see their own role and the cluster only, the
-            team head all roles.
+            team head all roles. With critic ``team`` there is the team head alone.
+        members: of each role, by the blocks' names; by default the blocks are the roles. Encoders are those of the
+            blocks whatever the roles: what describes a storage node is the same in any role.
     """
 
-    def __init__(self, state_layout: Layout, config: NetworkConfig) -> None:
+    def __init__(
+        self,
+        state_layout: Layout,
+        config: NetworkConfig,
+        members: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
+    ) -> None:
         super().__init__()
         self.layout = state_layout
-        self.roles = tuple(
+        self.member_blocks = tuple(
             block.name for block in state_layout.blocks if [name for name, _ in block.axes] == [block.name]
         )
-        self.cluster_blocks = tuple(block.name for block in state_layout.blocks if block.name not in self.roles)
+        self.members = members
+        self.roles = tuple(members) if members is not None else self.member_blocks
+        self.value_roles = () if config.critic == "team" else self.roles
+        self.cluster_blocks = tuple(block.name for block in state_layout.blocks if block.name not in self.member_blocks)
         hidden, size = config.hidden_sizes, config.embedding_size
         self.encoders = nn.ModuleDict(
             {
@@ -46,7 +58,7 @@ class CentralCritic(nn.Module):
                     linear(hidden[-1], size),
                     nn.ReLU(),
                 )
-                for role in self.roles
+                for role in self.member_blocks
             }
         )
         cluster = sum(
@@ -60,8 +72,10 @@ class CentralCritic(nn.Module):
             }
         )
         self.cluster_encoder = nn.Sequential(linear(cluster, size), nn.ReLU())
-        self.attention = None if config.similarity == "off" else RoleAttention(self.roles, size, config)
-        context = 0 if self.attention is None else config.context_size
+        attends = config.similarity != "off" and config.critic != "team"
+        self.attention = RoleAttention(self.roles, size, config) if attends else None
+        self.mixes_values = config.aggregate == "value"
+        context = 0 if self.attention is None or self.mixes_values else config.context_size
 
         def head(inputs: int) -> nn.Sequential:
             # A gain of 1 is right here: values are normalised to mean 0 and standard deviation 1.
@@ -69,7 +83,7 @@ class CentralCritic(nn.Module):
                 mlp(inputs, hidden[-1:], layer_norm=config.layer_norm), linear(hidden[-1], 1, gain=1.0)
             )
 
-        self.heads = nn.ModuleDict({role: head(3 * size + context) for role in self.roles})
+        self.heads = nn.ModuleDict({role: head(3 * size + context) for role in self.value_roles})
         self.team_head = head(size + len(self.roles) * 2 * size)
 
     def forward(self, state: Tensor) -> dict[str, Tensor]:
@@ -94,8 +108,9 @@ class CentralCritic(nn.Module):
         mean: dict[str, Tensor] = {}
         pooled: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
+        embedded = {name: self.encoders[name](block(self.layout, state, name)) for name in self.member_blocks}
         for role in self.roles:
-            members = self.encoders[role](block(self.layout, state, role))
+            members = embedded[role] if self.members is None else self._of_role(embedded, self.members[role])
             mean[role] = members.mean(-2)
             pooled[role] = torch.cat((mean[role], members.amax(-2)), -1)
             counts[role] = members.shape[-2]
@@ -105,11 +120,19 @@ class CentralCritic(nn.Module):
             embeddings = {role: mean[role].unsqueeze(-2) for role in self.roles}
             attended = self.attention.contexts(embeddings, self.attention.summaries(embeddings), counts)
         values: dict[str, Tensor] = {}
-        for role in self.roles:
+        for role in self.value_roles:
             parts = [pooled[role], cluster]
-            if attended is not None:
+            if attended is not None and not self.mixes_values:
                 parts.append(attended.contexts[role].squeeze(-2))
             values[role] = self.heads[role](torch.cat(parts, -1)).squeeze(-1)
+        if self.mixes_values and attended is not None:
+            said = torch.stack([values[role] for role in self.roles], -1)
+            values = {role: (attended.weights[role].squeeze(-2) * said).sum(-1) for role in self.roles}
         everything = torch.cat([cluster, *(pooled[role] for role in self.roles)], -1)
         values[TEAM] = self.team_head(everything).squeeze(-1)
         return values, attended
+
+    @staticmethod
+    def _of_role(embedded: Mapping[str, Tensor], members: Mapping[str, Sequence[int]]) -> Tensor:
+        """Embeddings of a role's members, ``[*, members, e]``."""
+        return torch.cat([embedded[name][..., list(positions), :] for name, positions in members.items()], -2)

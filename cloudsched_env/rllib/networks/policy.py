@@ -46,8 +46,10 @@ class NodePolicy(RolePolicy):
             nn.ReLU(),
         )
         width = config.hidden_sizes[-1]
-        self.trunk = nn.Sequential(linear(config.embedding_size + self.context_size, width), nn.ReLU())
+        self.trunk = nn.Sequential(linear(self.read_size, width), nn.ReLU())
         self.head = linear(width, sum(self.action_levels), gain=config.last_layer_gain)
+        if self.proposals:
+            self.propose = linear(self.context_size, sum(self.action_levels), config.last_layer_gain, bias=False)
         first = 0
         for choices, level in zip(self.action_levels, preferred_levels or (), strict=False):
             with torch.no_grad():
@@ -94,7 +96,9 @@ class NodePolicy(RolePolicy):
     def logits(self, observations: Tensor, context: Tensor | None = None, embeddings: Tensor | None = None) -> Tensor:
         """Scores of all choices before masking, ``[*, n, L]``; the levels of the sub-actions follow one another."""
         embeddings = self.encode(observations) if embeddings is None else embeddings
-        return self.head(self.trunk(self._features(embeddings, context)))
+        features = self._features(embeddings, context)
+        scores = self.head(self.trunk(features[..., : self.read_size]))
+        return scores + self.propose(features[..., self.read_size :]) if self.proposals else scores
 
     def scores(
         self,

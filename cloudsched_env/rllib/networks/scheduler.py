@@ -71,6 +71,7 @@ class _Decision:
     node_part: Tensor  # [R, M, H] = B node
     task_part: Tensor  # [R, S, H] = A task + E [embedding, context]
     defer_score: Tensor  # [R, S]
+    proposal: Tensor | None  # [R, pair features + 1], what the roles propose as weights of the score
 
 
 class SchedulerPolicy(RolePolicy):
@@ -122,11 +123,13 @@ class SchedulerPolicy(RolePolicy):
         self.task = linear(slot_fields, hidden)
         self.node = linear(node_fields, hidden, bias=False)
         self.pair = linear(len(PAIR_FEATURES), hidden, bias=False)
-        self.situation = linear(size + self.context_size, hidden, bias=False)
+        self.situation = linear(self.read_size, hidden, bias=False)
         self.score = linear(hidden, 1, gain=config.last_layer_gain, bias=False)
         self.direct = linear(len(PAIR_FEATURES), 1, gain=config.last_layer_gain, bias=False)
-        self.defer_hidden = linear(slot_fields + size + self.context_size, hidden)
+        self.defer_hidden = linear(slot_fields + self.read_size, hidden)
         self.defer = linear(hidden, 1, gain=config.last_layer_gain)
+        if self.proposals:
+            self.propose = linear(self.context_size, len(PAIR_FEATURES) + 1, config.last_layer_gain, bias=False)
         load = PAIR_FEATURES.index("load_after")
         with torch.no_grad():
             self.direct.weight[0, load] -= config.load_aversion / float(self.pair_scale.inverse_std[load])
@@ -257,6 +260,8 @@ class SchedulerPolicy(RolePolicy):
         embeddings = self.encode(observations) if embeddings is None else embeddings
         situation = self._features(embeddings, context)
         situation = situation.reshape(-1, situation.shape[-1])
+        proposal = self.propose(situation[:, self.read_size :]) if self.proposals else None
+        situation = situation[:, : self.read_size]
         flat = observations.reshape(-1, self.layout.size)
         slots, nodes, pairs = (block(self.layout, flat, name) for name in ("slots", "nodes", "pairs"))
 
@@ -282,6 +287,7 @@ class SchedulerPolicy(RolePolicy):
             node_part=self.node(self.scales["nodes"](nodes)),
             task_part=self.task(tasks) + self.situation(situation).unsqueeze(1),
             defer_score=self.defer(defer_hidden.relu()).squeeze(-1),
+            proposal=proposal,
         )
         allowed = masks.reshape(-1, self.slot_count, self.node_count + 1) != 0
         if not bool(allowed.any(-1).all()):
@@ -358,7 +364,12 @@ class SchedulerPolicy(RolePolicy):
             self.score.weight.squeeze(0),
         )
         score = score + self.direct(features).squeeze(-1)
-        return torch.cat((score, decision.defer_score[rows, slots].unsqueeze(-1)), -1)
+        defer = decision.defer_score[rows, slots]
+        if decision.proposal is not None:
+            weights = decision.proposal[rows]
+            score = score + (features @ weights[:, :-1].unsqueeze(-1)).squeeze(-1)
+            defer = defer + weights[:, -1]
+        return torch.cat((score, defer.unsqueeze(-1)), -1)
 
     @torch.no_grad()
     def _pair_features(
