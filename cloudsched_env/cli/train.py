@@ -24,6 +24,8 @@ _EPILOG = """
 
 `cloudsched train hrac_lgrs --override telemetry.loss_probability=0.3 --stop-epochs 60`
 
+`cloudsched train hrac_lgrs --set warm_start.trajectories=runs/trajectories --stop-epochs 60`
+
 `cloudsched train --resume runs/first --stop-epochs 120`
 
 `cloudsched train my_config.yaml --num-env-runners 4 --num-learners 2 --address auto --stop-minutes 60`
@@ -85,6 +87,12 @@ def train(
             if not trace.is_file():
                 raise FileNotFoundError(f"--trace {trace}: no such file; `cloudsched traces import` makes one")
             changes["trace"] = str(trace.resolve())
+        if changes.get("warm_start.trajectories") is not None:
+            from cloudsched_env.evaluation.trajectories import read_description
+
+            trajectories = Path(str(changes["warm_start.trajectories"])).resolve()
+            read_description(trajectories)  # a wrong folder is told before anything is started
+            changes["warm_start.trajectories"] = str(trajectories)
         if overrides:
             changes["overrides"] = dict(_assignment(item, "--override") for item in overrides)
         if changes:

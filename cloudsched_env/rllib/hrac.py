@@ -15,6 +15,7 @@ from cloudsched_env.rllib.learner import HRACLearner
 from cloudsched_env.rllib.modules import ROLES, module_specs
 from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
 from cloudsched_env.rllib.settings import HRACSettings, nearest_names
+from cloudsched_env.rllib.warm_start import WarmStart
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload.source import make_source
@@ -145,12 +146,12 @@ def _role_of(agent_id: str, *args: Any, **kwargs: Any) -> str:
     return agent_id.rsplit("_", 1)[0]
 
 
-class HRAC(PPO):
+class HRAC(WarmStart, PPO):
     """Heterogeneous role-based actor-critic with LGRS (arXiv 2508.10253); one iteration is one epoch.
 
     ``training_step`` is PPO's: sample, update, synchronise weights. What makes it HRAC is in the runner
     (`RoleBatchedEnvRunner`), the connector (`HRACBatchConnector`: LGRS, V-trace, replay) and the learner
-    (`HRACLearner`).
+    (`HRACLearner`). With ``warm_start.trajectories`` it begins as a clone of recorded agents (`WarmStart`).
     """
 
     @classmethod

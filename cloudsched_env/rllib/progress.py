@@ -73,6 +73,16 @@ class EpochDisplay:
         """Print a line above the bar."""
         (self._bar.console if self._bar is not None else self._console).print(text, highlight=False)
 
+    def warm_start(self, progress: Any) -> None:
+        """Show a pass of cloning (a `cloudsched_env.rllib.cloning.CloningProgress`)."""
+        text = progress.describe()
+        if self._bar is None:
+            self._console.print(text, highlight=False, soft_wrap=True)
+        else:
+            self._bar.update(self._task, text=text)
+            if progress.epoch == progress.epochs:
+                self.note(text)
+
     def epoch(self, row: Mapping[str, float]) -> None:
         """Show a finished epoch."""
         text = describe_epoch(row)

@@ -133,6 +133,8 @@ def _loop(algorithm: Any, state: RunState, folder: RunFolder, options: TrainingO
 
     display = EpochDisplay(options.progress, options.stop.get("training_iteration"), options.stop_minutes)
     with _interruptible() as interrupted, display:
+        if is_ours:
+            algorithm.on_warm_start = display.warm_start
         if state.epoch > 0:
             display.note(f"resumed after epoch {state.epoch}")
         while not _done(row, options.stop) and state.elapsed_s < limit_s and not interrupted():
@@ -143,6 +145,8 @@ def _loop(algorithm: Any, state: RunState, folder: RunFolder, options: TrainingO
             interval = algorithm.config.evaluation_interval
             validated = bool(interval) and algorithm.iteration % interval == 0
             row = epoch_row(result, state.epoch, state.elapsed_s, validated)
+            if state.epoch == 1 and getattr(algorithm, "warm_start_result", None) is not None:
+                row.update(algorithm.warm_start_result.row())
             row["env_steps_per_s"] = (row["env_steps"] - state.env_steps) / (time.monotonic() - started)
             state.env_steps = int(row["env_steps"])
             score = validation_score(row)
@@ -201,8 +205,7 @@ def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
             networks[ATTENTION] = module[ATTENTION].unwrapped().network
         metadata = {
             "algorithm": "hrac_lgrs",
-            # A policy is passed on: it names its trace, not where that lay on somebody's machine.
-            "settings": {**settings.to_dict(), "trace": Path(settings.trace).name if settings.trace else None},
+            "settings": _portable(settings.to_dict()),
             "seed": algorithm.config.seed,
             "epoch": state.epoch,
             "env_steps": state.env_steps,
@@ -214,6 +217,17 @@ def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
         save_policy(path, networks, scenario, NetworkConfig.from_dict(settings.networks), metadata)
 
     return export
+
+
+def _portable(settings: dict[str, Any]) -> dict[str, Any]:
+    """A policy is passed on: it names its trace and trajectories, not where they lay on somebody's machine."""
+    trace, start = settings["trace"], settings["warm_start"]
+    trajectories = start["trajectories"]
+    return {
+        **settings,
+        "trace": Path(trace).name if trace else None,
+        "warm_start": {**start, "trajectories": Path(trajectories).name if trajectories else None},
+    }
 
 
 @contextlib.contextmanager

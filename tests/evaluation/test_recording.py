@@ -108,7 +108,7 @@ def test_recording_goes_on_where_it_ended_and_takes_more_agents_and_episodes(tmp
         return original(agent, env, *rest)
 
     monkeypatch.setattr(recording, "_play", counting)
-    arguments = dict(scenario="tiny-v1", overrides=SHORT, batch_size=2)
+    arguments = {"scenario": "tiny-v1", "overrides": SHORT, "batch_size": 2}
     with pytest.raises(KeyboardInterrupt):
         record(["random"], tmp_path, episodes=3, **arguments)
     assert len(load_trajectories(tmp_path, load_scenario("tiny-v1", SHORT))) == 1
@@ -121,7 +121,7 @@ def test_recording_goes_on_where_it_ended_and_takes_more_agents_and_episodes(tmp
 
 
 def test_a_full_disk_leaves_the_parts_before_it_and_nothing_half(tmp_path, monkeypatch):
-    arguments = dict(scenario="tiny-v1", overrides=SHORT, batch_size=2)
+    arguments = {"scenario": "tiny-v1", "overrides": SHORT, "batch_size": 2}
     record(["random"], tmp_path, episodes=2, **arguments)
     before = sorted(str(path) for path in tmp_path.rglob("*"))
     synchronise, calls = os.fsync, []
@@ -135,8 +135,19 @@ def test_a_full_disk_leaves_the_parts_before_it_and_nothing_half(tmp_path, monke
     monkeypatch.setattr(os, "fsync", fail)
     result = CliRunner().invoke(
         app,
-        ["random", "--scenario", "tiny-v1", "--override", "time.horizon_steps=40", "--episodes", "4"]
-        + ["--batch-size", "2", "--out", str(tmp_path)],
+        [
+            "random",
+            "--scenario",
+            "tiny-v1",
+            "--override",
+            "time.horizon_steps=40",
+            "--episodes",
+            "4",
+            "--batch-size",
+            "2",
+            "--out",
+            str(tmp_path),
+        ],
         env={"COLUMNS": "300"},
     )
     assert result.exit_code == 1
