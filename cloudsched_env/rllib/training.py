@@ -112,6 +112,7 @@ def _build(config: Any, folder: RunFolder, checkpoint: Path | None) -> tuple[Any
 
 
 def _loop(algorithm: Any, state: RunState, folder: RunFolder, options: TrainingOptions) -> TrainingReport:
+    from cloudsched_env.rllib.diagnostics import Diagnostics
     from cloudsched_env.rllib.hrac import HRACConfig
     from cloudsched_env.rllib.progress import EpochDisplay
     from cloudsched_env.rllib.results import epoch_row, result_named, validation_score
@@ -121,6 +122,7 @@ def _loop(algorithm: Any, state: RunState, folder: RunFolder, options: TrainingO
     export = _exporter(algorithm, state) if is_ours and _exportable(algorithm) else None
     row: dict[str, float] = {"epoch": state.epoch, "env_steps": state.env_steps, "minutes": state.elapsed_s / 60}
     doubted: set[str] = set()
+    diagnostics = Diagnostics()
     saved_epoch = state.epoch
     already = state.elapsed_s
     begun = time.monotonic()
@@ -152,8 +154,12 @@ def _loop(algorithm: Any, state: RunState, folder: RunFolder, options: TrainingO
             score = validation_score(row)
             if score is not None and (state.best_score is None or score > state.best_score):
                 state.best_score, state.best_epoch = score, state.epoch
+            findings = diagnostics.check(row)
+            row.update(diagnostics.columns(findings))
             folder.log(row)
-            display.epoch(row)
+            display.epoch(row, [finding.label for finding in findings])
+            for finding in diagnostics.new(findings):
+                display.note(f"{finding.label}: {finding.text}; docs/rllib.md says what to do")
             for name in {n for n in options.stop if result_named(row, n) is None} - doubted:
                 # Some results come later than the first epoch, so this cannot be an error.
                 display.note(f"stop criterion {name!r} is no result so far: {nearest_names(name, row)}")
