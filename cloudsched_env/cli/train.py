@@ -173,6 +173,14 @@ def run_training(
     except (ValueError, FileNotFoundError) as error:
         console.print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(2) from error
+    except (OSError, RuntimeError) as error:
+        from cloudsched_env.rllib.failures import describe_failure
+
+        text = describe_failure(error, folder)
+        if text is None:
+            raise
+        console.print(f"error: {text}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
     state = report.state
     best = "" if state.best_score is None else f", best validation {state.best_score:.4f} at epoch {state.best_epoch}"
     console.print(f"{state.epoch} epochs, {state.env_steps:,} env steps, {state.elapsed_s / 60:.1f} min{best}")

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from cloudsched_env.agents import Agent, ClusterInfo, check_actions, load_agent
 from cloudsched_env.agents.check import check_agent
+from cloudsched_env.evaluation.interface import describe_roles, first_difference
 from cloudsched_env.evaluation.trajectories import (
     DESCRIPTION,
     FORMAT,
     Trajectories,
     TrajectoryError,
-    describe_roles,
     part_name,
     read_description,
     write_description,
@@ -133,11 +133,9 @@ def _begin(folder: Path, cluster: Scenario, episode: Episode, seed: int, batch_s
     if (folder / DESCRIPTION).exists():
         found = read_description(folder)
         for name, value in wanted.items():
-            if found.get(name) != _as_json(value):
-                raise TrajectoryError(
-                    f"{folder} holds trajectories with {_difference(name, found.get(name), _as_json(value))}: choose "
-                    "another folder"
-                )
+            difference = first_difference(found.get(name), value, name)
+            if difference is not None:
+                raise TrajectoryError(f"{folder} holds other trajectories: {difference}; choose another folder")
         return found
     packages = {name: _version(name) for name in ("cloudsched-env", "numpy", "numba", "pyarrow", "torch")}
     return {**wanted, "versions": {**packages, "python": platform.python_version()}, "recordings": []}
@@ -195,24 +193,6 @@ def _play(
 def _episode_entry(episode: Episode) -> dict[str, Any]:
     """Which window this was: place in the fixed list, and start on the trace's clock."""
     return {"window_start_s": episode.details.get("window_start_s"), **episode.details.get("evaluation", {})}
-
-
-def _difference(name: str, found: Any, wanted: Any) -> str:
-    """The first entry in which two descriptions differ, by its dotted name."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in [*wanted, *found]:
-            if found.get(key) != wanted.get(key):
-                return _difference(f"{name}.{key}", found.get(key), wanted.get(key))
-    return f"{name} {found!r} instead of {wanted!r}"
-
-
-def _as_json(value: Any) -> Any:
-    """What a value is after it was written and read: tuples become lists."""
-    if isinstance(value, dict):
-        return {str(key): _as_json(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_json(entry) for entry in value]
-    return value
 
 
 def _version(name: str) -> str | None:

@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudsched_env.roles import compute, scheduler, state, storage
+from cloudsched_env.evaluation.interface import ROLE_MODULES, describe_roles, roles_difference
+from cloudsched_env.roles import state
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.traces.errors import require
 
@@ -39,7 +40,6 @@ __all__ = [
     "FORMAT",
     "Trajectories",
     "TrajectoryError",
-    "describe_roles",
     "load_trajectories",
     "part_name",
     "read_description",
@@ -50,7 +50,6 @@ __all__ = [
 FORMAT = "cloudsched-trajectories/1"
 DESCRIPTION = "trajectories.json"
 _CLUSTER = "cluster"
-_ROLES: dict[str, Any] = {"compute": compute, "storage": storage, "scheduler": scheduler}
 
 
 class TrajectoryError(ValueError):
@@ -87,24 +86,6 @@ class Trajectories:
             self.states[:, chosen],
             self.team_rewards[:, chosen],
         )
-
-
-def describe_roles(scenario: Scenario) -> dict[str, Any]:
-    """What recorded arrays depend on: fields and axes of the observed blocks, levels and number of agents by role."""
-    described: dict[str, Any] = {}
-    for role, module in {**_ROLES, "state": state}.items():
-        blocks = {
-            block.name: {
-                "fields": [f"{entry.name} [{entry.unit}]" for entry in block.fields],
-                "axes": [[name, length] for name, length in block.axes],
-            }
-            for block in module.layout(scenario).blocks
-        }
-        described[role] = {"observes": blocks}
-    for role, module in _ROLES.items():
-        described[role]["action_levels"] = [int(level) for level in module.action_levels(scenario)]
-        described[role]["agents"] = scenario.role_counts[role]
-    return described
 
 
 # ---- writing
@@ -256,7 +237,12 @@ def load_trajectories(folder: str | os.PathLike[str], scenario: Scenario) -> lis
         ModuleNotFoundError: pyarrow is not installed.
     """
     description = read_description(folder)
-    _check_roles(description["roles"], describe_roles(scenario), scenario.id, folder)
+    difference = roles_difference(description["roles"], describe_roles(scenario))
+    if difference is not None:
+        raise TrajectoryError(
+            f"the trajectories in {folder} do not fit scenario {scenario.id!r}: {difference}; record them on this "
+            "scenario"
+        )
     parts: list[Trajectories] = []
     for recording in description["recordings"]:
         for part in recording["parts"]:
@@ -270,14 +256,14 @@ def _read_part(folder: Path, agent: str, scenario: Scenario) -> Trajectories:
     pq = require("pyarrow.parquet")
     arrow_error = require("pyarrow").ArrowException
     try:
-        tables = {name: pq.read_table(folder / f"{name}.parquet") for name in (*_ROLES, _CLUSTER)}
+        tables = {name: pq.read_table(folder / f"{name}.parquet") for name in (*ROLE_MODULES, _CLUSTER)}
     except (OSError, arrow_error) as error:
         raise TrajectoryError(f"the trajectories in {folder} are damaged: {error}; record them again") from error
     cluster = tables[_CLUSTER]
     episodes = int(cluster["episode"].to_numpy().max()) + 1
     rows = {name: len(table) for name, table in tables.items()}
     steps = rows[_CLUSTER] // episodes - 1
-    for role in _ROLES:
+    for role in ROLE_MODULES:
         expected = episodes * steps * scenario.role_counts[role]
         if rows[role] != expected or rows[_CLUSTER] != episodes * (steps + 1):
             raise TrajectoryError(f"{folder}/{role}.parquet has {rows[role]} rows: expected {expected}; record again")
@@ -286,7 +272,7 @@ def _read_part(folder: Path, agent: str, scenario: Scenario) -> Trajectories:
         return np.ascontiguousarray(np.swapaxes(values.reshape(episodes, *shape), 0, 1))
 
     roles: dict[str, dict[str, NDArray[Any]]] = {}
-    for role, module in _ROLES.items():
+    for role, module in ROLE_MODULES.items():
         table, count = tables[role], scenario.role_counts[role]
         levels = int(module.action_levels(scenario).sum())
         packed = np.frombuffer(b"".join(table["mask"].to_pylist()), np.uint8).reshape(len(table), -1)
@@ -305,29 +291,6 @@ def _read_part(folder: Path, agent: str, scenario: Scenario) -> Trajectories:
 
 def _flat(column: Any) -> NDArray[Any]:
     return column.combine_chunks().flatten().to_numpy()
-
-
-def _check_roles(stored: Mapping[str, Any], wanted: Mapping[str, Any], scenario_id: str, folder: Any) -> None:
-    """Name the first role and field in which trajectories and scenario differ."""
-
-    def refuse(what: str, ours: Any, theirs: Any) -> None:
-        if ours != theirs:
-            raise TrajectoryError(
-                f"the trajectories in {folder} do not fit scenario {scenario_id!r}: {what} is {ours} there, but "
-                f"{theirs} in the trajectories; record them on this scenario"
-            )
-
-    for role, expected in wanted.items():
-        known = stored.get(role, {"observes": {}})
-        refuse(f"role {role!r}: blocks observed", list(expected["observes"]), list(known["observes"]))
-        for block, content in expected["observes"].items():
-            theirs = known["observes"][block]
-            refuse(f"role {role!r}, block {block!r}: number of fields", len(content["fields"]), len(theirs["fields"]))
-            for place, (one, other) in enumerate(zip(content["fields"], theirs["fields"], strict=True)):
-                refuse(f"role {role!r}, block {block!r}, field {place}", one, other)
-            refuse(f"role {role!r}, block {block!r}: length of axes", content["axes"], theirs["axes"])
-        for name in ("action_levels", "agents"):
-            refuse(f"role {role!r}: {name}", expected.get(name), known.get(name))
 
 
 def part_name(index: int, agent: str) -> str:

@@ -70,7 +70,10 @@ def train(config: Any, options: TrainingOptions) -> TrainingReport:
         options: how to run.
 
     Raises:
-        ValueError: if nothing says when to stop, or the folder already holds another run.
+        ValueError: if nothing says when to stop, the folder already holds another run, or the checkpoint to resume
+            from does not fit what is installed here (scenario, role or field are named).
+        TrainingDivergedError: a loss or gradient was not finite; the minibatch is saved in the folder.
+        OSError: something could not be written; the last checkpoint is whole.
         FileNotFoundError: if there is nothing to resume.
     """
     if not options.stop and options.stop_minutes is None:
@@ -103,9 +106,12 @@ def _build(config: Any, folder: RunFolder, checkpoint: Path | None) -> tuple[Any
 
     register_environments()
     if checkpoint is not None:
+        from cloudsched_env.rllib.compatibility import check_run, restored
+
+        check_run(folder.path)
         _, state = folder.last_checkpoint()
         folder.continue_logs(state.epoch)
-        return Algorithm.from_checkpoint(str(checkpoint / "algorithm")), state
+        return restored(checkpoint, lambda: Algorithm.from_checkpoint(str(checkpoint / "algorithm"))), state
     algorithm = config.build_algo()
     folder.write_description(_describe(config))
     return algorithm, RunState()
@@ -273,9 +279,11 @@ def _describe(config: Any) -> dict[str, Any]:
     import torch
 
     from cloudsched_env import __version__
+    from cloudsched_env.rllib.compatibility import describe_scenario
 
     settings = getattr(config, "settings", None)
     return {
+        **(describe_scenario(settings) if settings is not None else {}),
         "algorithm": config.algo_class.__name__,
         "settings": settings.to_dict() if settings is not None else None,
         "seed": config.seed,

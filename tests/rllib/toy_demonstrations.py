@@ -2,13 +2,8 @@
 
 import numpy as np
 
-from cloudsched_env.evaluation.trajectories import (
-    FORMAT,
-    Trajectories,
-    describe_roles,
-    write_description,
-    write_part,
-)
+from cloudsched_env.evaluation.interface import describe_roles
+from cloudsched_env.evaluation.trajectories import FORMAT, Trajectories, write_description, write_part
 from tests.rllib.toy_env import HORIZON, ToyVectorEnv
 
 
