@@ -30,13 +30,14 @@ def attention_statistics(
 
     Returns:
         ``{"module/attention_entropy_role": value}``: entropy of the weights over the largest possible one, log(roles);
-        1 is a plain mean, 0 looks at one role only. Empty where nothing attends.
+        1 is a plain mean, 0 looks at one role only. Empty where nothing attends, or to one role by its configuration.
     """
     statistics: dict[str, float] = {}
 
-    def take(module: str, attended: Any) -> None:
+    def take(module: str, attention: Any, attended: Any) -> None:
         for role, entropy in attended.entropy.items():
-            roles = attended.weights[role].shape[-1]
+            # Sparse attention may spread over k roles at most.
+            roles = min(attended.weights[role].shape[-1], attention.config.attention_top_k or math.inf)
             if roles > 1:
                 statistics[f"{module}/attention_entropy_{role}"] = float(entropy.mean()) / math.log(roles)
 
@@ -45,11 +46,15 @@ def attention_statistics(
     if critic_name in modules:
         network: Any = getattr(modules[critic_name].unwrapped(), "network", None)
         if getattr(network, "attention", None) is not None and hasattr(network, "with_attention"):
-            take(critic_name, network.with_attention(flat[rows])[1])
+            take(critic_name, network.attention, network.with_attention(flat[rows])[1])
     if "attention" in modules:
         attention = modules["attention"].unwrapped().network
         seen = {role: values.reshape(-1, *values.shape[-2:])[rows] for role, values in observations.items()}
-        take("attention", attention({role: modules.policy(role).encode(values) for role, values in seen.items()}))
+        take(
+            "attention",
+            attention,
+            attention({role: modules.policy(role).encode(values) for role, values in seen.items()}),
+        )
     return statistics
 
 

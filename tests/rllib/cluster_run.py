@@ -11,6 +11,7 @@ import time
 from cloudsched_env.rllib.ray_session import ray_session, silence_ray
 
 silence_ray()
+os.environ["RAY_worker_niceness"] = "0"  # Ray's 15 lets workers starve beside other processes
 
 import numpy as np
 import ray
@@ -39,7 +40,13 @@ def kill_while_training(pid, after_s):
     return timer
 
 
+def say(begun, text):
+    """Where the run stands, for whoever waits for it."""
+    print(f"{time.monotonic() - begun:.0f} s: {text}", file=sys.stderr, flush=True)
+
+
 def main():
+    begun = time.monotonic()
     store = 150 * 2**20
     cluster = Cluster(
         initialize_head=True,
@@ -51,10 +58,13 @@ def main():
     with ray_session(cluster.address):
         report["nodes"] = sum(node["Alive"] for node in ray.nodes())
         config = toy_config({"epoch_env_steps": 3200}).env_runners(num_env_runners=2).learners(num_learners=2)
+        say(begun, "cluster is up")
         algorithm = config.build_algo()
+        say(begun, "runners and learners are up")
         rows = [epoch_row(algorithm.train(), 1, 0.0)]
         before = runners(algorithm)
         report["nodes_with_runners"] = len({node for _, node in before})
+        say(begun, "first epoch done")
         timer = kill_while_training(before[0][0], 0.2)
         rows += [epoch_row(algorithm.train(), epoch, 0.0) for epoch in (2, 3)]
         timer.join()
@@ -62,6 +72,7 @@ def main():
         while len(runners(algorithm)) < 2 and time.monotonic() < deadline:
             rows.append(epoch_row(algorithm.train(), len(rows) + 1, 0.0))
         after = runners(algorithm)
+        say(begun, f"{len(rows)} epochs done")
         report["killed"] = before[0][0] not in {pid for pid, _ in after}
         report["runners_at_the_end"] = len(after)
         report["env_steps"] = [row["env_steps"] for row in rows]

@@ -8,7 +8,8 @@ With h_i the embedding of agent i of role r_i and n_r the members of role r:
 
 The cost grows with agents x roles, not with agents squared, and what has to travel at execution is one short vector
 per role. Similarities: scaled dot product (Vaswani et al. 2017), additive (Bahdanau et al. 2015), bilinear (Luong et
-al. 2015), or equal weights as the control that shows what attending is worth.
+al. 2015), or equal weights as the control that shows what attending is worth. With ``attention_top_k`` each head keeps
+the k most similar roles and gives the others exactly 0, as the sparse attention of Zhao et al. 2019 (arXiv 1912.11637).
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ class RoleAttention(nn.Module):
         if self.config.similarity != "mean" and self.config.count_bias:
             sizes = logits.new_tensor([math.log(counts[sender]) for sender in self.roles])
             biased = logits + self.count_weight.unsqueeze(-1) * sizes
-        weights = biased.softmax(-1)
+        weights = _largest(biased, self.config.attention_top_k).softmax(-1)
         context = (weights.unsqueeze(-1) * values).sum(-2).flatten(-2)
         return context.expand(*lead, -1), weights, logits
 
@@ -153,3 +154,11 @@ class RoleAttention(nn.Module):
             query = (query.squeeze(-2).unsqueeze(-2) @ self.bilinear).squeeze(-2).unsqueeze(-2)
             return (query * keys).sum(-1)
         return (query * keys).sum(-1) / math.sqrt(self.head_size)
+
+
+def _largest(logits: Tensor, count: int) -> Tensor:
+    """The ``count`` largest on the last axis, the others at minus infinity; 0 keeps all."""
+    if not 0 < count < logits.shape[-1]:
+        return logits
+    kept = torch.zeros_like(logits, dtype=torch.bool).scatter_(-1, logits.topk(count, -1).indices, True)
+    return logits.masked_fill(~kept, -torch.inf)

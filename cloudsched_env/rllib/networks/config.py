@@ -26,6 +26,7 @@ class NetworkConfig:
         similarity: how an agent's query is compared with a role's key; ``mean`` weighs roles equally, ``off`` means
             no attention anywhere, also not in the critic.
         attention_heads: heads; divides ``context_size``.
+        attention_top_k: roles that an agent attends to at most, those with the highest similarity; 0: all of them.
         summary_size: length of a role summary s_r, which is what travels over the network with ``role_summary``.
         context_size: length of the context that attention returns.
         count_bias: add a learned multiple of log(members of the role) to the similarity, so that a role's weight may
@@ -51,6 +52,7 @@ class NetworkConfig:
     pointer_size: int = 32
     similarity: Similarity = "scaled_dot"
     attention_heads: int = 4
+    attention_top_k: int = 0
     summary_size: int = 16
     context_size: int = 32
     count_bias: bool = True
@@ -83,6 +85,9 @@ class NetworkConfig:
             elif hint is bool:
                 if not isinstance(value, bool):
                     raise ValueError(f"network field {entry.name!r} is {value!r}: expected true or false")
+            elif entry.name == "attention_top_k":
+                if type(value) is not int or value < 0:
+                    raise ValueError(f"network field 'attention_top_k' is {value!r}: expected a whole number from 0 on")
             elif hint is int:
                 if type(value) is not int or value <= 0:
                     raise ValueError(f"network field {entry.name!r} is {value!r}: expected a positive integer")
