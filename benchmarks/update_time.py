@@ -5,7 +5,7 @@
 
 *An update* is one call of the learner on one batch of roll-outs: reward shaping, values and V-trace (the connector),
 and ``update.epochs`` passes of gradient steps. *An iteration* is that and sampling the batch: stepping the clusters
-and the policies' forward passes. Clusters are paper-v1 with its counts, tenants and load scaled to the number of agents.
+and the policies' forward passes. Clusters are paper-v1 with counts, tenants and load scaled to the number of agents.
 
 Three sweeps:
 

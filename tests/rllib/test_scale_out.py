@@ -1,5 +1,6 @@
 """More runners, more learners, more nodes, Tune: the same configuration, unchanged."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -21,13 +22,14 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 def cluster_report():
     """Two runners and two learners on a simulated cluster of two nodes; a runner is killed while it samples."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_DISABLE_IMPORT_WARNING": "1"}
+    environment["RAY_worker_niceness"] = "0"  # Ray's 15 lets workers starve beside other processes
     done = subprocess.run(
         [sys.executable, "-m", "tests.rllib.cluster_run"],
         capture_output=True,
         text=True,
         env=environment,
         cwd=ROOT,
-        timeout=400,
+        timeout=900,
         check=False,
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith("REPORT ")]
@@ -37,7 +39,7 @@ def cluster_report():
 
 def test_runners_and_learners_spread_over_the_nodes_of_a_cluster(cluster_report):
     assert cluster_report["nodes"] == 2
-    assert cluster_report["nodes_with_runners"] >= 1
+    assert cluster_report["nodes_used"] == 2
     assert cluster_report["env_steps"][0] == 3200
     assert cluster_report["runners_have_the_weights"]
 
@@ -46,7 +48,7 @@ def test_training_goes_on_when_a_runner_is_killed_and_the_runner_comes_back(clus
     assert cluster_report["killed"]
     assert cluster_report["runners_at_the_end"] == 2
     steps = cluster_report["env_steps"]
-    assert all(later > earlier for earlier, later in zip(steps, steps[1:], strict=False))
+    assert all(later > earlier for earlier, later in itertools.pairwise(steps))
     assert cluster_report["score"][-1] > cluster_report["score"][0]
 
 
