@@ -63,7 +63,7 @@ def test_tune_searches_over_lambda(ray_local, tmp_path):
     from cloudsched_env.rllib.hrac import HRAC
 
     settings = toy_config({"epoch_env_steps": 800}).settings.to_dict()
-    settings["lgrs"]["lambda"] = tune.grid_search([0.0, 1.0])
+    settings["lgrs.lambda"] = tune.grid_search([0.0, 1.0])
     base = toy_config()
     tuner = tune.Tuner(
         HRAC,
@@ -73,10 +73,7 @@ def test_tune_searches_over_lambda(ray_local, tmp_path):
     results = tuner.fit()
     assert not results.errors
     assert len(results) == 2
-    rows = {}
-    for result in results:
-        weight = result.config["hrac"]["lgrs"]["lambda"] if isinstance(result.config, dict) else None
-        rows[weight] = result.metrics
+    rows = {result.config["hrac"]["lgrs.lambda"]: result.metrics for result in results}
     assert set(rows) == {0.0, 1.0}
     for weight, metrics in rows.items():
         assert metrics["training_iteration"] == 2
