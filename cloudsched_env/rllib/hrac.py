@@ -81,7 +81,7 @@ class HRACConfig(PPOConfig):
         values = dict(config_dict)
         known = {*self.keys(), "hrac", "multiagent", "callbacks", "num_workers"}
         for key in values:
-            if key not in known:
+            if key not in known and not str(key).startswith("__"):  # Tune adds keys of its own to a trial's config
                 raise ValueError(f"unknown config key {key!r}: {nearest_names(str(key), known)}")
         settings = values.pop("hrac", None)
         super().update_from_dict(values)
