@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "cloudsched_env.cli.evaluate",
     "agents": "cloudsched_env.cli.agents",
     "headroom": "cloudsched_env.cli.headroom",
+    "record": "cloudsched_env.cli.record",
     "train": "cloudsched_env.cli.train",
     "attention": "cloudsched_env.cli.attention",
     "traces": "cloudsched_env.cli.traces",

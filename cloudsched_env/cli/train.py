@@ -27,6 +27,7 @@ _EPILOG = """
 `cloudsched train mappo --set update.epochs=5 --stop-epochs 60 --out runs/mappo`
 
 `cloudsched train qmix --set exploration.anneal_env_steps=200000 --stop-epochs 60 --out runs/qmix`
+`cloudsched train hrac_lgrs --set warm_start.trajectories=runs/trajectories --stop-epochs 60`
 
 `cloudsched train --resume runs/first --stop-epochs 120`
 
@@ -92,6 +93,12 @@ def train(
             if not trace.is_file():
                 raise FileNotFoundError(f"--trace {trace}: no such file; `cloudsched traces import` makes one")
             changes["trace"] = str(trace.resolve())
+        if changes.get("warm_start.trajectories") is not None:
+            from cloudsched_env.evaluation.trajectories import read_description
+
+            trajectories = Path(str(changes["warm_start.trajectories"])).resolve()
+            read_description(trajectories)  # a wrong folder is told before anything is started
+            changes["warm_start.trajectories"] = str(trajectories)
         if overrides:
             changes["overrides"] = dict(_assignment(item, "--override") for item in overrides)
         if changes:
@@ -172,6 +179,14 @@ def run_training(
     except (ValueError, FileNotFoundError) as error:
         console.print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(2) from error
+    except (OSError, RuntimeError) as error:
+        from cloudsched_env.rllib.failures import describe_failure
+
+        text = describe_failure(error, folder)
+        if text is None:
+            raise
+        console.print(f"error: {text}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
     state = report.state
     best = "" if state.best_score is None else f", best validation {state.best_score:.4f} at epoch {state.best_epoch}"
     console.print(f"{state.epoch} epochs, {state.env_steps:,} env steps, {state.elapsed_s / 60:.1f} min{best}")

@@ -17,6 +17,7 @@ from ray.rllib.connectors.connector_v2 import ConnectorV2
 from torch import Tensor
 
 from cloudsched_env.rllib.modules import CRITIC, SEEN, TEAM, CriticModule, HRACMultiModule
+from cloudsched_env.rllib.monitoring import attention_statistics
 from cloudsched_env.rllib.rollout import RoleRollout
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.rllib.vtrace import vtrace
@@ -153,6 +154,9 @@ class HRACBatchConnector(ConnectorV2):
         for role in rl_module.roles():
             columns = joined[role]
             columns["advantages"] = _normalised(columns["advantages"], columns["active"])
+        seen = {role: columns["observations"] for role, columns in newest.roles.items()}
+        for name, value in attention_statistics(rl_module, CRITIC, newest.states, seen).items():
+            statistics[name] = [value]
         if metrics is not None:
             for name, values in statistics.items():
                 module, _, key = name.partition("/")

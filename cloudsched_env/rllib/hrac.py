@@ -16,6 +16,7 @@ from cloudsched_env.rllib.role_config import RoleBatchedConfig
 from cloudsched_env.rllib.role_map import RoleMap
 from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
 from cloudsched_env.rllib.settings import HRACSettings
+from cloudsched_env.rllib.warm_start import WarmStart
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload.source import make_source
@@ -142,12 +143,12 @@ class _RoleOf:
         return self.role_map.role_of(agent_id)
 
 
-class HRAC(PPO):
+class HRAC(WarmStart, PPO):
     """Heterogeneous role-based actor-critic with LGRS (arXiv 2508.10253); one iteration is one epoch.
 
     ``training_step`` is PPO's: sample, update, synchronise weights. What makes it HRAC is in the runner
     (`RoleBatchedEnvRunner`), the connector (`HRACBatchConnector`: LGRS, V-trace, replay) and the learner
-    (`HRACLearner`).
+    (`HRACLearner`). With ``warm_start.trajectories`` it begins as a clone of recorded agents (`WarmStart`).
     """
 
     @classmethod

@@ -165,7 +165,7 @@ class LGRS(nn.Module):
 
         Returns:
             r̂, ``[T, B, n]``, and statistics to log: standard deviations of both terms of r̂ as they enter the sum, of
-            the raw R_g, and the scale k.
+            the raw R_g, the scale k, and both terms' standard deviations by the running moments.
         """
         index = self.roles.index(role)
         config = self.config
@@ -182,6 +182,9 @@ class LGRS(nn.Module):
             "global_term_std": float(global_term.std(correction=0)),
             "global_signal_std": float(signal.std(correction=0)),
             "scale": scale,
+            # The same two terms by the running moments: one batch says little of a lumpy signal.
+            "running_local_std": weight * float(self.variances[index, 0]) ** 0.5,
+            "running_global_std": (1.0 - weight) * scale * float(self.variances[index, 1]) ** 0.5,
         }
         return shaped, statistics
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -12,8 +12,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 __all__ = ["EpochDisplay", "describe_epoch"]
 
 
-def describe_epoch(row: Mapping[str, float]) -> str:
-    """One line on an epoch; what an algorithm does not report is left out."""
+def describe_epoch(row: Mapping[str, float], problems: Sequence[str] = ()) -> str:
+    """One line on an epoch; what an algorithm does not report is left out.
+
+    Args:
+        row: the epoch.
+        problems: labels of what `cloudsched_env.rllib.diagnostics` found.
+    """
     parts = []
     if "team_reward" in row:
         parts.append(f"return/step {row['team_reward']:.3f}")
@@ -26,6 +31,7 @@ def describe_epoch(row: Mapping[str, float]) -> str:
     if "validation/team_reward" in row:
         parts.append(f"[bold]validation {row['validation/team_reward']:.3f}[/bold]")
     parts.append(f"{row.get('env_steps_per_s', 0):.0f} env-steps/s")
+    parts += [f"[yellow]{problem}[/yellow]" for problem in problems]
     return " · ".join(parts)
 
 
@@ -73,9 +79,19 @@ class EpochDisplay:
         """Print a line above the bar."""
         (self._bar.console if self._bar is not None else self._console).print(text, highlight=False)
 
-    def epoch(self, row: Mapping[str, float]) -> None:
-        """Show a finished epoch."""
-        text = describe_epoch(row)
+    def warm_start(self, progress: Any) -> None:
+        """Show a pass of cloning (a `cloudsched_env.rllib.cloning.CloningProgress`)."""
+        text = progress.describe()
+        if self._bar is None:
+            self._console.print(text, highlight=False, soft_wrap=True)
+        else:
+            self._bar.update(self._task, text=text)
+            if progress.epoch == progress.epochs:
+                self.note(text)
+
+    def epoch(self, row: Mapping[str, float], problems: Sequence[str] = ()) -> None:
+        """Show a finished epoch, and what is wrong with it."""
+        text = describe_epoch(row, problems)
         label = f"{row['epoch']:.0f}" + (f"/{self._epochs:.0f}" if self._epochs else "")
         if self._bar is None:
             self._console.print(f"epoch {label} · {row['minutes']:.1f} min · {text}", highlight=False, soft_wrap=True)

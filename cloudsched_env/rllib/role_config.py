@@ -55,7 +55,7 @@ class RoleBatchedConfig(AlgorithmConfig):
         values = dict(config_dict)
         known = {*self.keys(), self.settings_name, "multiagent", "callbacks", "num_workers"}
         for key in values:
-            if key not in known:
+            if key not in known and not str(key).startswith("__"):  # Tune adds keys of its own to a trial's config
                 raise ValueError(f"unknown config key {key!r}: {nearest_names(str(key), known)}")
         settings = values.pop(self.settings_name, None)
         super().update_from_dict(values)

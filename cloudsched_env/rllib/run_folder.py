@@ -99,6 +99,8 @@ class RunFolder:
     def checkpoint(self, state: RunState, save: Callable[[Path], None], export: Callable[[Path], None] | None) -> Path:
         """Write a checkpoint aside, rename it, then point to it; older ones but the best are removed.
 
+        Whatever happens meanwhile (a full disk, a killed process), ``latest.json`` points to a whole checkpoint.
+
         Args:
             state: where the run stands.
             save: writes the algorithm into a folder.
@@ -114,9 +116,11 @@ class RunFolder:
             if export is not None:
                 export(temporary / "policy")
             (temporary / "state.json").write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
+            _synchronise(temporary)  # a rename may reach the disk before the contents do
             if final.exists():
                 shutil.rmtree(final)
             temporary.rename(final)
+            _synchronise_folder(root)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         pointer = self._pointer()
@@ -151,5 +155,31 @@ class RunFolder:
 
 def _write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _synchronise(root: Path) -> None:
+    """Force the files below a folder, and their names, to the disk."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as file:
+                os.fsync(file.fileno())
+        _synchronise_folder(folder)
+
+
+def _synchronise_folder(folder: str | Path) -> None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # systems that cannot open a folder do without
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -31,6 +31,7 @@ from ray.rllib.utils.metrics import (
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from cloudsched_env.rllib.modules import HRACMultiModule, execution_mode, spaces
+from cloudsched_env.rllib.monitoring import PlacementConflicts
 from cloudsched_env.rllib.networks import NetworkConfig, SummaryChannel
 from cloudsched_env.rllib.role_map import RoleMap
 from cloudsched_env.rllib.rollout import RoleRollout, SampledSteps
@@ -216,6 +217,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         last_observations: list[dict[str, NDArray[np.float32]]] = []
         if self.execution == "role_summary":
             arrays.add_summaries(self.module.roles(), self._network_config().summary_size)
+        conflicts = PlacementConflicts()
         cut_states: list[NDArray[np.float32]] = []
         cut_index: list[tuple[int, int]] = []
         for t in range(steps):
@@ -224,6 +226,9 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
             actions = self._act(arrays.observations(t), arrays.masks(t), explore, arrays, t)
             for group, env in enumerate(self.envs):
                 part = self._clusters[group]
+                if hasattr(env, "candidates"):
+                    placed, masks = actions["scheduler"][part], env.masks["scheduler"]
+                    conflicts.observe(placed, masks, env.candidates, env.role_counts["compute"])
                 done = env.step({role: chosen[part] for role, chosen in actions.items()})
                 arrays.record_after(t, part, env)
                 ended = self._advance(group, done)
@@ -240,6 +245,8 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
                     self._reset(group)
                 elif t == steps - 1:
                     arrays.last_states[part] = env.state
+        for name, value in conflicts.take().items():
+            self.metrics.log_value((EPISODE, name), value, window=len(self.envs))
         return RoleRollout(
             roles=arrays.roles,
             states=arrays.states,

@@ -29,6 +29,7 @@ __all__ = [
     "UpdateSettings",
     "VTraceSettings",
     "ValidationSettings",
+    "WarmStartSettings",
     "nearest_names",
     "setting_names",
 ]
@@ -121,6 +122,26 @@ class SamplingSettings:
 
 
 @dataclass(frozen=True)
+class WarmStartSettings:
+    """Behaviour cloning before the first epoch (`cloudsched_env.rllib.cloning` has the loss).
+
+    Attributes:
+        trajectories: folder that `cloudsched record` wrote; None begins from the initial networks.
+        critic: fit the critic on the recorded returns too.
+    """
+
+    trajectories: str | None = None
+    epochs: int = _number(10, 1, 10_000, "passes over the recorded episodes")
+    minibatch_steps: int = _number(500, 1, 10_000_000, "env steps of a minibatch")
+    learning_rate: float = _number(2e-3, 0.0, 1.0, "Adam step size of cloning, policies and critic")
+    entropy: float = _number(
+        0.2, 0.0, 10.0, "entropy bonus per sub-action while cloning: what the clone keeps of the other choices"
+    )
+    held_out: float = _number(0.1, 0.0, 0.9, "share of the episodes that only judge the clone; at least one")
+    critic: bool = True
+
+
+@dataclass(frozen=True)
 class ValidationSettings:
     """How training is judged: fixed episodes of the validation split, fixed seeds.
 
@@ -183,6 +204,7 @@ class HRACSettings(SettingsTree):
     update: UpdateSettings = field(default_factory=UpdateSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
+    warm_start: WarmStartSettings = field(default_factory=WarmStartSettings)
     networks: Mapping[str, Any] = field(default_factory=dict)
     network_builder: str = "cloudsched_env.rllib.modules:build_default_networks"
 

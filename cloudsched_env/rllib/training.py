@@ -70,7 +70,10 @@ def train(config: Any, options: TrainingOptions) -> TrainingReport:
         options: how to run.
 
     Raises:
-        ValueError: if nothing says when to stop, or the folder already holds another run.
+        ValueError: if nothing says when to stop, the folder already holds another run, or the checkpoint to resume
+            from does not fit what is installed here (scenario, role or field are named).
+        TrainingDivergedError: a loss or gradient was not finite; the minibatch is saved in the folder.
+        OSError: something could not be written; the last checkpoint is whole.
         FileNotFoundError: if there is nothing to resume.
     """
     if not options.stop and options.stop_minutes is None:
@@ -103,15 +106,19 @@ def _build(config: Any, folder: RunFolder, checkpoint: Path | None) -> tuple[Any
 
     register_environments()
     if checkpoint is not None:
+        from cloudsched_env.rllib.compatibility import check_run, restored
+
+        check_run(folder.path)
         _, state = folder.last_checkpoint()
         folder.continue_logs(state.epoch)
-        return Algorithm.from_checkpoint(str(checkpoint / "algorithm")), state
+        return restored(checkpoint, lambda: Algorithm.from_checkpoint(str(checkpoint / "algorithm"))), state
     algorithm = config.build_algo()
     folder.write_description(_describe(config))
     return algorithm, RunState()
 
 
 def _loop(algorithm: Any, state: RunState, folder: RunFolder, options: TrainingOptions) -> TrainingReport:
+    from cloudsched_env.rllib.diagnostics import Diagnostics
     from cloudsched_env.rllib.progress import EpochDisplay
     from cloudsched_env.rllib.results import epoch_row, result_named, validation_score
     from cloudsched_env.rllib.role_config import RoleBatchedConfig
@@ -121,6 +128,7 @@ def _loop(algorithm: Any, state: RunState, folder: RunFolder, options: TrainingO
     export = _exporter(algorithm, state) if is_ours and _exportable(algorithm) else None
     row: dict[str, float] = {"epoch": state.epoch, "env_steps": state.env_steps, "minutes": state.elapsed_s / 60}
     doubted: set[str] = set()
+    diagnostics = Diagnostics()
     saved_epoch = state.epoch
     already = state.elapsed_s
     begun = time.monotonic()
@@ -133,6 +141,8 @@ def _loop(algorithm: Any, state: RunState, folder: RunFolder, options: TrainingO
 
     display = EpochDisplay(options.progress, options.stop.get("training_iteration"), options.stop_minutes)
     with _interruptible() as interrupted, display:
+        if is_ours:
+            algorithm.on_warm_start = display.warm_start
         if state.epoch > 0:
             display.note(f"resumed after epoch {state.epoch}")
         while not _done(row, options.stop) and state.elapsed_s < limit_s and not interrupted():
@@ -143,13 +153,19 @@ def _loop(algorithm: Any, state: RunState, folder: RunFolder, options: TrainingO
             interval = algorithm.config.evaluation_interval
             validated = bool(interval) and algorithm.iteration % interval == 0
             row = epoch_row(result, state.epoch, state.elapsed_s, validated)
+            if state.epoch == 1 and getattr(algorithm, "warm_start_result", None) is not None:
+                row.update(algorithm.warm_start_result.row())
             row["env_steps_per_s"] = (row["env_steps"] - state.env_steps) / (time.monotonic() - started)
             state.env_steps = int(row["env_steps"])
             score = validation_score(row)
             if score is not None and (state.best_score is None or score > state.best_score):
                 state.best_score, state.best_epoch = score, state.epoch
+            findings = diagnostics.check(row)
+            row.update(diagnostics.columns(findings))
             folder.log(row)
-            display.epoch(row)
+            display.epoch(row, [finding.label for finding in findings])
+            for finding in diagnostics.new(findings):
+                display.note(f"{finding.label}: {finding.text}; docs/rllib.md says what to do")
             for name in {n for n in options.stop if result_named(row, n) is None} - doubted:
                 # Some results come later than the first epoch, so this cannot be an error.
                 display.note(f"stop criterion {name!r} is no result so far: {nearest_names(name, row)}")
@@ -200,8 +216,7 @@ def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
             networks[ATTENTION] = module[ATTENTION].unwrapped().network
         metadata = {
             "algorithm": algorithm.config.policy_name,
-            # A policy is passed on: it names its trace, not where that lay on somebody's machine.
-            "settings": {**settings.to_dict(), "trace": Path(settings.trace).name if settings.trace else None},
+            "settings": _portable(settings.to_dict()),
             "seed": algorithm.config.seed,
             "epoch": state.epoch,
             "env_steps": state.env_steps,
@@ -213,6 +228,16 @@ def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
         save_policy(path, networks, scenario, NetworkConfig.from_dict(settings.network_settings()), metadata)
 
     return export
+
+
+def _portable(settings: dict[str, Any]) -> dict[str, Any]:
+    """A policy is passed on: it names its trace and trajectories, not where they lay on somebody's machine."""
+    portable = {**settings, "trace": Path(settings["trace"]).name if settings["trace"] else None}
+    start = settings.get("warm_start")  # value decomposition has none
+    if start is not None:
+        trajectories = start["trajectories"]
+        portable["warm_start"] = {**start, "trajectories": Path(trajectories).name if trajectories else None}
+    return portable
 
 
 @contextlib.contextmanager
@@ -252,9 +277,11 @@ def _describe(config: Any) -> dict[str, Any]:
     import torch
 
     from cloudsched_env import __version__
+    from cloudsched_env.rllib.compatibility import describe_scenario
 
     settings = getattr(config, "settings", None)
     return {
+        **(describe_scenario(settings) if settings is not None else {}),
         "algorithm": config.algo_class.__name__,
         "settings": settings.to_dict() if settings is not None else None,
         "seed": config.seed,

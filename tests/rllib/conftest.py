@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 
@@ -5,6 +7,7 @@ import pytest
 def ray_local():
     """One Ray on this machine for all tests that need it."""
     pytest.importorskip("ray")
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import torch
 
     from cloudsched_env.rllib.ray_session import ray_session

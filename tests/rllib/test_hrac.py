@@ -248,6 +248,11 @@ def test_unequal_shares_among_learners_are_refused():
 def test_unknown_config_keys_are_refused_by_name():
     with pytest.raises(ValueError, match=r"num_env_runers.*num_env_runners"):
         HRACConfig().update_from_dict({"num_env_runers": 2})
-    config = HRACConfig().update_from_dict({"hrac": {"lgrs.mode": "mix"}, "num_env_runners": 2})
+    settings = {
+        "hrac": {"lgrs.mode": "mix"},
+        "num_env_runners": 2,
+        "__trial_info__": object(),
+    }  # Tune adds the last one
+    config = HRACConfig().update_from_dict(settings)
     assert config.settings.lgrs.mode == "mix"
     assert config.num_env_runners == 2

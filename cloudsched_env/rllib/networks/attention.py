@@ -6,11 +6,10 @@ With h_i the embedding of agent i of role r_i and n_r the members of role r:
     alpha_ir   = softmax over r of  sim(Q_{r_i} h_i, K_r s_r) + b log n_r   (role attention)
     context_i = Σ_r alpha_ir V_r s_r
 
-With ``attention_top_k`` = k the softmax runs over the k roles of highest similarity only, in each head.
-
 The cost grows with agents x roles, not with agents squared, and what has to travel at execution is one short vector
 per role. Similarities: scaled dot product (Vaswani et al. 2017), additive (Bahdanau et al. 2015), bilinear (Luong et
-al. 2015), or equal weights as the control that shows what attending is worth.
+al. 2015), or equal weights as the control that shows what attending is worth. With ``attention_top_k`` each head keeps
+the k most similar roles and gives the others exactly 0, as the sparse attention of Zhao et al. 2019 (arXiv 1912.11637).
 """
 
 from __future__ import annotations

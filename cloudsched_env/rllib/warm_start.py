@@ -1,0 +1,85 @@
+"""Warm start: policies and critic of a run begin as clones of recorded agents (setting ``warm_start.trajectories``)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from cloudsched_env.evaluation.trajectories import load_trajectories
+from cloudsched_env.rllib.cloning import BehaviourCloning, CloningProgress
+from cloudsched_env.rllib.demonstrations import demonstrations
+from cloudsched_env.rllib.modules import ROLES, spaces
+from cloudsched_env.rllib.settings import HRACSettings
+from cloudsched_env.scenario import load_scenario
+
+__all__ = ["WarmStart", "warm_start"]
+
+_logger = logging.getLogger(__name__)
+
+
+def warm_start(
+    module: Any, settings: HRACSettings, seed: int, report: Callable[[CloningProgress], None]
+) -> CloningProgress:
+    """Clone what ``warm_start.trajectories`` holds into the modules of a run.
+
+    Args:
+        module: an `HRACMultiModule` with its critic; changed in place.
+        settings: of the run.
+        seed: of the run.
+        report: called after every pass.
+
+    Raises:
+        TrajectoryError: the folder holds no trajectories, or those of other roles.
+    """
+    assert settings.warm_start.trajectories is not None
+    scenario = load_scenario(settings.scenario, settings.overrides)
+    levels = {role: pair[1].nvec.tolist() for role, pair in spaces(scenario).items()}  # type: ignore[attr-defined]
+    data = demonstrations(load_trajectories(settings.warm_start.trajectories, scenario), levels)
+    return BehaviourCloning(module, data, settings, seed).run(report)
+
+
+class WarmStart:
+    """Makes an algorithm of RLlib clone before its first training step; stands before the algorithm as a base class.
+
+    Restored from a checkpoint, an algorithm does not clone again. Cloning happens where the algorithm is, on a copy of
+    the learners' modules; learners and runners then get the result, so it does not matter how many there are.
+
+    Attributes:
+        on_warm_start: called after every pass of cloning; a line in the log by default.
+        warm_start_result: how cloning ended; None without it.
+    """
+
+    on_warm_start: Callable[[CloningProgress], None] | None = None
+    warm_start_result: CloningProgress | None = None
+    _warm_start_done = False
+
+    def training_step(self) -> None:
+        """Clone if this is the first step of a run with trajectories, then train as the algorithm does."""
+        algorithm: Any = self
+        if not self._warm_start_done:
+            self._warm_start_done = True
+            if algorithm.iteration == 0 and algorithm.config.settings.warm_start.trajectories is not None:
+                self._clone(algorithm)
+        super().training_step()  # type: ignore[misc]
+
+    def _clone(self, algorithm: Any) -> None:
+        config = algorithm.config
+        module = config.rl_module_spec.build()
+        state = algorithm.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
+        module.set_state(state)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            report = self.on_warm_start or (lambda progress: _logger.info(progress.describe()))
+            self.warm_start_result = warm_start(module, config.settings, config.seed or 0, report)
+        finally:
+            torch.set_num_threads(threads)
+        algorithm.learner_group.set_state({"learner": {"rl_module": module.get_state()}})
+        algorithm.env_runner_group.sync_weights(
+            from_worker_or_learner_group=algorithm.learner_group,
+            policies=set(ROLES) & set(module.keys()),
+            inference_only=True,
+        )
