@@ -55,7 +55,10 @@ class Declaration:
         tuning_budget: what was spent on choosing hyper-parameters, in episodes or trials.
         validation_use: what validation windows were used for; test windows may be used for nothing.
         deterministic: whether the same seed gives the same episode on the same machine.
-        curves: glob of training curves beside the declaration, CSV with ``env_steps`` and a validation score.
+        curves: glob of training curves beside the declaration, one a training seed: CSV with ``env_steps`` and
+            ``validation/team_reward``, which is empty where nothing was measured.
+        convergence_threshold: validation team reward that counts as converged, fixed before training (that of the
+            tuned heuristic).
     """
 
     name: str
@@ -71,6 +74,7 @@ class Declaration:
     validation_use: str = NOT_DECLARED
     deterministic: bool = True
     curves: str = ""
+    convergence_threshold: float | None = None
     folder: str = ""
 
     def __post_init__(self) -> None:

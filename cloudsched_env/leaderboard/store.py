@@ -19,6 +19,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -221,16 +222,11 @@ class AgentFolder:
             ValueError: naming the file, if it does not hold this run of this scenario with a number for each window.
         """
         file = self._raw(scenario, run)
-        try:
-            ((algorithm, seeds),) = _read(file)[ENVIRONMENT][f"{scenario}/{SPLIT}"].items()
-            absolute = seeds[f"seed_{run}"]["absolute_metrics"]
-            found = {name: np.array(absolute[name], dtype=np.float64) for name in _NAMES}
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{file}: expected marl-eval's layout with every metric of docs/metrics.md: {error!r}") from error
+        found = _raw_values(file, file.stat().st_mtime_ns, scenario, run)
         count = len(self.suite.scenario(scenario).windows)
         wrong = [name for name, values in found.items() if values.shape != (count,)]
         if wrong:
-            raise ValueError(f"{file}: {wrong[0]} of {algorithm!r} has not one number for each of the {count} windows")
+            raise ValueError(f"{file.name} of {self.path.name}: expected {count} numbers of {wrong[0]}, one a window")
         return found
 
     def matrix(self, scenario: str, metric: str) -> Floats:
@@ -305,6 +301,17 @@ def boards(folder: Path) -> Iterator[Results]:
         raise ValueError(f"{folder} holds no results: make some with cloudsched leaderboard run --out {folder}")
     for file in files:
         yield Results(file.parent)
+
+
+@lru_cache(maxsize=None)
+def _raw_values(file: Path, _modified_ns: int, scenario: str, run: int) -> dict[str, Floats]:
+    """A raw file, read once as long as it does not change."""
+    try:
+        ((_, seeds),) = _read(file)[ENVIRONMENT][f"{scenario}/{SPLIT}"].items()
+        absolute = seeds[f"seed_{run}"]["absolute_metrics"]
+        return {name: np.array(absolute[name], dtype=np.float64) for name in _NAMES}
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file}: expected marl-eval's layout with every metric of docs/metrics.md: {error!r}") from error
 
 
 def _rounded(value: float | None) -> float | None:

@@ -91,7 +91,6 @@ def play_unit(unit: Unit) -> UnitResult:
         ValueError: the suite cannot be played with this trace.
     """
     began = time.perf_counter()
-    entry = unit.suite.scenario(unit.batch.scenario)
     episodes = _episodes(unit)
     env = _environment(unit, len(episodes))
     key = (unit.spec, unit.isolated, unit.limits)
@@ -110,7 +109,6 @@ def play_unit(unit: Unit) -> UnitResult:
     except Exception as error:  # agents may raise whatever they like; the simulator's own errors are tested apart
         _drop_agent(key)
         return UnitResult(unit.agent, unit.batch, failure="crash", message=f"{type(error).__name__}: {error}")
-    assert entry.scenario == unit.batch.scenario
     if isinstance(agent, IsolatedAgent):
         times_s = agent.decision_times_s()
     rows = [summarise(record) for record in records]
