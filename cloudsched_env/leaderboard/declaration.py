@@ -188,7 +188,7 @@ def load_declarations(agents: Sequence[str]) -> list[Declaration]:
                 Declaration(agent, agent, "heuristic", tuning_budget="none: defaults", validation_use="none")
             )
         else:
-            found.append(Declaration(agent, agent))
+            found.append(Declaration(re.sub(r"^[^(]*/(?=[^/])", "", agent.rstrip("/")), agent))
     names = [declaration.slug for declaration in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

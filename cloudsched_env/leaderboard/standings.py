@@ -97,6 +97,12 @@ class Row:
         return "seeds" if self.declaration.trainings is None else "trainings"
 
     @property
+    def execution(self) -> str:
+        """What its parts exchange while they act, as its runs reported it."""
+        modes = {run.get("execution", "none") for runs in self.folder.metadata().values() for run in runs.values()}
+        return ", ".join(sorted(modes)) or "none"
+
+    @property
     def budget(self) -> str:
         """The training budget in a few words."""
         training = self.declaration.training

@@ -265,8 +265,7 @@ class Results:
         Raises:
             ValueError: if it holds results of another list or of other data.
         """
-        label = suite.id if suite.workload.kind == "generated" else f"{suite.id}@{data.operator}-{data.digest}"
-        path = out / label
+        path = out / cls.label_of(suite, data)
         header = path / "run.json"
         if not header.exists():
             content = {"suite": suite_name, "digest": suite.digest, "data": data.__dict__}
@@ -275,6 +274,11 @@ class Results:
         if found.data != data:
             raise ValueError(f"{path} holds results on {found.data}, these would be on {data}: use another --out")
         return found
+
+    @staticmethod
+    def label_of(suite: Suite, data: Data) -> str:
+        """What folders and anchors are called: the suite, and for a trace also its operator and digest."""
+        return suite.id if suite.workload.kind == "generated" else f"{suite.id}@{data.operator}-{data.digest}"
 
     @property
     def label(self) -> str:
