@@ -212,7 +212,7 @@ def render(
 
 @app.command(no_args_is_help=True)
 def verify(
-    submission: Annotated[Path, typer.Argument(help="folder of the submission (submission.json)")],
+    submission: Annotated[Path, typer.Argument(help="folder of the submission (agent.json, results)")],
     share: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of batches played again, at least one each")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="of the sample")] = 0,
     trace: Trace = None,

@@ -29,6 +29,9 @@ from numpy.typing import NDArray
 
 import cloudsched_env
 from cloudsched_env.evaluation.metrics import METRICS
+from cloudsched_env.leaderboard.convergence import SCORE as CURVE_SCORE
+from cloudsched_env.leaderboard.convergence import STEPS as CURVE_STEPS
+from cloudsched_env.leaderboard.convergence import read_curve
 from cloudsched_env.leaderboard.declaration import Declaration
 from cloudsched_env.leaderboard.episodes import SPLIT, Data
 from cloudsched_env.leaderboard.suites import Suite, load_suite
@@ -103,6 +106,18 @@ class AgentFolder:
                 f"{declaration.spec!r}: use another name, or remove the folder"
             )
         write_file(file, json.dumps(declaration.to_dict(), indent=1) + "\n")
+        if declaration.curves and declaration.folder:
+            self._keep_curves(sorted(Path(declaration.folder).glob(declaration.curves)), declaration)
+
+    def _keep_curves(self, files: list[Path], declaration: Declaration) -> None:
+        """Copy the two columns of training curves that are shown."""
+        if not files:
+            raise ValueError(f"declaration of {declaration.name!r}: no curves {declaration.curves} beside it")
+        for number, file in enumerate(files):
+            curve = read_curve(file)
+            lines = [f"{steps:.0f},{score:.6g}" for steps, score in zip(curve.env_steps, curve.score, strict=True)]
+            header = f"{CURVE_STEPS},{CURVE_SCORE}"
+            write_file(self.path / "curves" / f"seed_{number}.csv", "\n".join([header, *lines]) + "\n")
 
     def complete(self, scenario: str, run: int) -> bool:
         """Whether a raw file is there."""
