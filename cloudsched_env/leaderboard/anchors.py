@@ -118,18 +118,26 @@ def anchors_for(results: Results) -> Anchors:
     committed = resources.files("cloudsched_env.leaderboard").joinpath("anchors", f"{results.label}.json")
     needs_trace = " --trace FILE" if results.suite.workload.kind == "trace" else ""
     command = f"cloudsched leaderboard anchors {results.suite.id}{needs_trace} --out {results.path.parent}"
-    if beside.exists():
-        text = beside.read_text(encoding="utf-8")
-    elif committed.is_file():
-        text = committed.read_text(encoding="utf-8")
-    else:
+    found = [file.read_text(encoding="utf-8") for file in (committed, beside) if file.is_file()]
+    if not found:
         raise ValueError(f"there are no anchors of {results.label} yet: {command}")
-    anchors = load_anchors(text, results.suite)
+    problem: ValueError | None = None
+    for text in found:
+        try:
+            return _checked(load_anchors(text, results.suite), results)
+        except ValueError as error:
+            problem = problem or error
+    raise ValueError(f"{problem}: {command}")
+
+
+def _checked(anchors: Anchors, results: Results) -> Anchors:
+    """The anchors, if they are of these results' data and of today's constants."""
     if anchors.data != results.data:
-        raise ValueError(f"the anchors of {results.label} are of {anchors.data}, the results of {results.data}: {command}")
-    stale = [e.scenario for e in results.suite.scenarios if anchors.scenario_digests[e.scenario] != scenario_digest(e.load())]
+        raise ValueError(f"the anchors of {results.label} are of {anchors.data}, the results of {results.data}")
+    digests = {entry.scenario: scenario_digest(entry.load()) for entry in results.suite.scenarios}
+    stale = [name for name, digest in digests.items() if anchors.scenario_digests[name] != digest]
     if stale:
-        raise ValueError(f"constants of {', '.join(stale)} have changed since the anchors were computed: {command}")
+        raise ValueError(f"constants of {', '.join(stale)} have changed since the anchors were computed")
     return anchors
 
 

@@ -157,6 +157,17 @@ class Declaration:
             raise ValueError(f"{file}: {error}") from error
 
 
+def _load_file(file: Path) -> list[Declaration]:
+    """One declaration, or a list of them."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(values, list):
+            return [Declaration.from_dict(value, str(file.parent.resolve())) for value in values]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file}: {error}") from error
+    return [Declaration.load(file)]
+
+
 def is_built_in(spec: str) -> bool:
     """Whether a spec names a heuristic of this package (with parameters of its own, but no files)."""
     return _BUILT_IN.match(spec.strip()) is not None and "parameters=" not in spec
@@ -166,7 +177,7 @@ def load_declarations(agents: Sequence[str]) -> list[Declaration]:
     """Declarations of everything that was asked for.
 
     Args:
-        agents: for each, a declaration file (``agent.json``), a folder of such files, or a spec of
+        agents: for each, a declaration file (``agent.json``; it may hold a list), a folder of such files, or a spec of
             `cloudsched_env.agents.load_agent`, for which nothing is declared but that rules of this package are
             heuristics without training.
 
@@ -177,12 +188,12 @@ def load_declarations(agents: Sequence[str]) -> list[Declaration]:
     for agent in agents:
         path = Path(agent)
         if agent.endswith(".json"):
-            found.append(Declaration.load(path))
+            found += _load_file(path)
         elif path.is_dir() and not (path / "policy.json").exists():
             files = sorted(path.glob("*.json"))
             if not files:
                 raise ValueError(f"folder {agent} holds neither declarations (*.json) nor a policy (policy.json)")
-            found += [Declaration.load(file) for file in files]
+            found += [declaration for file in files for declaration in _load_file(file)]
         elif is_built_in(agent):
             found.append(
                 Declaration(agent, agent, "heuristic", tuning_budget="none: defaults", validation_use="none")
