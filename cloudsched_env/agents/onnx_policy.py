@@ -56,7 +56,9 @@ class OnnxPolicy:
         path = Path(folder)
         self._description = read_description(path)
         self.name = name or str(self._description.get("name", path.name))
-        self.deterministic = bool(self._description.get("deterministic", False)) if deterministic is None else deterministic
+        self.deterministic = (
+            bool(self._description.get("deterministic", False)) if deterministic is None else deterministic
+        )
         self._heuristics = dict(heuristics)
         self._sessions = {
             role: _session(path / entry["model"], role)
@@ -75,11 +77,13 @@ class OnnxPolicy:
             for entry in session.get_inputs():
                 wanted = {"observation": info.layouts[role].size, "action_mask": int(info.action_levels[role].sum())}
                 if entry.name not in wanted:
-                    raise AgentError(f"{self.name}: model of {role}: unknown input {entry.name!r}, expected {list(wanted)}")
+                    raise AgentError(
+                        f"{self.name}: model of {role}: unknown input {entry.name!r}, expected {list(wanted)}"
+                    )
                 size = entry.shape[-1]
                 if isinstance(size, int) and size != wanted[entry.name]:
                     raise AgentError(
-                        f"{self.name}: model of {role}: {entry.name} has {size} values, scenario {info.scenario.id} has "
+                        f"{self.name}: model of {role}: {entry.name} has {size} values, {info.scenario.id} has "
                         f"{wanted[entry.name]}"
                     )
         self._info = info
@@ -133,7 +137,10 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def masked_choice(
-    logits: NDArray[Any], mask: NDArray[np.int8], levels: NDArray[np.int64], generators: list[np.random.Generator] | None
+    logits: NDArray[Any],
+    mask: NDArray[np.int8],
+    levels: NDArray[np.int64],
+    generators: list[np.random.Generator] | None,
 ) -> NDArray[np.int64]:
     """One level of each sub-action: the largest logit, or drawn with softmax probabilities (the Gumbel-max trick).
 

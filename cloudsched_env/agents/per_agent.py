@@ -65,7 +65,9 @@ class PerAgentPolicies:
                 agent = f"{role}_{index}"
                 policy = next((self._policies[key] for key in (agent, role, "") if key in self._policies), None)
                 if policy is None:
-                    raise AgentError(f"agent {self.name!r}: no policy for {agent}, only for {', '.join(self._policies)}")
+                    raise AgentError(
+                        f"agent {self.name!r}: no policy for {agent}, only for {', '.join(self._policies)}"
+                    )
                 self._chosen[role].append((agent, policy, "rng" in inspect.signature(policy).parameters))
 
     def act(self, observations: Observations, masks: Masks) -> Actions:

@@ -22,7 +22,9 @@ _EPILOG = """
 @app.command(epilog=_EPILOG, no_args_is_help=True)
 def check(
     agent: Annotated[str, typer.Argument(help="agent spec, as for evaluate")],
-    scenario: Annotated[list[str] | None, typer.Option(help="scenario id; repeatable; default: tiny-v1, paper-v1")] = None,
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="scenario id; repeatable; default: tiny-v1, paper-v1")
+    ] = None,
     steps: Annotated[int, typer.Option(min=8, help="steps of each scenario")] = 25,
     memory_mb: Annotated[int, typer.Option(min=256, help="address space of the agent's process")] = 8192,
     call_s: Annotated[float, typer.Option(min=0.1, help="longest call of reset or act")] = 30.0,

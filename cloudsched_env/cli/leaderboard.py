@@ -25,7 +25,9 @@ app = typer.Typer(
 )
 
 Jobs = Annotated[int, typer.Option(min=0, help="processes; 0: one a core")]
-Address = Annotated[str, typer.Option(help="Ray cluster to play on instead (host:port, or auto); needs the extra rllib")]
+Address = Annotated[
+    str, typer.Option(help="Ray cluster to play on instead (host:port, or auto); needs the extra rllib")
+]
 Trace = Annotated[Path | None, typer.Option(help="task table of an imported trace, for suites on a trace")]
 
 _RUN_EPILOG = """
@@ -158,7 +160,9 @@ def compare(
             folders = {folder.declaration.name: folder for folder in board.agents()}
             missing = [name for name in (first, second) if name not in folders]
             if missing:
-                console.print(f"{board.label}: no results of {missing[0]!r}, there are {', '.join(folders)}", markup=False)
+                console.print(
+                    f"{board.label}: no results of {missing[0]!r}, there are {', '.join(folders)}", markup=False
+                )
                 continue
             table = Table(title=f"{board.label}: {_escape(first)} - {_escape(second)}", title_justify="left", box=None)
             for heading in ("metric", "scenario"):
@@ -213,7 +217,9 @@ def render(
 @app.command(no_args_is_help=True)
 def verify(
     submission: Annotated[Path, typer.Argument(help="folder of the submission (agent.json, results)")],
-    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="share of batches played again, at least one each")] = 0.1,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="share of batches played again, at least one each")
+    ] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="of the sample")] = 0,
     trace: Trace = None,
     jobs: Jobs = 0,
@@ -266,7 +272,14 @@ def _errors(console: Console) -> Iterator[None]:
 @contextmanager
 def _episodes(console: Console) -> Iterator[Any]:
     """A progress bar over episodes with the time left."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),

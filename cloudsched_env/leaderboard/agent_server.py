@@ -132,7 +132,9 @@ def _limit_resources(memory_mb: int, file_mb: int) -> None:
     for limit, megabytes in ((resource.RLIMIT_AS, memory_mb), (resource.RLIMIT_FSIZE, file_mb)):
         wanted = megabytes * 2**20
         hard = resource.getrlimit(limit)[1]
-        resource.setrlimit(limit, (wanted, wanted) if hard in (resource.RLIM_INFINITY,) or hard > wanted else (hard, hard))
+        resource.setrlimit(
+            limit, (wanted, wanted) if hard in (resource.RLIM_INFINITY,) or hard > wanted else (hard, hard)
+        )
 
 
 if __name__ == "__main__":

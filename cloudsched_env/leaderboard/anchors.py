@@ -94,9 +94,7 @@ def compute_anchors(
     data = inspect_data(suite, trace)
     with tempfile.TemporaryDirectory() as folder:
         declarations = load_declarations([RANDOM])
-        summary = run_suite(
-            suite_name, declarations, Path(folder), trace=trace, executor=executor, progress=progress
-        )
+        summary = run_suite(suite_name, declarations, Path(folder), trace=trace, executor=executor, progress=progress)
         played = summary.results.folder(declarations[0].slug)
         random = {e.scenario: played.matrix(e.scenario, "team_reward").mean(axis=0) for e in suite.scenarios}
     bound, digests = {}, {}
@@ -149,7 +147,9 @@ def load_anchors(text: str, suite: Suite) -> Anchors:
     """
     values = json.loads(text)
     if values["suite"] != suite.id or values["digest"] != suite.digest:
-        raise ValueError(f"these anchors are of {values['suite']} ({values['digest']}), not of {suite.id} ({suite.digest})")
+        raise ValueError(
+            f"these anchors are of {values['suite']} ({values['digest']}), not of {suite.id} ({suite.digest})"
+        )
     scenarios = values["scenarios"]
     return Anchors(
         values["suite"],

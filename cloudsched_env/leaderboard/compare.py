@@ -1,4 +1,4 @@
-"""Two agents on the same episodes: per scenario and metric the difference, its interval, and how often one is better."""
+"""Two agents on the same episodes: the difference of every metric, its interval, and how often one is better."""
 
 from __future__ import annotations
 

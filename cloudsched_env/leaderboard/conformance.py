@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.agents import Actions, ClusterInfo, check_actions
-from cloudsched_env.leaderboard.isolation import AgentFailure, IsolatedAgent, Limits
+from cloudsched_env.leaderboard.isolation import AgentFailedError, IsolatedAgent, Limits
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload.source import make_source
 
@@ -68,14 +68,14 @@ def check_conformance(
     try:
         with IsolatedAgent(spec, limits) as agent:
             name = agent.name
-    except AgentFailure as error:
+    except AgentFailedError as error:
         return [Finding("", "loads", "error", f"{error.kind}: {error}")]
     findings = [Finding("", "loads", "ok", f"{name!r} has reset and act")]
     for scenario in scenarios:
         progress(scenario)
         try:
             findings += _Check(spec, scenario, steps, limits).findings()
-        except AgentFailure as error:
+        except AgentFailedError as error:
             findings.append(Finding(scenario, "runs", "error", f"{error.kind}: {error}"))
     return findings
 
@@ -95,7 +95,9 @@ class _Check:
         with IsolatedAgent(self.spec, self.limits, watch=True) as agent:
             self._record(agent)
             yield self._say("spaces", "ok", f"{self.steps} steps of {_CLUSTERS} clusters: shapes, types and levels fit")
-            yield self._say("state", "ok", "acts on copies of observations and masks, in a process without the simulator")
+            yield self._say(
+                "state", "ok", "acts on copies of observations and masks, in a process without the simulator"
+            )
             if agent.changed:
                 changed = ", ".join(sorted(agent.changed))
                 yield self._say("inputs", "error", f"writes into its {changed}: make copies before changing them")
@@ -108,7 +110,9 @@ class _Check:
             other_seed = self._play(fresh, self.seen, _SEED + 1000)
             alone, times_s = self._alone(fresh)
             local = list(self._local(fresh, execution))
-        yield self._same("determinism", once_more, "a fresh copy with the same seed", "all randomness must come from seed")
+        yield self._same(
+            "determinism", once_more, "a fresh copy with the same seed", "all randomness must come from seed"
+        )
         yield self._same("episodes", again, "the same copy after another episode", "reset must forget everything")
         difference = _first_difference(self.chosen, alone, self.info)
         if difference is None:
@@ -120,15 +124,18 @@ class _Check:
         yield from (self._locality(found, random) for found in local)
         step_s = self.env.scenario.time.step_s
         level: Literal["ok", "warning"] = "ok" if times_s < step_s else "warning"
-        yield self._say("time", level, f"{1e6 * times_s:.0f} us a decision (median, one cluster), the control interval is "
-                        f"{1e6 * step_s:.0f} us")  # fmt: skip
+        yield self._say("time", level, f"{1e6 * times_s:.0f} us a decision (median, one cluster), the control interval "
+                        f"is {1e6 * step_s:.0f} us")  # fmt: skip
 
     def _record(self, agent: IsolatedAgent) -> None:
         episodes = make_source(self.env.scenario, "validation").evaluation_episodes(_CLUSTERS)
         self.env.reset(_SEED, episodes=episodes)
         agent.reset(self.info, _CLUSTERS, _SEED)
         for _ in range(self.steps):
-            step = ({r: a.copy() for r, a in self.env.observations.items()}, {r: a.copy() for r, a in self.env.masks.items()})
+            step = (
+                {r: a.copy() for r, a in self.env.observations.items()},
+                {r: a.copy() for r, a in self.env.masks.items()},
+            )
             actions = check_actions(agent.act(*step), self.info, _CLUSTERS, agent.name)
             self.seen.append(step)
             self.chosen.append({role: array.copy() for role, array in actions.items()})
@@ -149,7 +156,9 @@ class _Check:
                 count += len(bad)
                 if len(bad) and not first:
                     _, index, part = (int(i) for i in bad[0])
-                    first = f"first in step {step}: {role}_{index} chose level {array[tuple(bad[0])]} of sub-action {part}"
+                    first = (
+                        f"first in step {step}: {role}_{index} chose level {array[tuple(bad[0])]} of sub-action {part}"
+                    )
         if not count:
             return self._say("masks", "ok", "chose allowed levels only")
         return self._say("masks", "warning", f"{count} of {total} sub-actions were masked and did nothing; {first}")
@@ -199,9 +208,9 @@ class _Check:
         if not found:
             return self._say("locality", "ok", "agents act on their own observation only")
         if random:
-            return self._say("locality", "warning", f"{found} acts otherwise when others see something else; it draws at "
-                             "random, so that may be the draws: give each agent draws of its own to be sure")  # fmt: skip
-        return self._say("locality", "error", f"{found} acts otherwise when only what other agents see is changed: act on "
+            return self._say("locality", "warning", f"{found} acts otherwise when others see something else; it draws "
+                             "at random, so that may be why: give each agent draws of its own to be sure")  # fmt: skip
+        return self._say("locality", "error", f"{found} acts otherwise when only what others see is changed: act on "
                          'the own observation, or declare execution = "role_summary" or "full"')  # fmt: skip
 
     def _same(self, what: str, actions: list[Actions], whom: str, hint: str) -> Finding:

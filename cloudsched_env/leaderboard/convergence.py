@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PATIENCE", "Convergence", "Curve", "convergence", "converged_at", "kaplan_meier_median", "read_curve"]
+__all__ = ["PATIENCE", "Convergence", "Curve", "converged_at", "convergence", "kaplan_meier_median", "read_curve"]
 
 Floats = NDArray[np.float64]
 PATIENCE = 5

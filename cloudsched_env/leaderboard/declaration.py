@@ -195,9 +195,7 @@ def load_declarations(agents: Sequence[str]) -> list[Declaration]:
                 raise ValueError(f"folder {agent} holds neither declarations (*.json) nor a policy (policy.json)")
             found += [declaration for file in files for declaration in _load_file(file)]
         elif is_built_in(agent):
-            found.append(
-                Declaration(agent, agent, "heuristic", tuning_budget="none: defaults", validation_use="none")
-            )
+            found.append(Declaration(agent, agent, "heuristic", tuning_budget="none: defaults", validation_use="none"))
         else:
             found.append(Declaration(re.sub(r"^[^(]*/(?=[^/])", "", agent.rstrip("/")), agent))
     names = [declaration.slug for declaration in found]

@@ -56,7 +56,9 @@ def inspect_data(suite: Suite, trace: str | None) -> Data:
             raise ValueError(f"suite {suite.id} is played on generated work: leave --trace out, or use suite trace")
         return Data("generated", GeneratedSource(suite.scenarios[0].load(), SPLIT).profile.name, "")
     if trace is None:
-        raise ValueError(f"suite {suite.id} needs --trace FILE, a table from: cloudsched traces import (docs/traces.md)")
+        raise ValueError(
+            f"suite {suite.id} needs --trace FILE, a table from: cloudsched traces import (docs/traces.md)"
+        )
     if not Path(trace).exists():
         raise ValueError(f"--trace: no file {trace}: import one with cloudsched traces import (docs/traces.md)")
     tasks = trace_tasks(trace)

@@ -4,8 +4,8 @@
   on every window, so they are resampled within each window: the stratified bootstrap of Agarwal et al. (NeurIPS 2021),
   as in rliable. A percentile interval of n runs is too narrow by sqrt((n - 1) / n); it is taken at the level that makes
   up for it (expanded percentiles: Hesterberg, The American Statistician 69(4), 2015).
-* `trainings_interval`: the same for trained agents. One training gives one policy for all windows: its luck is in all of
-  them, and resampling within windows would take it for many independent draws. Trainings are left out one at a time
+* `trainings_interval`: the same for trained agents. One training gives one policy for all windows: its luck is in all
+  of them, and resampling within windows would take it for many independent draws. Trainings are left out one at a time
   (delete-one-group jackknife; Efron and Tibshirani, 1993, ch. 11), with Student's t for their small number.
 * `paired_interval`: is the difference between two agents one of these seeds and windows, or would it hold on others?
   Runs and windows are both taken as random, in a crossed analysis of variance with Satterthwaite's degrees of freedom.
@@ -90,8 +90,7 @@ def seeds_intervals_of_means(
         return [Interval(float(value), math.nan, math.nan) for value in estimates]
     lows, highs = np.percentile(samples, _tails(confidence, runs), axis=0)
     return [
-        Interval(float(value), float(low), float(high))
-        for value, low, high in zip(estimates, lows, highs, strict=True)
+        Interval(float(value), float(low), float(high)) for value, low, high in zip(estimates, lows, highs, strict=True)
     ]
 
 
@@ -145,7 +144,8 @@ def paired_interval(differences: Matrices, confidence: float = CONFIDENCE, *, sa
         parts = [(_variance(by_window) / len(by_window), len(by_window) - 1)]
     else:
         parts = [
-            (_variance(matrix.mean(axis=0)) / matrix.shape[1] / scenarios**2, matrix.shape[1] - 1) for matrix in matrices
+            (_variance(matrix.mean(axis=0)) / matrix.shape[1] / scenarios**2, matrix.shape[1] - 1)
+            for matrix in matrices
         ]
     of_windows = sum(part for part, _ in parts)
     of_rest = sum(_rest(matrix) / matrix.size / scenarios**2 for matrix in matrices) if runs > 1 else 0.0

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from cloudsched_env.agents import Actions, ClusterInfo, Masks, Observations
 
-__all__ = ["AgentFailure", "IsolatedAgent", "Limits"]
+__all__ = ["AgentFailedError", "IsolatedAgent", "Limits"]
 
 _SERVER = "cloudsched_env.leaderboard.agent_server"
 _LONGEST_HEADER = 1 << 20
@@ -55,7 +55,7 @@ class Limits:
     batch_s: float = 900.0
 
 
-class AgentFailure(RuntimeError):
+class AgentFailedError(RuntimeError):
     """An isolated agent failed.
 
     Args:
@@ -68,7 +68,7 @@ class AgentFailure(RuntimeError):
         self.kind = kind
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return AgentFailure, (self.kind, str(self))
+        return AgentFailedError, (self.kind, str(self))
 
 
 class IsolatedAgent:
@@ -85,7 +85,7 @@ class IsolatedAgent:
         changed: inputs that the agent wrote into, with ``watch``.
 
     Raises:
-        AgentFailure: it could not be loaded.
+        AgentFailedError: it could not be loaded.
     """
 
     def __init__(self, spec: str, limits: Limits | None = None, *, watch: bool = False) -> None:
@@ -96,7 +96,7 @@ class IsolatedAgent:
         self._batch_ends = float("inf")
         self._times_s: list[float] = []
         self._batch = 1
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         requests, self._requests = os.pipe()
         self._replies, replies = os.pipe()
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
@@ -143,7 +143,7 @@ class IsolatedAgent:
         """See the protocol.
 
         Raises:
-            AgentFailure: what went wrong in the other process.
+            AgentFailedError: what went wrong in the other process.
         """
         self._batch = batch_size
         self._times_s = []
@@ -155,7 +155,7 @@ class IsolatedAgent:
         """See the protocol.
 
         Raises:
-            AgentFailure: what went wrong in the other process.
+            AgentFailedError: what went wrong in the other process.
         """
         inputs: dict[str, Mapping[str, NDArray[Any]]] = {"observations": observations, "masks": masks}
         shapes = {kind: {role: array.shape for role, array in arrays.items()} for kind, arrays in inputs.items()}
@@ -192,7 +192,7 @@ class IsolatedAgent:
     def _ask(self, header: dict[str, Any], payload: list[bytes], patience_s: float, what: str) -> tuple[dict, Any]:
         """Send a message and wait for the header of the reply; the rest is read by the function returned."""
         if self._requests < 0:
-            raise AgentFailure("crash", f"agent {self.spec!r}: its process has ended")
+            raise AgentFailedError("crash", f"agent {self.spec!r}: its process has ended")
         ends = min(time.monotonic() + patience_s, self._batch_ends)
 
         def read(count: int) -> bytes:
@@ -212,7 +212,7 @@ class IsolatedAgent:
         except ValueError as error:
             raise self._failure("contract", "it sent what is no reply") from error
         if "failure" in answer:
-            raise AgentFailure(str(answer["failure"]), f"{answer['message']}{self._tail()}")
+            raise AgentFailedError(str(answer["failure"]), f"{answer['message']}{self._tail()}")
         return answer, read
 
     def _send(self, data: bytes, ends: float, what: str) -> None:
@@ -233,13 +233,13 @@ class IsolatedAgent:
             raise self._ended(what)
         self._buffer += data
 
-    def _late(self, what: str) -> AgentFailure:
+    def _late(self, what: str) -> AgentFailedError:
         limit = {"load": self.limits.load_s}.get(what, self.limits.call_s)
         if time.monotonic() >= self._batch_ends:
             return self._failure("hang", f"a batch of episodes took longer than {self.limits.batch_s:g} s")
         return self._failure("hang", f"{what} took longer than {limit:g} s")
 
-    def _ended(self, what: str) -> AgentFailure:
+    def _ended(self, what: str) -> AgentFailedError:
         """The process is gone: say by which signal or with which status."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
@@ -250,8 +250,8 @@ class IsolatedAgent:
             how = f"ended with status {status}"
         return self._failure("crash", f"its process {how} in {what}")
 
-    def _failure(self, kind: str, message: str) -> AgentFailure:
-        failure = AgentFailure(kind, f"{message}{self._tail()}")
+    def _failure(self, kind: str, message: str) -> AgentFailedError:
+        failure = AgentFailedError(kind, f"{message}{self._tail()}")
         self.close()
         return failure
 

@@ -83,7 +83,7 @@ def markdown_table(board: Board) -> str:
     suite, data = board.results.suite, board.results.data
     names = [*KEY_METRICS, DECISION_TIME]
     lines = [
-        f"**{suite.id}**, data: {data.tag} ({data.operator}), {suite.episodes_per_run} windows, up to {suite.runs} runs",
+        f"**{suite.id}**, data: {data.tag} ({data.operator}), {suite.episodes_per_run} windows, {suite.runs} runs",
         "",
         "| rank | agent | score (IQM) | " + " | ".join(text.title_of(name) for name in names) + " | training | runs |",
         "|---:|---|---:|" + "---:|" * len(names) + "---|---:|",
@@ -110,7 +110,9 @@ def put_into(page: Path, boards: Sequence[Board]) -> None:
     content = page.read_text(encoding="utf-8")
     begin, end = (content.find(marker) for marker in MARKERS)
     if begin < 0 or end < begin:
-        raise ValueError(f"{page.name} has no lines {MARKERS[0]} and {MARKERS[1]}: put them where the table is to stand")
+        raise ValueError(
+            f"{page.name} has no lines {MARKERS[0]} and {MARKERS[1]}: put them where the table is to stand"
+        )
     tables = "\n".join(markdown_table(board) for board in boards)
     write_file(page, content[: begin + len(MARKERS[0])] + "\n" + tables + content[end:])
 
@@ -242,7 +244,7 @@ def _scenario(boards: Sequence[Board], name: str, scenario: Any) -> dict[str, An
         windows = []
         for place, window in enumerate(entries[0].windows):
             values = {row.declaration.name: float(row.scores[name][:, place].mean()) for row in rows}
-            best = max(values, key=values.__getitem__) if values else "–"
+            best = max(values, key=values.__getitem__) if values else "\u2013"
             where = f"start {window.start_s:g} s, " if window.start_s is not None else ""
             where += f"at {100 * window.share:.0f} % of the split, " if window.share is not None else ""
             windows.append(
@@ -399,4 +401,3 @@ def _downloads(board: Board, folder: Path) -> None:
                             info = zipfile.ZipInfo(path, _DATE)
                             info.compress_type = zipfile.ZIP_DEFLATED
                             archive.writestr(info, file.read_bytes())
-

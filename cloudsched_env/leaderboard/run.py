@@ -164,6 +164,4 @@ def _check_operators(declarations: Sequence[Declaration], transfer: object, oper
     """A suite of transfer is not for agents that were trained on the operator it is played on."""
     for declaration in declarations:
         if transfer and declaration.training.operator == operator:
-            raise ValueError(
-                f"{declaration.name} was trained on {operator}: the suite of transfer is for a trace of another operator"
-            )
+            raise ValueError(f"{declaration.name} was trained on {operator}: transfer is played on a trace of another")

@@ -19,7 +19,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,11 @@ def provenance(command: str) -> dict[str, Any]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
-    machine = {"processor": _processor(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
+    machine = {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
     return {"command": command, "versions": found, "machine": machine}
 
 
@@ -322,7 +326,7 @@ def boards(folder: Path) -> Iterator[Results]:
         yield Results(file.parent)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _raw_values(file: Path, _modified_ns: int, scenario: str, run: int) -> dict[str, Floats]:
     """A raw file, read once as long as it does not change."""
     try:
@@ -330,7 +334,9 @@ def _raw_values(file: Path, _modified_ns: int, scenario: str, run: int) -> dict[
         absolute = seeds[f"seed_{run}"]["absolute_metrics"]
         return {name: np.array(absolute[name], dtype=np.float64) for name in _NAMES}
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file}: expected marl-eval's layout with every metric of docs/metrics.md: {error!r}") from error
+        raise ValueError(
+            f"{file}: expected marl-eval's layout with every metric of docs/metrics.md: {error!r}"
+        ) from error
 
 
 def _rounded(value: float | None) -> float | None:

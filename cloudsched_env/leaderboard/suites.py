@@ -206,7 +206,9 @@ def _parse(text: str, stem: str) -> Suite:
         raise ValueError(f"{where}: expected an object with the keys {', '.join(sorted(_KEYS))}")
     try:
         scenarios = tuple(
-            SuiteScenario(entry["scenario"], tuple(Window(**window) for window in entry["windows"]), int(entry["batch"]))
+            SuiteScenario(
+                entry["scenario"], tuple(Window(**window) for window in entry["windows"]), int(entry["batch"])
+            )
             for entry in values["scenarios"]
         )
         workload = Workload(**values["workload"])
@@ -240,7 +242,9 @@ def _check(suite: Suite, where: str) -> None:
             raise ValueError(f"{where}: {entry.scenario} needs a batch of at least 1 and 1 to {SEED_STRIDE} windows")
         placed = [window.start_s is not None or window.share is not None for window in entry.windows]
         if any(place != (suite.workload.kind == "trace") for place in placed):
-            raise ValueError(f"{where}: {entry.scenario}: windows of a trace need start_s or share, generated ones none")
+            raise ValueError(
+                f"{where}: {entry.scenario}: windows of a trace need start_s or share, generated ones none"
+            )
         entry.load()
 
 

@@ -13,7 +13,7 @@ from cloudsched_env.agents import Agent, AgentError, load_agent
 from cloudsched_env.evaluation.metrics import METRICS, summarise
 from cloudsched_env.evaluation.protocol import play
 from cloudsched_env.leaderboard.episodes import draw_episodes
-from cloudsched_env.leaderboard.isolation import AgentFailure, IsolatedAgent, Limits
+from cloudsched_env.leaderboard.isolation import AgentFailedError, IsolatedAgent, Limits
 from cloudsched_env.leaderboard.suites import Batch, Suite
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload.episode import Episode
@@ -97,7 +97,7 @@ def play_unit(unit: Unit) -> UnitResult:
     try:
         agent = _agent(unit)
         records, times_s = play(agent, env, episodes, unit.batch.seed)
-    except AgentFailure as error:
+    except AgentFailedError as error:
         _drop_agent(key)
         return UnitResult(unit.agent, unit.batch, failure=error.kind, message=str(error))
     except AgentError as error:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.evaluation.metrics import METRICS
-from cloudsched_env.leaderboard.compare import score_matrices
 from cloudsched_env.leaderboard.anchors import anchors_for
+from cloudsched_env.leaderboard.compare import score_matrices
 from cloudsched_env.leaderboard.declaration import NOT_DECLARED, Declaration
 from cloudsched_env.leaderboard.episodes import inspect_data, scenario_digest
 from cloudsched_env.leaderboard.execute import Executor, Here
@@ -79,7 +79,8 @@ class Verification:
             yield f"{self.reproduced_episodes} of {self.episodes} episodes gave the same numbers (to {TOLERANCE:g})"
         yield from (f"differs: {text}" for text in self.differences)
         for board, holds in self.difference_holds_zero.items():
-            yield f"{board}: the 95 % interval of the difference in team reward {'holds' if holds else 'does not hold'} 0"
+            verdict = "holds" if holds else "does not hold"
+            yield f"{board}: the 95 % interval of the difference in team reward {verdict} 0"
         yield f"{self.agent}: {'reproduced' if self.reproduced else 'NOT reproduced'}"
 
 
@@ -146,7 +147,9 @@ def verify_submission(
         if progress is not None:
             progress(declaration.name, done, total)
         if result.failure:
-            text = f"{result.agent}, {result.batch.scenario}, run {result.batch.run}: {result.failure}: {result.message}"
+            text = (
+                f"{result.agent}, {result.batch.scenario}, run {result.batch.run}: {result.failure}: {result.message}"
+            )
             found.failures.append(text)
             continue
         _compare(found, result, submitted[result.agent, result.batch], pairs)
@@ -234,8 +237,8 @@ def _compare(found: Verification, result: UnitResult, own: AgentFolder, pairs: d
         if not good[index] and len(found.differences) < _SHOWN:
             name = next(n for n in _first(same) if not same[n][index])
             found.differences.append(
-                f"{result.agent}, {batch.scenario}, run {batch.run}, window {place}: {name} is {told[name][index]:.9g} in "
-                f"the submission, {played[name][index]:.9g} when played again"
+                f"{result.agent}, {batch.scenario}, run {batch.run}, window {place}: {name} is {told[name][index]:.9g} "
+                f"in the submission, {played[name][index]:.9g} when played again"
             )
 
 

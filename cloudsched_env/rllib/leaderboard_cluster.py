@@ -19,8 +19,8 @@ class RayCluster:
     Every node needs this package, and traces and agents' files under the same paths, as on a shared file system.
 
     Args:
-        address: ``host:port`` of the head node, ``auto`` for the cluster of this machine, ``local`` for a new one. A Ray
-            that is already running in this process is used, and left running.
+        address: ``host:port`` of the head node, ``auto`` for the cluster of this machine, ``local`` for a new one. A
+            Ray that is already running in this process is used, and left running.
     """
 
     def __init__(self, address: str) -> None:

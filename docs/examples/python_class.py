@@ -1,7 +1,7 @@
 """A class: each scheduler sends its oldest tasks to the nodes that look least loaded; nodes keep fixed levels.
 
-    cloudsched check docs/examples/python_class.py:LeastLoaded
-    cloudsched leaderboard run --suite quick --agents docs/examples/python_class.py:LeastLoaded --out results
+cloudsched check docs/examples/python_class.py:LeastLoaded
+cloudsched leaderboard run --suite quick --agents docs/examples/python_class.py:LeastLoaded --out results
 """
 
 import numpy as np

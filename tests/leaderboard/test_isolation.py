@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cloudsched_env.agents import ClusterInfo, load_agent
-from cloudsched_env.leaderboard.isolation import AgentFailure, IsolatedAgent, Limits
+from cloudsched_env.leaderboard.isolation import AgentFailedError, IsolatedAgent, Limits
 from cloudsched_env.vector import CloudSchedVectorEnv
 
 LIMITS = Limits(memory_mb=4096, call_s=1.5)
@@ -24,11 +24,19 @@ def info(env):
     return ClusterInfo(env.scenario, env.layouts, env.action_levels, env.role_counts)
 
 
+def act_often(agent, env, steps):
+    for _ in range(steps):
+        agent.act(env.observations, env.masks)
+
+
 def failure_of(agents_file, name, env, steps=10, limits=LIMITS):
-    with pytest.raises(AgentFailure) as caught, IsolatedAgent(f"{agents_file}:{name}", limits) as agent:
-        agent.reset(info(env), 2, 0)
-        for _ in range(steps):
-            agent.act(env.observations, env.masks)
+    def play():
+        with IsolatedAgent(f"{agents_file}:{name}", limits) as agent:
+            agent.reset(info(env), 2, 0)
+            act_often(agent, env, steps)
+
+    with pytest.raises(AgentFailedError) as caught:
+        play()
     return caught.value
 
 
@@ -61,13 +69,12 @@ def test_an_agent_that_hangs_is_ended(agents_file, env):
 def test_a_slow_batch_is_ended_although_each_call_is_quick(agents_file, env):
     with IsolatedAgent(f"{agents_file}:Good", Limits(batch_s=0.3)) as agent:
         agent.reset(info(env), 2, 0)
-        with pytest.raises(AgentFailure, match="a batch of episodes took longer"):
-            while True:
-                agent.act(env.observations, env.masks)
+        with pytest.raises(AgentFailedError, match="a batch of episodes took longer"):
+            act_often(agent, env, 1_000_000)
 
 
 def test_an_agent_that_cannot_be_loaded_says_so(agents_file):
-    with pytest.raises(AgentFailure, match="no 'Missing'"):
+    with pytest.raises(AgentFailedError, match="no 'Missing'"):
         IsolatedAgent(f"{agents_file}:Missing")
 
 

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
+from cloudsched_env.agents import load_agent
 from cloudsched_env.evaluation.metrics import METRICS
 from cloudsched_env.evaluation.protocol import play
-from cloudsched_env.agents import load_agent
 from cloudsched_env.leaderboard.declaration import Declaration, load_declarations
 from cloudsched_env.leaderboard.episodes import draw_episodes
 from cloudsched_env.leaderboard.execute import Here, Processes
@@ -160,9 +160,7 @@ def test_results_of_another_list_or_another_agent_are_not_mixed_in(small_suite, 
 
 
 def test_an_agent_with_fewer_trainings_plays_fewer_runs(small_suite, agents_file, tmp_path):
-    declaration = Declaration(
-        "one", "{here}/agents.py:Good(seed={seed})", trainings=1, folder=str(agents_file.parent)
-    )
+    declaration = Declaration("one", "{here}/agents.py:Good(seed={seed})", trainings=1, folder=str(agents_file.parent))
     summary = run_suite(small_suite, [declaration], tmp_path)
     assert summary.played == 5
     stored = (tmp_path / "small-v1" / "agents" / "one" / "agent.json").read_text()

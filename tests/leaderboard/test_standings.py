@@ -8,7 +8,7 @@ import pytest
 from cloudsched_env.evaluation.statistics import interquartile_mean
 from cloudsched_env.leaderboard.anchors import anchors_for, compute_anchors
 from cloudsched_env.leaderboard.compare import ALL, compare
-from cloudsched_env.leaderboard.convergence import Curve, convergence, converged_at, kaplan_meier_median, read_curve
+from cloudsched_env.leaderboard.convergence import Curve, converged_at, convergence, kaplan_meier_median, read_curve
 from cloudsched_env.leaderboard.standings import THRESHOLDS, board_of
 from cloudsched_env.leaderboard.store import Results, boards
 
@@ -82,10 +82,10 @@ def test_missing_and_stale_anchors_name_the_command(played, tmp_path):
     file = results.path / "anchors.json"
     text = file.read_text()
     file.write_text(text.replace(text.split('"scenario_digest": "')[1][:12], "0" * 12))
-    with pytest.raises(ValueError, match="have changed.*cloudsched leaderboard anchors small-v1"):
+    with pytest.raises(ValueError, match=r"have changed.*cloudsched leaderboard anchors small-v1"):
         anchors_for(results)
     file.unlink()
-    with pytest.raises(ValueError, match="no anchors.*cloudsched leaderboard anchors small-v1"):
+    with pytest.raises(ValueError, match=r"no anchors.*cloudsched leaderboard anchors small-v1"):
         anchors_for(results)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_batches_cover_every_window_once(small_suite):
 
 
 def test_the_digest_follows_the_list_but_not_the_description(small_suite, tmp_path):
-    content = json.loads(open(small_suite).read())
+    content = json.loads(Path(small_suite).read_text())
     digests = []
     for change in ({}, {"description": "other"}, {"runs": 3}):
         file = tmp_path / "small-v1.json"
@@ -73,14 +74,17 @@ def test_the_digest_follows_the_list_but_not_the_description(small_suite, tmp_pa
     [
         ({"name": "other"}, "says that it is other-v1"),
         ({"runs": 0}, "at least one run"),
-        ({"scenarios": [{"scenario": "tiny-v1", "batch": 2, "windows": [{"seed": 1, "start_s": 0.0}]}]}, "windows of a trace"),
+        (
+            {"scenarios": [{"scenario": "tiny-v1", "batch": 2, "windows": [{"seed": 1, "start_s": 0.0}]}]},
+            "windows of a trace",
+        ),
         ({"scenarios": [{"scenario": "tiny-v1", "batch": 2, "windows": [{"sead": 1}]}]}, "sead"),
         ({"surprise": 1}, "expected an object with the keys"),
     ],
 )
 def test_a_wrong_file_is_refused_with_what_was_expected(small_suite, tmp_path, change, message):
     file = tmp_path / "small-v1.json"
-    file.write_text(json.dumps(json.loads(open(small_suite).read()) | change))
+    file.write_text(json.dumps(json.loads(Path(small_suite).read_text()) | change))
     with pytest.raises(ValueError, match=message):
         load_suite(str(file))
 

@@ -98,8 +98,15 @@ def interval_bar(interval: Interval, span: tuple[float, float], label: str) -> s
 
 
 def line_chart(
-    lines: Sequence[Line], *, title: str, description: str, x_label: str, y_label: str, identifier: str,
-    marks: Sequence[tuple[float, str]] = (), y_range: tuple[float, float] | None = None,
+    lines: Sequence[Line],
+    *,
+    title: str,
+    description: str,
+    x_label: str,
+    y_label: str,
+    identifier: str,
+    marks: Sequence[tuple[float, str]] = (),
+    y_range: tuple[float, float] | None = None,
 ) -> str:
     """Lines with bands and a legend; at most `SERIES` of them can be told apart.
 
@@ -128,14 +135,26 @@ def line_chart(
 
     axes = []
     for tick in ticks(*y_span, most=5):
-        axes.append(f'<line class="grid" x1="{_LEFT}%" x2="{100 - _RIGHT}%" y1="{down(tick):.2f}%" y2="{down(tick):.2f}%"/>')
-        axes.append(f'<text class="tick" x="{_LEFT - 1}%" y="{down(tick):.2f}%" dy="0.35em" text-anchor="end">{_short(tick)}</text>')
+        axes.append(
+            f'<line class="grid" x1="{_LEFT}%" x2="{100 - _RIGHT}%" y1="{down(tick):.2f}%" y2="{down(tick):.2f}%"/>'
+        )
+        axes.append(
+            f'<text class="tick" x="{_LEFT - 1}%" y="{down(tick):.2f}%" dy="0.35em" text-anchor="end">{_short(tick)}</text>'  # noqa: E501
+        )
     for tick in ticks(*x_span, most=5):
-        axes.append(f'<text class="tick" x="{across(tick):.2f}%" y="{100 - _BOTTOM + 6.5}%" text-anchor="middle">{_short(tick)}</text>')
-    axes.append(f'<text class="axis" x="{(100 + _LEFT - _RIGHT) / 2}%" y="98%" text-anchor="middle">{html.escape(x_label)}</text>')
+        axes.append(
+            f'<text class="tick" x="{across(tick):.2f}%" y="{100 - _BOTTOM + 6.5}%" text-anchor="middle">{_short(tick)}</text>'  # noqa: E501
+        )
+    axes.append(
+        f'<text class="axis" x="{(100 + _LEFT - _RIGHT) / 2}%" y="98%" text-anchor="middle">{html.escape(x_label)}</text>'  # noqa: E501
+    )
     for value, name in marks:
-        axes.append(f'<line class="mark" x1="{_LEFT}%" x2="{100 - _RIGHT}%" y1="{down(value):.2f}%" y2="{down(value):.2f}%"/>')
-        axes.append(f'<text class="tick" x="{100 - _RIGHT}%" y="{down(value):.2f}%" dy="-0.4em" text-anchor="end">{html.escape(name)}</text>')
+        axes.append(
+            f'<line class="mark" x1="{_LEFT}%" x2="{100 - _RIGHT}%" y1="{down(value):.2f}%" y2="{down(value):.2f}%"/>'
+        )
+        axes.append(
+            f'<text class="tick" x="{100 - _RIGHT}%" y="{down(value):.2f}%" dy="-0.4em" text-anchor="end">{html.escape(name)}</text>'  # noqa: E501
+        )
     drawn = []
     for number, line in enumerate(lines):
         style = f"s{number % SERIES + 1}"
@@ -147,15 +166,15 @@ def line_chart(
         points = " ".join(f"{across(x):.2f},{down(y):.2f}" for x, y in zip(line.x, line.y, strict=True))
         drawn.append(f'<polyline class="line s{number % SERIES + 1}" points="{points}"/>')
     legend = "".join(
-        f'<li><svg class="key" aria-hidden="true"><line class="line s{number % SERIES + 1}" x1="0" x2="100%" y1="50%" y2="50%"/>'
+        f'<li><svg class="key" aria-hidden="true"><line class="line s{number % SERIES + 1}" x1="0" x2="100%" y1="50%" y2="50%"/>'  # noqa: E501
         f"</svg>{html.escape(line.name)}</li>"
         for number, line in enumerate(lines)
     )
     return (
-        f'<figure class="chart"><figcaption>{html.escape(title)}<span class="unit">{html.escape(y_label)}</span></figcaption>'
+        f'<figure class="chart"><figcaption>{html.escape(title)}<span class="unit">{html.escape(y_label)}</span></figcaption>'  # noqa: E501
         f'<svg class="plot" role="img" aria-labelledby="{identifier}-t {identifier}-d">'
-        f'<title id="{identifier}-t">{html.escape(title)}</title><desc id="{identifier}-d">{html.escape(description)}</desc>'
-        f'{"".join(axes)}<svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%">{"".join(drawn)}</svg>'
+        f'<title id="{identifier}-t">{html.escape(title)}</title><desc id="{identifier}-d">{html.escape(description)}</desc>'  # noqa: E501
+        f'{"".join(axes)}<svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%">{"".join(drawn)}</svg>'  # noqa: E501
         f'</svg><ul class="legend">{legend}</ul></figure>'
     )  # fmt: skip
 
@@ -195,4 +214,4 @@ def _short(value: float) -> str:
     for limit, unit in ((1e6, " M"), (1e3, " k")):
         if abs(value) >= limit:
             return f"{value / limit:g}{unit}"
-    return f"{value:g}".replace("-", "−")
+    return f"{value:g}".replace("-", "\u2212")

@@ -39,9 +39,9 @@ def title_of(name: str) -> str:
 
 
 def number(value: float, form: str = "plain") -> str:
-    """A number with as many digits as it deserves; – where there is none."""
+    """A number with as many digits as it deserves; a dash where there is none."""
     if math.isnan(value):
-        return "–"
+        return "\u2013"
     if form in ("score", "share"):
         text = f"{value:.3f}"
     elif abs(value) >= 1000:
@@ -52,7 +52,7 @@ def number(value: float, form: str = "plain") -> str:
         text = f"{value:.3g}"
     if float(text.replace("\u202f", "")) == 0:
         return "0" if form == "plain" else text.lstrip("-")
-    return text.replace("-", "−")
+    return text.replace("-", "\u2212")
 
 
 def figure(interval: Interval, form: str) -> str:
