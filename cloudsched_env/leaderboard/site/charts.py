@@ -122,7 +122,7 @@ def line_chart(
     """
     xs = np.concatenate([line.x for line in lines])
     ys = np.concatenate([np.concatenate([line.y, *([line.low, line.high] if line.low is not None else [])])
-                         for line in lines] + [np.array([value for value, _ in marks])])  # type: ignore[list-item]  # fmt: skip
+                         for line in lines] + [np.array([value for value, _ in marks])])  # fmt: skip
     x_span = (float(xs.min()), float(xs.max()) if xs.max() > xs.min() else float(xs.min()) + 1.0)
     room = 0.06 * (float(ys.max() - ys.min()) or 1.0)
     y_span = y_range or (float(ys.min()) - room, float(ys.max()) + room)
