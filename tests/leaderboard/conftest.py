@@ -86,10 +86,8 @@ class Dice(Good):
 
     def act(self, observations, masks):
         actions = super().act(observations, masks)
-        slots = actions["scheduler"].shape[-1]
         nodes = self.info.action_levels["scheduler"][0] - 1
         actions["scheduler"] = np.random.default_rng().integers(0, nodes, actions["scheduler"].shape)
-        assert slots
         return actions
 
 
@@ -110,6 +108,9 @@ class Remembers(Good):
 
 class Peeks(Good):
     name = "peeks"
+
+    def __init__(self):
+        self.rule = load_agent("linear_static")  # draws nothing
 
     def act(self, observations, masks):
         actions = super().act(observations, masks)
