@@ -13,14 +13,14 @@ import numpy as np
 
 from cloudsched_env.leaderboard.suites import Suite, SuiteScenario, Window
 from cloudsched_env.scenario import Scenario
-from cloudsched_env.workload.episode import Episode
+from cloudsched_env.workload.episode import Episode, Split
 from cloudsched_env.workload.source import EvaluationSource, GeneratedSource, TraceSource
 from cloudsched_env.workload.splits import EvaluationEntry
 from cloudsched_env.workload.tasks import RawTasks
 
 __all__ = ["Data", "draw_episodes", "inspect_data", "scenario_digest", "trace_tasks"]
 
-SPLIT = "test"
+SPLIT: Split = "test"
 
 
 @dataclass(frozen=True)
