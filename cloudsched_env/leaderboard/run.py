@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cloudsched_env.leaderboard.declaration import Declaration
@@ -14,6 +14,7 @@ from cloudsched_env.leaderboard.isolation import Limits
 from cloudsched_env.leaderboard.store import AgentFolder, Results, provenance
 from cloudsched_env.leaderboard.suites import Batch, load_suite
 from cloudsched_env.leaderboard.units import Unit, UnitResult
+from cloudsched_env.scenario import load_scenario
 
 __all__ = ["Progress", "RunSummary", "run_suite"]
 
@@ -148,15 +149,12 @@ def run_suite(
 
 
 def _size(scenario: str) -> int:
-    from cloudsched_env.scenario import load_scenario
-
+    """Agents of a scenario: a measure of what its episodes cost."""
     return sum(load_scenario(scenario).role_counts.values())
 
 
 def _without_folders(result: UnitResult) -> UnitResult:
     """Results are published; the folders of one machine are not."""
-    from dataclasses import replace
-
     return replace(result, message=_FOLDERS.sub("", result.message))
 
 

@@ -287,7 +287,12 @@ class Results:
         path = out / cls.label_of(suite, data)
         header = path / "run.json"
         if not header.exists():
-            content = {"suite": suite_name, "digest": suite.digest, "data": data.__dict__}
+            # The version that was played, not "the newest"; a file of one's own keeps its path.
+            content = {
+                "suite": suite_name if suite_name.endswith(".json") else suite.id,
+                "digest": suite.digest,
+                "data": data.__dict__,
+            }
             write_file(header, json.dumps(content, indent=1) + "\n")
         found = cls(path)
         if found.data != data:

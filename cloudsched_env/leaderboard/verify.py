@@ -23,7 +23,7 @@ from cloudsched_env.leaderboard.intervals import paired_interval
 from cloudsched_env.leaderboard.isolation import Limits
 from cloudsched_env.leaderboard.run import Progress
 from cloudsched_env.leaderboard.store import AgentFolder, Results, boards
-from cloudsched_env.leaderboard.suites import Batch, suite_ids
+from cloudsched_env.leaderboard.suites import Batch, Suite, load_suite, suite_ids
 from cloudsched_env.leaderboard.units import Unit, UnitResult
 
 __all__ = ["TOLERANCE", "Verification", "verify_submission"]
@@ -174,8 +174,8 @@ def _undeclared(declaration: Declaration) -> list[str]:
 def _incomplete(board: Results, own: AgentFolder, declaration: Declaration) -> list[str]:
     """What keeps a board from being played again and shown."""
     label = board.label
-    if board.suite.id not in suite_ids():
-        return [f"{label}: {board.suite.id} is no published suite"]
+    if not _published(board.suite):
+        return [f"{label}: {board.suite.id} ({board.suite.digest}) is no published suite"]
     if not (own.path / "agent.json").exists():
         return [f"{label}: no results of {declaration.name!r}"]
     problems = []
@@ -205,6 +205,11 @@ def _incomplete(board: Results, own: AgentFolder, declaration: Declaration) -> l
         except ValueError as error:
             problems.append(f"{label}: {error}")
     return problems
+
+
+def _published(suite: Suite) -> bool:
+    """Whether a suite is one of the package's, and not another list under its name."""
+    return suite.id in suite_ids() and load_suite(suite.id).digest == suite.digest
 
 
 def _sample(board: Results, declaration: Declaration, share: float, generator: np.random.Generator) -> list[Batch]:

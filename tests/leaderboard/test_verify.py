@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from cloudsched_env.leaderboard import verify
 from cloudsched_env.leaderboard.anchors import compute_anchors
 from cloudsched_env.leaderboard.declaration import Declaration
 from cloudsched_env.leaderboard.run import run_suite
+from cloudsched_env.leaderboard.suites import load_suite
 from cloudsched_env.leaderboard.verify import verify_submission
 
 DECLARED = {
@@ -23,7 +25,7 @@ DECLARED = {
 @pytest.fixture
 def submission(tmp_path, small_suite, agents_file, monkeypatch):
     """A function that makes a submission of an agent."""
-    monkeypatch.setattr(verify, "suite_ids", lambda: ["small-v1"])
+    monkeypatch.setattr(verify, "_published", lambda suite: suite.id == "small-v1")
 
     def make(name, **changes):
         (tmp_path / "agents.py").write_text(agents_file.read_text())
@@ -103,3 +105,11 @@ def test_a_trained_agent_has_to_declare_its_budget(tmp_path):
     problems = verify_submission(tmp_path).problems
     assert "agent.json: training.env_steps is not declared" in problems
     assert any("holds no results" in problem for problem in problems)
+
+
+def test_a_list_of_ones_own_under_a_published_name_is_refused(small_suite, tmp_path):
+    assert verify._published(load_suite("quick"))
+    content = json.loads(Path(small_suite).read_text()) | {"name": "quick"}
+    file = tmp_path / "quick-v1.json"
+    file.write_text(json.dumps(content))
+    assert not verify._published(load_suite(str(file)))

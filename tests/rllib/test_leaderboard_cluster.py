@@ -44,5 +44,5 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch):
         raise ConnectionError("nobody answers")
 
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(RuntimeError, match="no Ray cluster at '127.0.0.1:1'"):
+    with pytest.raises(RuntimeError, match=r"no Ray cluster at '127\.0\.0\.1:1'"):
         list(RayCluster("127.0.0.1:1").run(iter([])))
