@@ -66,15 +66,17 @@ def check_conformance(
     """
     progress("loading")
     try:
-        with IsolatedAgent(spec, limits) as agent:
-            name = agent.name
+        agent = IsolatedAgent(spec, limits, watch=True)
     except AgentFailedError as error:
         return [Finding("", "loads", "error", f"{error.kind}: {error}")]
-    findings = [Finding("", "loads", "ok", f"{name!r} has reset and act")]
-    for scenario in scenarios:
+    findings = [Finding("", "loads", "ok", f"{agent.name!r} has reset and act")]
+    for number, scenario in enumerate(scenarios):
         progress(scenario)
         try:
-            findings += _Check(spec, scenario, steps, limits).findings()
+            if number:
+                agent = IsolatedAgent(spec, limits, watch=True)
+            with agent:
+                findings += _Check(spec, scenario, steps, limits).findings(agent)
         except AgentFailedError as error:
             findings.append(Finding(scenario, "runs", "error", f"{error.kind}: {error}"))
     return findings
@@ -91,20 +93,17 @@ class _Check:
         self.seen: list[Step] = []
         self.chosen: list[Actions] = []
 
-    def findings(self) -> Iterator[Finding]:
-        with IsolatedAgent(self.spec, self.limits, watch=True) as agent:
-            self._record(agent)
-            yield self._say("spaces", "ok", f"{self.steps} steps of {_CLUSTERS} clusters: shapes, types and levels fit")
-            yield self._say(
-                "state", "ok", "acts on copies of observations and masks, in a process without the simulator"
-            )
-            if agent.changed:
-                changed = ", ".join(sorted(agent.changed))
-                yield self._say("inputs", "error", f"writes into its {changed}: make copies before changing them")
-            yield self._masks()
-            self._play(agent, list(reversed(self.seen)), _SEED + 1)  # another episode in between
-            again = self._play(agent, self.seen, _SEED)
-            execution = agent.execution
+    def findings(self, agent: IsolatedAgent) -> Iterator[Finding]:
+        self._record(agent)
+        yield self._say("spaces", "ok", f"{self.steps} steps of {_CLUSTERS} clusters: shapes, types and levels fit")
+        yield self._say("state", "ok", "acts on copies of observations and masks, in a process without the simulator")
+        if agent.changed:
+            changed = ", ".join(sorted(agent.changed))
+            yield self._say("inputs", "error", f"writes into its {changed}: make copies before changing them")
+        yield self._masks()
+        self._play(agent, list(reversed(self.seen)), _SEED + 1)  # another episode in between
+        again = self._play(agent, self.seen, _SEED)
+        execution = agent.execution
         with IsolatedAgent(self.spec, self.limits) as fresh:
             once_more = self._play(fresh, self.seen, _SEED)
             other_seed = self._play(fresh, self.seen, _SEED + 1000)
