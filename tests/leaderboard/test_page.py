@@ -71,7 +71,7 @@ def test_every_link_leads_somewhere_on_the_disk_and_nothing_is_loaded_from_elsew
             if not address.startswith("https:"):
                 assert (site / path.parent / address).resolve().is_file(), f"{path}: {address}"
         assert "@import" not in text
-        assert not re.search(r"<(script|link)[^>]+https?:", text)
+        assert not re.search(r'<(script|link|img)[^>]+(src|href)="(https?:)?//', text)
 
 
 def test_every_chart_has_a_text_alternative_and_ids_are_unique(site):
