@@ -112,7 +112,7 @@ def _read_arrays(shapes: dict[str, list[int]], dtype: Any, requests: BinaryIO) -
     arrays = {}
     for role, shape in shapes.items():
         array = np.empty(shape, dtype)
-        view = memoryview(array).cast("B")
+        view = array.reshape(-1).view(np.uint8).data
         read = 0
         while read < len(view):
             count = requests.readinto(view[read:])  # type: ignore[attr-defined]

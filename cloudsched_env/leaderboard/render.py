@@ -7,7 +7,7 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -295,7 +295,7 @@ def _extremes(values: Any) -> Any:
     return Interval(float(values.mean()), float(values.min()), float(values.max()))
 
 
-def _profile_chart(rows: Sequence[Row], profiles: dict[str, Profile | None], identifier: str) -> Any:
+def _profile_chart(rows: Sequence[Row], profiles: Mapping[str, Profile | None], identifier: str) -> Any:
     """Performance profiles of the best agents."""
     chosen = [(row, profile) for row in rows[:SERIES] if (profile := profiles[row.slug]) is not None]
     if not chosen:
@@ -320,7 +320,8 @@ def _curve_chart(rows: Sequence[Row], identifier: str) -> Any:
     learned = [row for row in rows if row.curves][:SERIES]
     if not learned:
         return ""
-    lines, marks = [], []
+    lines: list[Line] = []
+    marks: list[tuple[float, str]] = []
     for row in learned:
         grid = max(row.curves, key=lambda curve: len(curve.env_steps)).env_steps
         last = min(curve.env_steps[-1] for curve in row.curves)

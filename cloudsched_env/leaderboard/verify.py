@@ -6,7 +6,7 @@ A submission is a folder with a declaration ``agent.json``, whatever the agent n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -250,6 +250,6 @@ def _compare(found: Verification, result: UnitResult, own: AgentFolder, pairs: d
 _SHOWN = 5
 
 
-def _first(names: dict[str, Floats]) -> Sequence[str]:
+def _first(names: Iterable[str]) -> Sequence[str]:
     """The team reward before the rest: it is what scores are made of."""
     return sorted(names, key=lambda name: name != "team_reward")
