@@ -2,14 +2,17 @@
 #   make demo                                       train on the generated workload, print the comparison
 #   TRACE=path/to/google-clusterdata-2011-2 make demo   the same on the real trace
 #   make test                                       the tests
+#   make browser                                    Chromium for the tests that look at the leaderboard's page
+#   make leaderboard                                verify new submissions (BASE=commit: those changed since), render site/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRACE ?=
 DEMO_MINUTES ?= 3
 PYTEST_OPTIONS ?=
+BASE ?=
 
-.PHONY: demo test lint types format wheel clean help
+.PHONY: demo test browser leaderboard lint types format wheel clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -32,6 +35,12 @@ demo: $(VENV)/usable
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+browser: $(VENV)/installed
+	$(BIN)/python -m playwright install chromium
+
+leaderboard: $(VENV)/installed
+	$(BIN)/python benchmarks/leaderboard/build.py --out site $(if $(BASE),--changed-since '$(BASE)')
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -7,9 +7,10 @@ import dataclasses
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -38,6 +39,9 @@ from cloudsched_env.agents.heuristics import (
 )
 from cloudsched_env.agents.linear import LinearKnobs, LinearParameters, linear_agent
 from cloudsched_env.agents.mixed import MixedAgent
+from cloudsched_env.agents.onnx_policy import FORMAT as ONNX_FORMAT
+from cloudsched_env.agents.onnx_policy import OnnxPolicy, read_description
+from cloudsched_env.agents.per_agent import PerAgentPolicies, is_policy_function
 from cloudsched_env.agents.protocol import Agent
 
 __all__ = ["ENTRY_POINT_GROUP", "KNOBS", "PLACEMENTS", "AgentEntry", "list_agents", "load_agent"]
@@ -102,7 +106,10 @@ def load_agent(spec: str) -> Agent:
             * ``mixed(compute="random", storage="balanced+reactive", scheduler="locality")``: an agent for each role;
             * the name of a plug-in of the entry-point group ``cloudsched.agents``;
             * ``package.module:Class`` or ``path/to/file.py:Class``, with arguments as above;
-            * the folder of a trained policy, with ``(deterministic=True)`` or ``(name="hrac seed 3")`` if wanted.
+            * in the same way a function ``policy(observation, agent)``, or a dict of such functions by role or agent
+              (`PerAgentPolicies`);
+            * the folder of a trained policy (safetensors or ONNX, and JSON), with ``(deterministic=True)`` or
+              ``(name="hrac seed 3")`` if wanted.
 
     Raises:
         AgentError: saying what was expected, with the known names.
@@ -243,6 +250,9 @@ def _load_module(name: str, spec: str) -> Any:
 
 
 def _instantiate(factory: Any, arguments: str | None, spec: str) -> Agent:
+    if is_policy_function(factory) or isinstance(factory, Mapping):
+        name = _keywords(arguments, spec).get("name") or spec.rpartition(":")[2].partition("(")[0]
+        return PerAgentPolicies(str(name), factory)
     try:
         agent = factory(**_keywords(arguments, spec))
     except TypeError as error:
@@ -252,7 +262,15 @@ def _instantiate(factory: Any, arguments: str | None, spec: str) -> Agent:
 
 
 def _trained_policy(folder: Path, arguments: str, spec: str) -> Agent:
-    """Load a trained policy; the module needs torch, which only the ``rllib`` extra brings."""
+    """Load a trained policy; networks of this package need torch, which only the ``rllib`` extra brings."""
+    keywords = _keywords(arguments, spec)
+    if _policy_format(folder) == ONNX_FORMAT:
+        others = {role: entry["agent"] for role, entry in read_description(folder)["roles"].items() if "agent" in entry}
+        played_by = {text: load_agent(text) for text in dict.fromkeys(others.values())}
+        try:
+            return OnnxPolicy(folder, {role: played_by[text] for role, text in others.items()}, **keywords)
+        except TypeError as error:
+            raise AgentError(f"{spec!r}: cannot create the agent: {error}") from error
     try:
         module = importlib.import_module(POLICY_MODULE)
     except ModuleNotFoundError as error:
@@ -261,8 +279,16 @@ def _trained_policy(folder: Path, arguments: str, spec: str) -> Agent:
             'pip install "cloudsched-env[rllib]"'
         ) from error
     try:
-        agent = module.TrainedAgent(folder, **_keywords(arguments, spec))
+        agent = module.TrainedAgent(folder, **keywords)
     except (OSError, TypeError, ValueError) as error:
         raise AgentError(f"{spec!r}: not the folder of a trained policy: {error}") from error
     check_agent(agent, repr(spec))
     return agent
+
+
+def _policy_format(folder: Path) -> str:
+    """What ``policy.json`` says that the folder is; empty if it says nothing."""
+    try:
+        return str(json.loads((folder / "policy.json").read_text(encoding="utf-8"))["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -16,6 +16,8 @@ _HELP = "Benchmark for multi-agent reinforcement learning on cloud-native databa
 COMMANDS = {
     "evaluate": "cloudsched_env.cli.evaluate",
     "agents": "cloudsched_env.cli.agents",
+    "check": "cloudsched_env.cli.check",
+    "leaderboard": "cloudsched_env.cli.leaderboard",
     "headroom": "cloudsched_env.cli.headroom",
     "record": "cloudsched_env.cli.record",
     "train": "cloudsched_env.cli.train",

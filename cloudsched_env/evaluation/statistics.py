@@ -18,6 +18,7 @@ __all__ = [
     "bootstrap_interval",
     "interquartile_mean",
     "mean",
+    "optimality_gap",
     "paired_difference",
     "performance_profile",
     "probability_of_improvement",
@@ -49,6 +50,11 @@ def interquartile_mean(values: Floats) -> Floats:
     size = values.shape[-1]
     cut = int(0.25 * size)
     return np.sort(values, axis=-1)[..., cut : size - cut].mean(axis=-1)
+
+
+def optimality_gap(values: Floats, target: float = 1.0) -> Floats:
+    """How far values fall short of a target on average, over the last axis; what is beyond it counts as reaching it."""
+    return target - np.minimum(values, target).mean(axis=-1)
 
 
 def bootstrap_interval(

@@ -102,6 +102,18 @@ class EvaluationSource(abc.ABC):
                 problem = str(error)
         raise InfeasibleWindowError(f"none of {_TRIES} random windows of split {self.split!r} is feasible: {problem}")
 
+    def entry_episode(self, entry: EvaluationEntry, seed: int = 0) -> Episode:
+        """The episode of one entry of an evaluation list, by itself.
+
+        Args:
+            entry: window and seed.
+            seed: as for `evaluation_episodes`.
+
+        Raises:
+            InfeasibleWindowError: if the window cannot carry the scenario's load.
+        """
+        return self._build(entry.start_s, _seeded(entry, seed, self.split))
+
     def evaluation_episodes(self, count: int, seed: int = 0) -> list[Episode]:
         """The first episodes of the fixed list; windows that cannot carry the scenario's load are passed over.
 
@@ -118,7 +130,7 @@ class EvaluationSource(abc.ABC):
         entries = self.evaluation_entries()
         for place, entry in enumerate(entries):
             try:
-                episode = self._build(entry.start_s, _seeded(entry, seed, self.split))
+                episode = self.entry_episode(entry, seed)
             except InfeasibleWindowError:
                 continue
             episode.details["evaluation"] = {"place": place, "seed": seed}

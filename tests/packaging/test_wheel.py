@@ -36,6 +36,10 @@ def test_holds_code_data_and_typing_marker_and_nothing_else(installed):
         "cloudsched_env/scenarios/tiny-v1.json",
         "cloudsched_env/workload/profiles/google2011.json",
         "cloudsched_env/rllib_configs/hrac_lgrs.py",
+        "cloudsched_env/leaderboard/suites/standard-v1.json",
+        "cloudsched_env/leaderboard/anchors/quick-v1.json",
+        "cloudsched_env/leaderboard/site/templates/index.html",
+        "cloudsched_env/leaderboard/site/style.css",
         "cloudsched_env/rllib/networks/input_scales.json",
     ):
         assert expected in files

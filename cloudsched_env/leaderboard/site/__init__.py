@@ -1,0 +1,1 @@
+"""The static page: templates, style and script, and the code that fills them."""
