@@ -10,7 +10,8 @@ try. With K allowed choices and an agent that always takes one, the minimum leav
 1 / (1 - delta) = beta log((1 - delta)(K - 1) / delta).
 
 The critic regresses on the discounted returns of the recorded rewards, shaped by LGRS with its own value as potential
-and bootstrapped at the horizon, which truncates. Targets are computed anew in each pass.
+and bootstrapped at the horizon, which truncates. Targets are computed anew in each pass. A critic of single agents
+learns the return of each agent, one for the whole team that of the team.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cloudsched_env.rllib.demonstrations import Demonstrations
-from cloudsched_env.rllib.modules import CRITIC, TEAM, CriticModule, HRACMultiModule, execution_mode
+from cloudsched_env.rllib.modules import CRITIC, SEEN, TEAM, CriticModule, HRACMultiModule, execution_mode
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.rllib.vtrace import vtrace
 
@@ -46,7 +47,7 @@ class CloningProgress:
         agreement: for each role, share of held-out sub-actions with a choice in which the greedy policy does what was
             recorded.
         cross_entropy: for each role, of a held-out sub-action, in nats.
-        explained_variance: of held-out returns by the critic, for each role and the team; empty without a critic.
+        explained_variance: of held-out returns by the critic, for each of its values; empty without a critic.
         elapsed_s: wall time so far.
     """
 
@@ -61,7 +62,8 @@ class CloningProgress:
         """One line for people."""
         roles = ", ".join(f"{role} {100 * share:.0f} %" for role, share in self.agreement.items())
         left = self.elapsed_s / self.epoch * (self.epochs - self.epoch)
-        value = f" · explained variance {self.explained_variance[TEAM]:.2f}" if TEAM in self.explained_variance else ""
+        explained = list(self.explained_variance.values())
+        value = f" · explained variance {sum(explained) / len(explained):.2f}" if explained else ""
         return f"warm start {self.epoch}/{self.epochs} · agreement {roles}{value} · {left:.0f} s left"
 
     def row(self) -> dict[str, float]:
@@ -86,10 +88,12 @@ class BehaviourCloning:
         self.module, self.settings = module, settings
         self._rng = np.random.default_rng(seed)
         self._shuffle = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
+        self._critic: CriticModule | None = module[CRITIC].unwrapped() if CRITIC in module else None
+        if self._critic is not None and self._critic.sees_observations:
+            data = data.with_last_observations()
         self.train, self.held_out = data.split(settings.warm_start.held_out, self._rng)
         self._roles = [role for role in module.roles() if role in data.roles]
         self._whole_steps = execution_mode(settings) != "none"  # attention needs all agents of a step
-        self._critic: CriticModule | None = module[CRITIC].unwrapped() if CRITIC in module else None
         self._parameters = {
             name: [p for p in module[name].parameters() if p.requires_grad]
             for name in (*self._roles, *(n for n in module.keys() if n not in self._roles))  # noqa: SIM118 - no dict
@@ -150,12 +154,14 @@ class BehaviourCloning:
             batch[role] = {name: values[t[row], b[row], agent].unsqueeze(1) for name, values in columns.items()}
         if targets:
             batch[CRITIC] = {"states": data.states[t, b]}
+            if self._critic is not None and self._critic.sees_observations:
+                batch[CRITIC] |= {SEEN + role: data.roles[role]["observations"][t, b] for role in self._roles}
             batch[CRITIC] |= {f"target_{name}": values[t, b] for name, values in targets.items()}
         return batch
 
     @torch.no_grad()
     def _value_targets(self, data: Demonstrations, *, first: bool, learn: bool) -> dict[str, Tensor]:
-        """Normalised returns of each head, [T, B], under the current values and potential.
+        """Normalised returns of each head, [T, B] ([T, B, n] of single agents), under current values and potential.
 
         Args:
             data: episodes.
@@ -165,8 +171,11 @@ class BehaviourCloning:
         critic = self._critic
         if critic is None or not self.settings.warm_start.critic:
             return {}
-        values = self._values(critic, data.states)
-        potential = torch.stack([critic.potential(part) for part in data.states])
+        values = self._values(critic, data)
+        if critic.lgrs.config.mode in ("mix", "off"):
+            potential = torch.zeros(data.states.shape[:-1])
+        else:
+            potential = torch.stack([critic.potential(part) for part in data.states])
         terminated = torch.zeros_like(data.team_rewards, dtype=torch.bool)
         truncated = terminated.clone()
         truncated[-1] = True
@@ -174,18 +183,19 @@ class BehaviourCloning:
         def returns(name: str, rewards: Tensor) -> Tensor:
             value = critic.normaliser(name).denormalise(values[name])
             agents = rewards.dim() > data.team_rewards.dim()
+            own = value.dim() > data.team_rewards.dim()  # a value of each agent
             ends = (terminated.unsqueeze(-1), truncated.unsqueeze(-1)) if agents else (terminated, truncated)
-            current, following = (v.unsqueeze(-1) if agents else v for v in (value[:-1], value[1:]))
+            current, following = (v.unsqueeze(-1) if agents and not own else v for v in (value[:-1], value[1:]))
             traced = vtrace(
                 torch.zeros(()), rewards, current, following, *ends, gamma=self.settings.discount, lambda_=1.0
             )
-            target = traced.targets.mean(-1) if agents else traced.targets
+            target = traced.targets.mean(-1) if agents and not own else traced.targets
             if learn:
                 critic.normaliser(name).update(target)
             return critic.normaliser(name).normalise(target)
 
         targets: dict[str, Tensor] = {}
-        for role in self._roles:
+        for role in self._roles if critic.scope != "team" else ():
             shaped, _ = critic.lgrs(
                 role,
                 data.roles[role]["local_rewards"],
@@ -196,13 +206,23 @@ class BehaviourCloning:
                 update=first and learn,
             )
             targets[role] = returns(role, shaped)
-        targets[TEAM] = returns(TEAM, data.team_rewards)
+        if TEAM in values:
+            targets[TEAM] = returns(TEAM, data.team_rewards)
         return targets
 
-    def _values(self, critic: CriticModule, states: Tensor) -> dict[str, Tensor]:
-        flat = states.reshape(-1, states.shape[-1])
-        parts = [critic.values(chunk) for chunk in flat.split(_CRITIC_ROWS)]
-        return {name: torch.cat([part[name] for part in parts]).reshape(states.shape[:-1]) for name in parts[0]}
+    def _values(self, critic: CriticModule, data: Demonstrations) -> dict[str, Tensor]:
+        """Normalised values before each step and after the last one, [T + 1, B], of single agents [T + 1, B, n]."""
+        times, episodes = data.states.shape[:2]
+        seen = {
+            role: torch.cat((data.roles[role]["observations"], last.unsqueeze(0)))
+            for role, last in data.last_observations.items()
+        }
+        chunk = max(1, _CRITIC_ROWS // episodes)
+        parts = [
+            critic.values(data.states[t : t + chunk], {role: o[t : t + chunk] for role, o in seen.items()})
+            for t in range(0, times, chunk)
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     # ---- one gradient step
 
@@ -233,9 +253,8 @@ class BehaviourCloning:
 
     def _value_loss(self, values: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Tensor:
         delta = self.settings.update.huber_delta
-        names = [*self._roles, TEAM]
         return torch.stack(
-            [functional.huber_loss(values[name], columns[f"target_{name}"], delta=delta) for name in names]
+            [functional.huber_loss(value, columns[f"target_{name}"], delta=delta) for name, value in values.items()]
         ).mean()
 
     # ---- judging
@@ -259,7 +278,7 @@ class BehaviourCloning:
             agreement[role] = float(same.sum() / counted.sum().clamp_min(1))
             cross_entropy[role] = float(self._policy_loss(output[role], columns)[1])
         explained = {}
-        for name in (*self._roles, TEAM) if targets else ():
+        for name in targets:
             target, value = batch[CRITIC][f"target_{name}"], output[CRITIC][name]
             spread = target.var(correction=0).clamp_min(1e-12)
             explained[name] = float(1 - (target - value).var(correction=0) / spread)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,27 @@ class Demonstrations:
         states: before each step and after the last one, [T + 1, B, s].
         team_rewards: [T, B].
         unclear: share of agent-steps with a choice that is left out because its effect is not known from the record.
+        last_observations: what agents observed after the last step, for each role [B, n, d]; empty if not known.
     """
 
     roles: Mapping[str, Mapping[str, Tensor]]
     states: Tensor
     team_rewards: Tensor
     unclear: float
+    last_observations: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def with_last_observations(self) -> Demonstrations:
+        """The same episodes a step shorter: what was observed before the last step is then known after the one before.
+
+        Critics of single agents bootstrap from it.
+        """
+        return Demonstrations(
+            {role: {name: values[:-1] for name, values in columns.items()} for role, columns in self.roles.items()},
+            self.states[:-1],
+            self.team_rewards[:-1],
+            self.unclear,
+            {role: columns["observations"][-1] for role, columns in self.roles.items()},
+        )
 
     def split(self, share: float, rng: np.random.Generator) -> tuple[Demonstrations, Demonstrations]:
         """Episodes to train on, and others that are held out (at least one each).
@@ -52,6 +67,7 @@ class Demonstrations:
             self.states.index_select(1, episodes),
             self.team_rewards.index_select(1, episodes),
             self.unclear,
+            {role: seen.index_select(0, episodes) for role, seen in self.last_observations.items()},
         )
 
 

@@ -241,6 +241,17 @@ class HRACSettings(SettingsTree):
                 "setting 'networks.critic' is 'team', one value for all agents: expected one reward for all agents, "
                 "lgrs.mode=mix and lgrs.lambda=0"
             )
+        if self.warm_start.trajectories is not None:
+            if self.roles.map != DEFAULT_MAP:
+                raise ValueError(
+                    f"setting 'roles.map' is {self.roles.map!r}: expected {DEFAULT_MAP!r} with a warm start, "
+                    "trajectories are recorded by agent type"
+                )
+            if self.networks.get("memory", "none") != "none":
+                raise ValueError(
+                    f"setting 'networks.memory' is {self.networks['memory']!r}: expected 'none' with a warm start, "
+                    "cloning takes steps one by one"
+                )
         if ":" not in self.network_builder:
             raise ValueError(f"setting 'network_builder' is {self.network_builder!r}: expected 'module:function'")
 

@@ -14,6 +14,7 @@ from cloudsched_env.evaluation.trajectories import TrajectoryError, load_traject
 from cloudsched_env.rllib.cloning import BehaviourCloning
 from cloudsched_env.rllib.demonstrations import demonstrations, effective_actions
 from cloudsched_env.rllib.modules import CRITIC
+from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.scenario import load_scenario
 from tests.rllib.toy_demonstrations import expert_trajectories, write_expert
 from tests.rllib.toy_env import ToyVectorEnv, toy_config
@@ -173,6 +174,44 @@ def test_the_critic_learns_the_discounted_returns_of_the_recording():
         state = problem.held_out.states[3]
         live = critic.normaliser("team").denormalise(critic.values(state)["team"])
         np.testing.assert_allclose(critic.potential(state), live, atol=1e-5)
+
+
+@pytest.mark.parametrize("critic", ["agent", "team"])
+def test_critics_of_mappo_and_happo_learn_the_returns_too(critic):
+    gamma = 0.6
+
+    def wave(step):
+        return 2.0 + math.sin(step / 2)
+
+    changes = {"discount": gamma, "lgrs.mode": "mix", "lgrs.lambda": 0.0}
+    changes |= {
+        "warm_start.epochs": 40,
+        "warm_start.learning_rate": 3e-3,
+        "networks.critic": critic,
+        "networks.similarity": "off",
+    }
+    problem = cloning(changes, expert_trajectories(40, team_reward=wave))
+    last = problem.run()
+    heads = ["team"] if critic == "team" else list(ROLES)
+    assert sorted(last.explained_variance) == sorted(heads)
+    data, module = problem.held_out, problem.module[CRITIC]
+    seen = {role: columns["observations"][:10] for role, columns in data.roles.items()}
+    with torch.no_grad():
+        values = module.values(data.states[:10], seen)
+    expected = np.array([sum(gamma**k * wave(t + k) for k in range(20 - t)) for t in range(10)])
+    for head in heads:
+        assert last.explained_variance[head] > 0.9
+        found = module.normaliser(head).denormalise(values[head]).numpy().reshape(10, data.states.shape[1], -1)
+        assert found.shape[-1] == (1 if critic == "team" else data.roles[head]["actions"].shape[2])
+        assert float(np.sqrt(np.mean((found - expected[:, None, None]) ** 2))) < 0.35
+
+
+def test_what_cloning_cannot_do_is_refused_by_name():
+    start = {"warm_start.trajectories": "somewhere"}
+    with pytest.raises(ValueError, match=r"roles\.map.*agent_type"):
+        HRACSettings().override({**start, "roles.map": "shared"})
+    with pytest.raises(ValueError, match=r"networks\.memory"):
+        HRACSettings().override({**start, "networks.memory": "gru"})
 
 
 def test_the_critic_is_left_alone_if_so_wished():
