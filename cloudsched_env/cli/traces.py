@@ -81,7 +81,7 @@ def import_trace(
     """
     from cloudsched_env.traces.formats import FORMATS, find_format
     from cloudsched_env.traces.recognise import recognise
-    from cloudsched_env.traces.staging import EngineConfig
+    from cloudsched_env.traces.work import EngineConfig, work_folder
 
     errors = Console(stderr=True, highlight=False)
     with _reported(errors):
@@ -109,6 +109,10 @@ def import_trace(
         except KeyboardInterrupt:
             errors.print("interrupted; what was read is kept: the same command goes on from there", style="yellow")
             raise typer.Exit(130) from None
+        except ValueError:
+            if work_folder(output).is_dir():
+                errors.print("what was read is kept: the same command goes on from there", style="yellow")
+            raise
     _report_import(output, metadata, chosen.kind)
 
 

@@ -233,25 +233,21 @@ class PartReader:
             yield from _sqlite_lines(self.part, self.table)
             self.sha256 = hash_file(self.part.path)
         elif self.part.member is not None:
-            yield from self._bounded(
-                _member_blocks(self.part.path, self.part.member, self._block_bytes), self.part.bytes
-            )
-            self.sha256 = hash_file(self.part.path)
+            yield from self._bounded(self._member_blocks(self.part.member))
         elif self.part.path.name.endswith(".gz"):
-            yield from self._bounded(self._gzip_blocks(), None)
+            yield from self._bounded(self._gzip_blocks())
         else:
             self._hashed = _Hashed(self.part.path)
             while block := self._hashed.read(self._block_bytes):
                 yield block
             self.sha256 = self._hashed.digest.hexdigest()
 
-    def _bounded(self, blocks: Iterator[bytes], compressed: int | None) -> Iterator[bytes]:
+    def _bounded(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
         """The same blocks as long as they do not expand as no table of a trace does."""
         expanded = 0
         for block in blocks:
             expanded += len(block)
-            read = max(1, self._bytes_read() if compressed is None else compressed)
-            if expanded > self.limits.ratio_from_bytes and expanded > self.limits.ratio * read:
+            if expanded > self.limits.ratio_from_bytes and expanded > self.limits.ratio * max(1, self._bytes_read()):
                 raise self._error(
                     f"expands more than {self.limits.ratio}-fold, which no table of text does (a decompression bomb?)",
                     "compressed text",
@@ -276,23 +272,31 @@ class PartReader:
             ) from error
         self.sha256 = hashed.digest.hexdigest()
 
-
-def _member_blocks(archive: Path, member: str, size: int) -> Iterator[bytes]:
-    try:
-        with tarfile.open(archive, "r|*") as tar:
-            for entry in tar:
-                check_member(archive, entry)
-                if entry.name != member:
-                    continue
-                stream = tar.extractfile(entry)
-                if stream is None:
-                    break
-                while block := stream.read(size):
-                    yield block
-                return
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise damaged_archive(archive, error) from error
-    raise TraceFormatError(f"the member {member} is gone", file=archive, expected="the archive as it was before")
+    def _member_blocks(self, member: str) -> Iterator[bytes]:
+        """One member of an archive, which is then read to its end: only there is the checksum of gzip."""
+        archive = self.part.path
+        self._hashed = hashed = _Hashed(archive)
+        found = False
+        try:
+            packed = archive.name.endswith((".gz", ".tgz"))
+            stream = gzip.GzipFile(fileobj=hashed) if packed else hashed  # type: ignore[call-overload]
+            with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
+                for entry in tar:
+                    check_member(archive, entry)
+                    content = tar.extractfile(entry) if entry.name == member and not found else None
+                    if content is not None:
+                        found = True
+                        while block := content.read(self._block_bytes):
+                            yield block
+            while stream.read(BLOCK_BYTES):
+                pass
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise damaged_archive(archive, error) from error
+        if not found:
+            raise TraceFormatError(
+                f"the member {member} is gone", file=archive, expected="the archive as it was before"
+            )
+        self.sha256 = hashed.digest.hexdigest()
 
 
 def _sqlite_lines(part: Part, table: PublishedTable) -> Iterator[bytes]:

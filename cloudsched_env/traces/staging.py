@@ -211,7 +211,7 @@ class Stager:
             if any(done.done() and done.exception() for done in futures):
                 break
         found = _results(futures)
-        if part.member or part.encoding == "sqlite":
+        if part.encoding == "sqlite":
             progress.add(part.bytes)
         return _StagedPart(
             SourceFile(part.name, part.bytes, reader.sha256, reader.lines),

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from cloudsched_env.traces.errors import require
 
-__all__ = ["EngineConfig", "Work", "open_work", "write_json"]
+__all__ = ["EngineConfig", "Work", "open_work", "work_folder", "write_json"]
 
 RESUME_FROM_BYTES = 64 << 20
 """A malformed row ends an import. What was read before is kept only if reading it again would take a while."""
@@ -61,6 +61,11 @@ class Work:
     resumed_bytes: int = 0
 
 
+def work_folder(target: Path) -> Path:
+    """Hidden folder of the import that writes a file; it is there while the import runs or can be resumed."""
+    return target.with_name(f".{target.name}.import")
+
+
 @contextmanager
 def open_work(target: Path, config: EngineConfig, plan: dict[str, Any], *, restart: bool = False) -> Iterator[Work]:
     """The folder of the import that writes ``target``; gone afterwards unless the import can be resumed from it.
@@ -78,7 +83,7 @@ def open_work(target: Path, config: EngineConfig, plan: dict[str, Any], *, resta
         ModuleNotFoundError: DuckDB is not installed.
     """
     duckdb = require("duckdb")
-    folder = target.with_name(f".{target.name}.import")
+    folder = work_folder(target)
     folder.mkdir(exist_ok=True)
     lock = _lock(folder, target)
     work: Work | None = None

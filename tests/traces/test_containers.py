@@ -94,6 +94,14 @@ def test_a_cut_off_archive_is_refused(home, keep):
         run("alibaba-block", home, on_error="skip")
 
 
+def test_an_archive_whose_checksum_does_not_match_is_refused(home):
+    path = small.write_tar(home / "io_traces.tar.gz", {"io_traces.csv": b"0,R,1,2,1577808000000626\n" * 50})
+    data = path.read_bytes()
+    path.write_bytes(data[:-8] + b"\0\0\0\0" + data[-4:])
+    with pytest.raises(TraceFormatError, match="cut off or damaged"):
+        run("alibaba-block", home, on_error="skip")
+
+
 def test_an_archive_without_the_table_is_a_missing_table(home):
     small.write_tar(home / "batch_task.tar.gz", {"notes.txt": b"hello"})
     with pytest.raises(TraceFormatError, match="the table batch_task is missing"):

@@ -69,7 +69,10 @@ class CountedCopies:
         monkeypatch.setattr(Stager, "_convert", convert)
 
 
-def test_an_interrupted_import_goes_on_and_gives_the_same_bytes(trace, monkeypatch):
+@pytest.mark.parametrize("parts", [1, PARTS])
+def test_an_interrupted_import_goes_on_and_gives_the_same_bytes(tmp_path, monkeypatch, parts):
+    events = [g.Event((700 + i) * g.S, 50 + i, 0, g.SUBMIT) for i in range(600)]
+    trace = g.write_trace(tmp_path / "trace", events, parts=parts)
     copies = CountedCopies(monkeypatch)
     run(trace)
     whole, total = (trace.parent / "t.parquet").read_bytes(), copies.chunks
