@@ -400,7 +400,9 @@ def alibaba2017(tasks: RawTasks) -> dict:
         },
         "script": "benchmarks/published_profiles.py",
     }
-    return fit_profile(job_table(tasks, span), "alibaba2017", provenance, FitConfig(kinds=36, machine_memory_gb=128.0))
+    return fit_profile(
+        job_table(tasks, span), "alibaba2017", provenance, FitConfig(kinds=36, machine_memory_gb=128.0, instant_s=1.0)
+    )
 
 
 def main() -> None:

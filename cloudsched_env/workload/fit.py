@@ -18,7 +18,7 @@ from cloudsched_env.workload.burstiness import DISPERSION_SCALES_S, dispersion_w
 from cloudsched_env.workload.clusters import SPANS_S, expected_dispersion, fit_levels, slow_dispersion
 from cloudsched_env.workload.index import TraceIndex
 from cloudsched_env.workload.kinds import cluster_jobs
-from cloudsched_env.workload.marginal import continuous_marginal, discrete_marginal, rounded
+from cloudsched_env.workload.marginal import continuous_marginal, discrete_marginal
 from cloudsched_env.workload.normal import normal_scores
 from cloudsched_env.workload.repetition import fit_names
 from cloudsched_env.workload.stream_profile import MODEL
@@ -34,7 +34,7 @@ Integers = NDArray[np.int64]
 OnStage = Callable[[str], None]
 
 _DAY_S, _HOUR_S = 86_400.0, 3600.0
-_INSTANT_S, _LEAST_GAPS = 0.1, 20  # jobs of one instant are closer than this; gaps that tell something
+_LEAST_GAPS = 20  # that tell something
 _ROUNDS = 8  # of the fixed point between clusters and the slow factor
 _LEAST_TASKS = 3  # that have a request pair which a profile shows, each job counted up to the fan-out cap
 _SECONDS_SPAN_S = 10.0  # jobs of a user closer than this count as neighbours for the persistence of kinds
@@ -52,6 +52,7 @@ class FitConfig:
         block_s: bursts are measured within blocks of this length, about an episode's window.
         clock_hour: hour of the day at the start of what is fitted.
         machine_memory_gb: memory of the largest machine.
+        instant_s: jobs of one instant are closer than this; a second for a trace whose clock ticks in seconds.
         seed: of k-means and of tie-breaking.
     """
 
@@ -62,6 +63,7 @@ class FitConfig:
     block_s: float = 3600.0
     clock_hour: float = 0.0
     machine_memory_gb: float = 32.0
+    instant_s: float = 0.1
     seed: int = 0
 
 
@@ -220,7 +222,7 @@ def _fit_arrivals(jobs: JobTable, config: FitConfig) -> dict[str, Any]:
     rate = len(jobs.arrival_s) / jobs.length_s
     block = min(config.block_s, jobs.length_s)
     within = [dispersion_within_blocks(jobs.arrival_s, jobs.length_s, s, block) for s in DISPERSION_SCALES_S]
-    spans = (_instant_span_s(jobs.arrival_s), *SPANS_S[1:])
+    spans = (_instant_span_s(jobs.arrival_s, config.instant_s, within[0]), *SPANS_S[1:])
     factors = hour_factors(jobs.arrival_s, jobs.length_s, config.clock_hour)
     alone = float(_alone(jobs)[jobs.user].mean())
     clustered = max(1.0 - alone, 1e-3)
@@ -248,16 +250,18 @@ def _fit_arrivals(jobs: JobTable, config: FitConfig) -> dict[str, Any]:
     }
 
 
-def _instant_span_s(arrival_s: Floats) -> float:
+def _instant_span_s(arrival_s: Floats, instant_s: float, dispersion: float) -> float:
     """Span of the finest clusters, from the median time between jobs of one instant.
 
-    Two uniform times in a span of 1 are 1 - 1 / sqrt(2) apart in the median.
+    Neighbours among n uniform times in a span of 1 are 1 - 2^(-1/n) apart in the median. A job meets as many others of
+    its second as the index of dispersion is above 1.
     """
     gap = np.diff(arrival_s)
-    gap = gap[gap < _INSTANT_S]
+    gap = gap[gap < instant_s]
     if len(gap) < _LEAST_GAPS:
         return SPANS_S[0]
-    return float(np.clip(float(f"{np.median(gap) / (1.0 - np.sqrt(0.5)):.3g}"), 1e-3, _INSTANT_S))
+    together = max(2.0, dispersion) if np.isfinite(dispersion) else 2.0
+    return float(np.clip(float(f"{np.median(gap) / (1.0 - 0.5 ** (1.0 / together)):.3g}"), 1e-3, instant_s))
 
 
 def _alone(jobs: JobTable) -> Floats:
@@ -341,8 +345,8 @@ def _fit_kind(jobs: JobTable, rows: Integers, config: FitConfig) -> dict[str, An
 
 def _request_pairs(cpu: Floats, memory: Floats, weight: Floats, most: int) -> tuple[Floats, Floats]:
     """The commonest (CPU, memory) pairs, ``[2, pairs]``, with their weights; rarer ones go to the nearest."""
-    # Six digits: a request is a value that many tasks share, and must come out as that very value.
-    found = np.stack((rounded(cpu, 6), np.maximum(rounded(memory, 6), a.MINIMUM_MEMORY_REQUEST_GB)))
+    # Not rounded: a request is a value that many tasks share, and must come out as that very value.
+    found = np.stack((cpu, np.maximum(memory, a.MINIMUM_MEMORY_REQUEST_GB)))
     pairs, which = np.unique(found, axis=1, return_inverse=True)
     which = which.reshape(-1)
     mass = np.bincount(which, weight).astype(np.float64)
