@@ -48,6 +48,16 @@ def verified(folder: Path, share: float, trace: Path | None) -> bool:
     return found.reproduced
 
 
+def free(folder: Path, taken: set[str]) -> bool:
+    """Whether no other agent has the submission's name, which is taken from then on."""
+    slug = Declaration.load(folder / "agent.json").slug
+    if slug in taken:
+        console.print(f"{folder.name}: the name {slug} is taken, choose another", markup=False)
+        return False
+    taken.add(slug)
+    return True
+
+
 def gather(reference: Path, submissions: list[Path], into: Path) -> None:
     """The reference results, and of each submission its own agent and nothing else that it may bring along."""
     if reference.exists():
@@ -57,8 +67,6 @@ def gather(reference: Path, submissions: list[Path], into: Path) -> None:
         for header in sorted(folder.glob("results/*/run.json")):
             own, target = header.parent / "agents" / slug, into / header.parent.name
             if own.exists():
-                if (target / "agents" / slug).exists():
-                    raise ValueError(f"submission {folder.name}: the name {slug!r} is taken, choose another")
                 shutil.copytree(own, target / "agents" / slug)
                 if not (target / "run.json").exists():
                     shutil.copy(header, target)
@@ -74,10 +82,15 @@ def main(
     readme: Annotated[Path | None, typer.Option(help="page to put the tables into")] = None,
 ) -> None:
     """Verify, gather, render."""
-    good, bad = [], []
+    good: list[Path] = []
+    bad: list[Path] = []
+    taken = {path.parent.name for path in results.glob("*/agents/*/agent.json")}
     for folder in sorted(path.parent for path in submissions.glob("*/agent.json")):
         known = changed_since and not changed(folder, changed_since)
-        (good if known or verified(folder, share, trace) else bad).append(folder)
+        if (known or verified(folder, share, trace)) and free(folder, taken):
+            good.append(folder)
+        else:
+            bad.append(folder)
     with tempfile.TemporaryDirectory() as together:
         gather(results, good, Path(together))
         if not any(Path(together).iterdir()):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import html.parser
+import importlib.util
 import io
 import json
 import os
 import re
 import shutil
 import zipfile
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +119,9 @@ def test_continuous_integration_shows_the_rest_when_a_submission_is_broken(playe
     (tmp_path / "submissions" / "broken").mkdir(parents=True)
     (tmp_path / "submissions" / "broken" / "agent.json").write_text("{}")
     file = Path(__file__).parents[2] / "benchmarks" / "leaderboard" / "build.py"
-    module = SourceFileLoader("leaderboard_build", str(file)).load_module()
+    specification = importlib.util.spec_from_file_location("leaderboard_build", file)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
     app = typer.Typer()
     app.command()(module.main)
     folders = [
