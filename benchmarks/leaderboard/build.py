@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cloudsched_env.leaderboard.declaration import Declaration
 from cloudsched_env.leaderboard.isolation import Limits
 from cloudsched_env.leaderboard.render import put_into, render_site
 from cloudsched_env.leaderboard.standings import board_of
@@ -47,18 +48,28 @@ def verified(folder: Path, share: float, trace: Path | None) -> bool:
     return found.reproduced
 
 
-def gather(folders: list[Path], into: Path) -> None:
-    """All agents' results of one suite side by side."""
-    for results in folders:
-        for board in sorted(results.glob("*/run.json")):
-            target = into / board.parent.name
-            target.mkdir(parents=True, exist_ok=True)
-            if not (target / "run.json").exists():
-                shutil.copy(board, target)
-            for agent in sorted((board.parent / "agents").iterdir()):
-                if (target / "agents" / agent.name).exists():
-                    raise ValueError(f"{agent} has the name of another agent")
-                shutil.copytree(agent, target / "agents" / agent.name)
+def free(folder: Path, taken: set[str]) -> bool:
+    """Whether no other agent has the submission's name, which is taken from then on."""
+    slug = Declaration.load(folder / "agent.json").slug
+    if slug in taken:
+        console.print(f"{folder.name}: the name {slug} is taken, choose another", markup=False)
+        return False
+    taken.add(slug)
+    return True
+
+
+def gather(reference: Path, submissions: list[Path], into: Path) -> None:
+    """The reference results, and of each submission its own agent and nothing else that it may bring along."""
+    if reference.exists():
+        shutil.copytree(reference, into, dirs_exist_ok=True)
+    for folder in submissions:
+        slug = Declaration.load(folder / "agent.json").slug
+        for header in sorted(folder.glob("results/*/run.json")):
+            own, target = header.parent / "agents" / slug, into / header.parent.name
+            if own.exists():
+                shutil.copytree(own, target / "agents" / slug)
+                if not (target / "run.json").exists():
+                    shutil.copy(header, target)
 
 
 def main(
@@ -71,12 +82,17 @@ def main(
     readme: Annotated[Path | None, typer.Option(help="page to put the tables into")] = None,
 ) -> None:
     """Verify, gather, render."""
-    good, bad = [], []
+    good: list[Path] = []
+    bad: list[Path] = []
+    taken = {path.parent.name for path in results.glob("*/agents/*/agent.json")}
     for folder in sorted(path.parent for path in submissions.glob("*/agent.json")):
         known = changed_since and not changed(folder, changed_since)
-        (good if known or verified(folder, share, trace) else bad).append(folder)
+        if (known or verified(folder, share, trace)) and free(folder, taken):
+            good.append(folder)
+        else:
+            bad.append(folder)
     with tempfile.TemporaryDirectory() as together:
-        gather([results, *(folder / "results" for folder in good)], Path(together))
+        gather(results, good, Path(together))
         if not any(Path(together).iterdir()):
             console.print("no results yet: cloudsched leaderboard run … --out benchmarks/leaderboard/results")
             raise typer.Exit(1 if bad else 0)

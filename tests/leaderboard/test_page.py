@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import html.parser
+import importlib.util
 import io
 import json
 import os
 import re
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from cloudsched_env.evaluation.statistics import Interval
 from cloudsched_env.leaderboard.render import MARKERS, markdown_table, put_into, render_site
@@ -89,10 +94,53 @@ def test_a_failed_agent_has_a_row_that_says_so(site):
     assert 'class="pill failed">failed' in text
 
 
+def test_learning_curves_and_convergence_are_shown(site):
+    index, agent = ((site / name).read_text() for name in ("index.html", "agents/trained.html"))
+    for text in (index, agent):
+        assert "Learning curves" in text
+        assert "trained (2 training runs)" in text
+    assert "Converged in 2 of 2 training runs" in " ".join(agent.split())
+
+
+def test_a_convergence_that_was_not_reached_is_shown_as_censored(all_boards, tmp_path):
+    row = next(row for row in all_boards[0].rows if row.slug == "trained")
+    before = row.convergence
+    row.convergence = dataclasses.replace(before, converged=0, median_env_steps=None)
+    try:
+        render_site(all_boards, tmp_path / "site")
+    finally:
+        row.convergence = before
+    text = " ".join((tmp_path / "site" / "agents" / "trained.html").read_text().split())
+    assert "Converged in 0 of 2 training runs" in text
+    assert "median later than the budget of 24\u202f000 steps (censored)" in text
+
+
+def test_continuous_integration_shows_the_rest_when_a_submission_is_broken(played, tmp_path):
+    (tmp_path / "submissions" / "broken").mkdir(parents=True)
+    (tmp_path / "submissions" / "broken" / "agent.json").write_text("{}")
+    file = Path(__file__).parents[2] / "benchmarks" / "leaderboard" / "build.py"
+    specification = importlib.util.spec_from_file_location("leaderboard_build", file)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    app = typer.Typer()
+    app.command()(module.main)
+    folders = [
+        "--results",
+        str(played),
+        "--submissions",
+        str(tmp_path / "submissions"),
+        "--out",
+        str(tmp_path / "site"),
+    ]
+    # The anchors of this suite are not committed: they lie beside the results.
+    result = CliRunner().invoke(app, folders)
+    assert result.exit_code == 1, result.output
+    assert "left out: broken" in result.output
+    assert "balanced" in (tmp_path / "site" / "index.html").read_text()
+
+
 def test_names_from_submissions_cannot_put_code_into_pages(all_boards, tmp_path):
     row = all_boards[0].rows[0]
-    import dataclasses
-
     evil = "<script>alert(1)</script>"
     before = row.declaration
     row.declaration = dataclasses.replace(before, name=evil, description=evil, paper="javascript:alert(1)")
