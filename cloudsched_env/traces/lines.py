@@ -286,6 +286,8 @@ class PartReader:
                     content = tar.extractfile(entry) if entry.name == member and not found else None
                     if content is not None:
                         found = True
+                        if member.endswith(".gz"):
+                            content = gzip.GzipFile(fileobj=content)
                         while block := content.read(self._block_bytes):
                             yield block
             while stream.read(BLOCK_BYTES):

@@ -156,7 +156,7 @@ def list_members(archive: Path, table: PublishedTable) -> list[str]:
     Raises:
         TraceFormatError: the archive is damaged or holds links, devices or paths that lead out of it.
     """
-    wanted = [re.compile(pattern.regex.removesuffix(r"\.gz")) for pattern in table.patterns if not pattern.packed]
+    wanted = [re.compile(pattern.regex) for pattern in table.patterns if not pattern.packed]
 
     def fits(name: str) -> bool:
         steps = Path(name).parts

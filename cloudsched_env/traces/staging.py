@@ -13,16 +13,26 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from cloudsched_env.traces.badrows import BadRow, find_bad_rows
 from cloudsched_env.traces.errors import TraceFormatError, require
 from cloudsched_env.traces.lines import Chunk, Limits, PartReader, hash_file
-from cloudsched_env.traces.metadata import SkippedRow, SourceFile
+from cloudsched_env.traces.metadata import SourceFile
 from cloudsched_env.traces.parquet_parts import ParquetPart
 from cloudsched_env.traces.parts import Part
+from cloudsched_env.traces.pieces import (
+    EXAMPLES_KEPT,
+    Piece,
+    SkipLog,
+    StagedPart,
+    merged,
+    piece_path,
+    read_note,
+    read_piece,
+)
 from cloudsched_env.traces.published import PublishedTable, csv_sql, json_sql, quoted_path, scan_sql, valid_rows_sql
 from cloudsched_env.traces.work import EngineConfig, Work, write_json
 
@@ -31,40 +41,6 @@ __all__ = ["EngineConfig", "OnError", "OnProgress", "SkipLog", "Stager"]
 OnError = Literal["fail", "skip"]
 OnProgress = Callable[[str, int, int, str], None]
 """Called with (stage, done, total, unit) whenever something is done."""
-
-EXAMPLES_KEPT = 20
-
-
-@dataclass
-class SkipLog:
-    """Malformed rows that were left out: how many for each reason, and the first few of them."""
-
-    reasons: Counter[str] = field(default_factory=Counter)
-    examples: list[SkippedRow] = field(default_factory=list)
-
-    def add(self, table: PublishedTable, name: str, row: BadRow) -> None:
-        """Count one row of the file ``name``."""
-        where = f", column {row.column}" if row.column else ""
-        self.reasons[f"{table.name}{where}: {row.reason}"] += 1
-        if len(self.examples) < EXAMPLES_KEPT:
-            self.examples.append(SkippedRow(name, row.line, row.column, f"{row.reason}; found {row.found}"))
-
-    def merge(self, other: SkipLog) -> None:
-        """Add what another log holds."""
-        self.reasons.update(other.reasons)
-        self.examples.extend(other.examples[: EXAMPLES_KEPT - len(self.examples)])
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Note of one chunk whose rows are staged."""
-
-    lines: int
-    rows: int
-    bytes_read: int
-    piece_bytes: int
-    reasons: dict[str, int]
-    examples: list[dict[str, Any]]
 
 
 class Stager:
@@ -115,7 +91,7 @@ class Stager:
         total = sum(part.bytes for part in parts)
         progress = _Progress(self._report if parts else lambda *_: None, f"Reading {table.name}", total)
         slots = threading.Semaphore(threads + 1)  # chunks that wait on disk
-        results: list[_StagedPart] = []
+        results: list[StagedPart] = []
         # One pool finds and decompresses chunks, the other has DuckDB convert them, so that both go on at once.
         with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(threads) as loaders:
             futures = [
@@ -163,7 +139,7 @@ class Stager:
         loaders: ThreadPoolExecutor,
         slots: threading.Semaphore,
         progress: _Progress,
-    ) -> _StagedPart | None:
+    ) -> StagedPart | None:
         if self._stop.is_set():
             return None
         # Pieces are found again by what they were made from: name, size and time of the file, and the columns kept.
@@ -172,7 +148,7 @@ class Stager:
         stem = folder / hashlib.sha256(identity.encode()).hexdigest()[:24]
         note = stem.with_name(stem.name + ".json")
         if note.is_file():
-            finished = _read_note(note, stem)
+            finished = read_note(note, stem)
             if finished is not None:
                 self._count(part.bytes, resumed=True)
                 progress.add(part.bytes)
@@ -195,9 +171,9 @@ class Stager:
         loaders: ThreadPoolExecutor,
         slots: threading.Semaphore,
         progress: _Progress,
-    ) -> _StagedPart | None:
+    ) -> StagedPart | None:
         reader = PartReader(part, table, self.limits)
-        futures: list[Future[_Piece]] = []
+        futures: list[Future[Piece]] = []
         chunks = self.work.folder / "chunks"
         for chunk in reader.chunks(lambda number: chunks / f"{stem.name}-{number:05d}"):
             while not slots.acquire(timeout=0.2):
@@ -213,11 +189,11 @@ class Stager:
         found = _results(futures)
         if part.encoding == "sqlite":
             progress.add(part.bytes)
-        return _StagedPart(
+        return StagedPart(
             SourceFile(part.name, part.bytes, reader.sha256, reader.lines),
             [piece_path(stem, number) for number, piece in enumerate(found) if piece.rows],
             sum(piece.rows for piece in found),
-            _merged(found),
+            merged(found),
         )
 
     def _load_chunk(
@@ -229,12 +205,12 @@ class Stager:
         chunk: Chunk,
         header: tuple[str, ...] | None,
         progress: _Progress,
-    ) -> _Piece:
+    ) -> Piece:
         """Convert one chunk, unless an earlier run did."""
         target = piece_path(stem, chunk.number)
         note = target.with_suffix(".json")
         try:
-            piece = _read_piece(note, target)
+            piece = read_piece(note, target)
             resumed = piece is not None and piece.lines == chunk.lines
             if piece is None or not resumed:
                 piece = self._convert(table, part, keep, target, chunk, header)
@@ -253,7 +229,7 @@ class Stager:
         target: Path,
         chunk: Chunk,
         header: tuple[str, ...] | None,
-    ) -> _Piece:
+    ) -> Piece:
         if self._stop.is_set():
             raise _StoppedError
         skipped = SkipLog()
@@ -263,7 +239,7 @@ class Stager:
             rows = -1
         if rows != chunk.lines:
             rows = self._convert_with_care(table, part, keep, target, chunk, header, skipped)
-        return _Piece(
+        return Piece(
             chunk.lines,
             rows,
             chunk.bytes_read,
@@ -332,7 +308,7 @@ class Stager:
 
     def _stage_parquet(
         self, table: PublishedTable, part: Part, keep: str, stem: Path, progress: _Progress
-    ) -> _StagedPart:
+    ) -> StagedPart:
         target = piece_path(stem, 0)
         skipped = SkipLog()
         with self.work.connection.cursor() as cursor:
@@ -358,7 +334,7 @@ class Stager:
             os.replace(aside, target)
         self._count(part.bytes, resumed=False)
         progress.add(part.bytes)
-        return _StagedPart(
+        return StagedPart(
             SourceFile(part.name, part.bytes, hash_file(part.path), lines), [target] if rows else [], rows, skipped
         )
 
@@ -380,25 +356,6 @@ def malformed(part: Part, row: BadRow) -> TraceFormatError:
     )
 
 
-@dataclass
-class _StagedPart:
-    """One part whose rows are staged."""
-
-    source: SourceFile
-    pieces: list[Path]
-    rows: int
-    skipped: SkipLog
-
-    def note(self) -> dict[str, Any]:
-        return {
-            "source": asdict(self.source),
-            "pieces": {piece.name: piece.stat().st_size for piece in self.pieces},
-            "rows": self.rows,
-            "reasons": dict(self.skipped.reasons),
-            "examples": [asdict(row) for row in self.skipped.examples],
-        }
-
-
 class _StoppedError(Exception):
     """Another part failed; nothing is wrong with this one."""
 
@@ -418,11 +375,6 @@ class _Progress:
             self._report(self._stage, self._done, self._total, "bytes")
 
 
-def piece_path(stem: Path, number: int) -> Path:
-    """Parquet piece of a chunk."""
-    return stem.with_name(f"{stem.name}-{number:05d}.parquet")
-
-
 def _results(futures: list[Future[Any]]) -> list[Any]:
     """Results in order; if there were errors, the first one that is an error of its own."""
     wait(futures)
@@ -433,35 +385,3 @@ def _results(futures: list[Future[Any]]) -> list[Any]:
     if errors:
         raise errors[0]
     return [result for future in futures if (result := future.result()) is not None]
-
-
-def _merged(pieces: list[_Piece]) -> SkipLog:
-    log = SkipLog()
-    for piece in pieces:
-        log.merge(SkipLog(Counter(piece.reasons), [SkippedRow(**row) for row in piece.examples]))
-    return log
-
-
-def _read_piece(note: Path, target: Path) -> _Piece | None:
-    """The note of a chunk if its piece is there as it was written."""
-    try:
-        piece = _Piece(**json.loads(note.read_text(encoding="utf-8")))
-        return piece if not piece.rows or target.stat().st_size == piece.piece_bytes else None
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _read_note(note: Path, stem: Path) -> _StagedPart | None:
-    """The note of a part if all its pieces are there as they were written."""
-    try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-        if any(stem.with_name(name).stat().st_size != size for name, size in found["pieces"].items()):
-            return None
-        return _StagedPart(
-            SourceFile(**found["source"]),
-            [stem.with_name(name) for name in found["pieces"]],
-            found["rows"],
-            SkipLog(Counter(found["reasons"]), [SkippedRow(**row) for row in found["examples"]]),
-        )
-    except (OSError, ValueError, TypeError, KeyError):
-        return None

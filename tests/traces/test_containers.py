@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import sqlite3
@@ -92,6 +93,24 @@ def test_a_cut_off_archive_is_refused(home, keep):
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
     with pytest.raises(TraceFormatError, match="cut off or damaged"):
         run("alibaba-block", home, on_error="skip")
+
+
+def test_compressed_members_of_an_archive_are_read(home):
+    small.block_msr(home)
+    data = (home / "hm_1.csv.gz").read_bytes()
+    run("msr-block", home)
+    plain = load_background(home.parent / "t.parquet")
+    folder = home.parent / "packed"
+    folder.mkdir()
+    with tarfile.open(folder / "msr-cambridge1.tar", "w") as tar:
+        add(tar, "MSR-Cambridge/README.txt", b"hello")
+        add(tar, "MSR-Cambridge/hm_1.csv.gz", data)
+    run("msr-block", folder)
+    packed = load_background(home.parent / "t.parquet")
+    assert packed["read_mb_per_s"].tolist() == plain["read_mb_per_s"].tolist()
+    source = packed.metadata.source_files[0]
+    assert source.name == "msr-cambridge1.tar!MSR-Cambridge/hm_1.csv.gz"
+    assert source.sha256 == hashlib.sha256((folder / "msr-cambridge1.tar").read_bytes()).hexdigest()
 
 
 def test_an_archive_whose_checksum_does_not_match_is_refused(home):

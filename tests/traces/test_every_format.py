@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,7 +48,8 @@ def test_import_accounts_for_its_rows_and_files(trace):
     for entry in trace.format.tables:
         assert metadata.rows[entry.name] >= 0
     for source in metadata.source_files:
-        assert (folder / source.name.partition("!")[0]).stat().st_size == source.bytes
+        data = (folder / source.name.partition("!")[0]).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (source.bytes, source.sha256)
         assert source.rows > 0
     assert sorted(path.name for path in trace.home.iterdir()) == ["t.parquet", "trace"]
 
