@@ -112,7 +112,7 @@ def test_a_convergence_that_was_not_reached_is_shown_as_censored(all_boards, tmp
         row.convergence = before
     text = " ".join((tmp_path / "site" / "agents" / "trained.html").read_text().split())
     assert "Converged in 0 of 2 training runs" in text
-    assert "median later than the budget of 24\u202f000 steps (censored)" in text
+    assert "median later than the budget of 24 000 steps (censored)" in text
 
 
 def test_continuous_integration_shows_the_rest_when_a_submission_is_broken(played, tmp_path):
