@@ -38,7 +38,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cloudsched_env.evaluation.statistics import bootstrap_interval, interquartile_mean
 from cloudsched_env.rllib.ray_session import silence_ray
-from cloudsched_env.rllib.settings import HRACSettings, setting_names
+from cloudsched_env.rllib.settings import HRACSettings
 
 COMMAND = "from cloudsched_env.cli import main; main()"
 TRAJECTORIES = "{trajectories}"  # stands for the folder that is recorded once for all runs
@@ -84,7 +84,7 @@ def network_defaults() -> dict[str, Any]:
 
 
 def studies() -> dict[str, list[Variant]]:
-    """All studies; those whose settings this version does not have are empty."""
+    """All studies."""
     weights = [variant("lambda", f"{mode} {w}", lgrs={"mode": mode, "lambda": w}) for mode in MODES for w in LAMBDAS]
     # With lambda 1 nothing global is left, whatever the mode.
     weights = [v for v in weights if not (v.name.endswith("1.0") and not v.name.startswith("td"))]
@@ -96,7 +96,6 @@ def studies() -> dict[str, list[Variant]]:
         "most similar role only": {"similarity": "scaled_dot", "attention_heads": 4, "attention_top_k": 1},
         "two most similar roles": {"similarity": "scaled_dot", "attention_heads": 4, "attention_top_k": 2},
     }
-    roles = ("shared", "role", "random") if "roles.map" in setting_names() else ()
     return {
         "lambda": [
             variant("lambda", f"td {HRACSettings().lgrs.lambda_}"),
@@ -107,7 +106,9 @@ def studies() -> dict[str, list[Variant]]:
         "execution": [
             variant("execution", mode, networks={"execution": mode}) for mode in ("none", "role_summary", "full")
         ],
-        "roles": [variant("roles", name, roles={"map": name}) for name in roles],
+        "roles": [
+            variant("roles", name, roles={"map": name}) for name in ("agent_type", "node_size", "shared", "random:0")
+        ],
         "replay": [
             variant("replay", "on-policy", replay={"rollouts": 0, "passes": 0}),
             variant("replay", "off-policy, 1 of 4", replay={"rollouts": 4, "passes": 1}),
@@ -295,8 +296,6 @@ def main(
     if unknown:
         raise typer.BadParameter(f"unknown study {unknown}: expected some of {', '.join(known)}", param_hint="--study")
     chosen = {name: variants for name, variants in known.items() if not study or name in study}
-    for name in [name for name, variants in chosen.items() if not variants]:
-        status.print(f"study {name!r} is left out: this version has no setting roles.map")
     stop = ["--stop-minutes", str(minutes)] if minutes is not None else ["--stop-epochs", str(epochs or 60)]
     if minutes is not None and epochs is not None:
         stop += ["--stop-epochs", str(epochs)]
