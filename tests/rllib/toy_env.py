@@ -140,6 +140,7 @@ def toy_value_config(algorithm="qmix", changes=None, **env_config):
         "exploration.anneal_env_steps": 8000,
         "replay.env_steps": 16_000,
         "replay.minimum_env_steps": 800,
+        "update.steps": 8,
         "update.fragments": 20,
         "update.target_every": 20,
         "update.learning_rate": 5e-3,
