@@ -95,7 +95,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
             "split": "validation" if self.validating else "train",
         }
         self.envs = [creator(dict(env_config)) for _ in range(groups)]
-        self.role_map = RoleMap(self.envs[0].scenario, self.settings.roles.map)
+        self.role_map = RoleMap(self.envs[0].scenario, self.settings.role_map)
         self.env = self.envs[0]
         self.envs[0].reset(0)  # compiles the simulator if need be, so that it does not count as sampling time
         self._clusters = [slice(i * (clusters // groups), (i + 1) * (clusters // groups)) for i in range(groups)]
@@ -111,7 +111,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         """Spaces of one agent of each role, in the form that RLlib expects."""
         if not self.envs:
             return self.spaces
-        by_role = spaces(self.envs[0].scenario, self.settings.roles.map)
+        by_role = spaces(self.envs[0].scenario, self.settings.role_map)
         both = (
             gym.spaces.Dict({role: pair[0] for role, pair in by_role.items()}),
             gym.spaces.Dict({role: pair[1] for role, pair in by_role.items()}),

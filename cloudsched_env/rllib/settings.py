@@ -177,6 +177,11 @@ class SettingsTree:
         """The inverse of `to_dict`; missing names keep their defaults."""
         return cls().override(values)
 
+    @property
+    def role_map(self) -> str:
+        """Which agents share networks (`cloudsched_env.rllib.role_map`); only policy gradients have a choice."""
+        return DEFAULT_MAP
+
 
 @dataclass(frozen=True)
 class HRACSettings(SettingsTree):
@@ -254,6 +259,11 @@ class HRACSettings(SettingsTree):
                 )
         if ":" not in self.network_builder:
             raise ValueError(f"setting 'network_builder' is {self.network_builder!r}: expected 'module:function'")
+
+    @property
+    def role_map(self) -> str:
+        """Setting ``roles.map``."""
+        return self.roles.map
 
     def network_settings(self) -> dict[str, Any]:
         """Fields of `cloudsched_env.rllib.networks.NetworkConfig`: ``networks`` and the role map."""

@@ -317,12 +317,11 @@ class Stager:
             aside = target.with_suffix(".partial")
             try:
                 rows = source.copy(keep, aside)
-            except (
-                self._duckdb.ConversionException,
-                self._duckdb.InvalidInputException,
-                self._duckdb.IOException,
-            ) as e:
-                if "No space left" in str(e):
+            except self._duckdb.Error as e:
+                db = self._duckdb
+                damaged = isinstance(e, (db.ConversionException, db.InvalidInputException, db.IOException))
+                # Damaged pages end in an error of no class of its own ("Out of buffer").
+                if "No space left" in str(e) or not (damaged or type(e) is db.Error):
                     raise
                 raise source.damaged(e) from e
             if rows != lines:

@@ -53,18 +53,20 @@ def batch_of(parts):
 
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_methods_come_near_the_known_optimum_of_a_cooperative_task(ray_local, name):
-    algorithm = toy_config({}, CONFIGS[name]()).build_algo()
+    # What happens next does not depend on what agents do here: a short horizon keeps the noise of others out.
+    changes = {"discount": 0.5, "update.learning_rate": 5e-3}
+    algorithm = toy_config(changes, CONFIGS[name]()).build_algo()
     try:
         first = None
-        for _ in range(70):
+        for _ in range(40):
             score = algorithm.train()["env_runners"]["episode"]["team_reward"]
             first = score if first is None else first
-            if score > 0.8 * OPTIMUM:
+            if score > 0.85 * OPTIMUM:
                 break
     finally:
         algorithm.stop()
     assert first < 0.45
-    assert score > 0.8 * OPTIMUM
+    assert score > 0.85 * OPTIMUM
 
 
 # -- critics

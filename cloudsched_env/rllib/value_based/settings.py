@@ -133,6 +133,11 @@ class ValueSettings(SettingsTree):
                 "setting 'networks.sequential_slots' is true: expected false; where the score of a task depends on the "
                 "choices for earlier ones, the best joint action is not the best choice of every sub-action"
             )
+        if self.networks.get("memory", "none") != "none":
+            raise ValueError(
+                f"setting 'networks.memory' is {self.networks['memory']!r}: expected 'none'; utilities are functions "
+                "of one observation"
+            )
         if self.networks.get("execution", "none") != "none":
             raise ValueError(
                 f"setting 'networks.execution' is {self.networks['execution']!r}: expected 'none'; utilities are "
