@@ -233,7 +233,11 @@ def _report_import(output: Path, metadata: TraceMetadata, kind: str) -> None:
             style="yellow",
             soft_wrap=True,
         )
-    synthetic = ", ".join(column.name for column in metadata.synthetic_columns)
+    if metadata.data_tag == "generated":
+        console.print(
+            f"no real trace: {metadata.synthetic_columns[0].filled_by}", style="yellow", markup=False, soft_wrap=True
+        )
+    synthetic = ", ".join(column.name for column in metadata.synthetic_columns if column.name != "all columns")
     if synthetic:
         console.print(f"not in the trace, null in the table: {synthetic}", soft_wrap=True)
     console.print(f"licence: {metadata.licence}", soft_wrap=True)

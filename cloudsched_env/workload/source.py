@@ -229,7 +229,12 @@ class TraceSource(EvaluationSource):
                 f"{self.scenario.id!r} needs {self._length_s:.0f} s: import a longer trace, lower "
                 "workload.time_compression or give other borders (TraceSplits)"
             )
-        self._committed = tasks.source == "google2011" and splits is None and _is_google_excerpt(self.splits)
+        self._committed = (
+            tasks.source == "google2011"
+            and tasks.data_tag != "generated"
+            and splits is None
+            and _is_google_excerpt(self.splits)
+        )
         self._tasks, self._given_splits = tasks, splits
         self._index = TraceIndex(tasks, fan_out_limit(self.scenario))
         self._details: dict[str, Any] = {
