@@ -21,6 +21,7 @@ from cloudsched_env.traces.recognise import recognise
 from cloudsched_env.traces.staging import EngineConfig
 from cloudsched_env.traces.writers import MARKER, WRITERS, write_trace
 from cloudsched_env.workload.canonical import generate_trace
+from cloudsched_env.workload.fit import job_table
 from cloudsched_env.workload.profile import load_profile
 from cloudsched_env.workload.tasks import RawTasks
 
@@ -167,6 +168,14 @@ def test_bytes_read_are_those_drawn_where_the_format_has_them(trip):
     assert len(known) > 100
     rounding = 0.501 if trip.name == "redset" else 1e-5
     assert np.sort(np.nan_to_num(found))[-len(known) :] == pytest.approx(known, abs=rounding)
+
+
+def test_tasks_and_fits_have_the_fan_out_that_was_drawn(trip):
+    drawn = np.unique(trip.trace.job, return_counts=True)[1]
+    tasks = RawTasks.from_file(trip.target)
+    assert np.sort(np.bincount(tasks.job)).tolist() == np.sort(drawn).tolist()
+    jobs = job_table(tasks, (tasks.span_s[0], np.nextafter(tasks.span_s[1], np.inf)))
+    assert np.sort(jobs.tasks).tolist() == np.sort(drawn).tolist()
 
 
 def test_azure_requests_are_the_shares_of_the_host_that_the_profile_assumes(trip):
