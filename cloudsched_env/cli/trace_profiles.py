@@ -89,7 +89,7 @@ def fit(
         table = load_tasks(file, ("priority", "scheduling_class"))
         span = _span(tasks, part)
         stage("jobs")
-        jobs = job_table(tasks, span, table["priority"], table["scheduling_class"])
+        jobs = job_table(tasks, span, table["priority"][tasks.row], table["scheduling_class"][tasks.row])
         metadata = table.metadata
         provenance = {
             "source": source or f"{metadata.title}, {metadata.data_tag}",

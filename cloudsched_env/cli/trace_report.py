@@ -210,7 +210,8 @@ def _print_machines(console: Console, metadata: TraceMetadata) -> None:
     for kind in metadata.machine_mix:
         numbers = (kind.cores, kind.memory_gb, kind.published_cpu, kind.published_memory)
         cells = ["null" if value is None else _number(value) for value in numbers]
-        grid.add_row(f"{kind.count:,}", f"{kind.count / total:.1%}", *cells)
+        counted = (f"{kind.count:,}", f"{kind.count / total:.1%}") if kind.count else ("assumed", "")
+        grid.add_row(*counted, *cells)
     console.print(grid)
     console.print()
 

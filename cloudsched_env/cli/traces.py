@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from cloudsched_env.cli import trace_fetch
+from cloudsched_env.cli.reported import reported
 from cloudsched_env.cli.trace_profiles import register
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def import_trace(
     from cloudsched_env.traces.work import EngineConfig, work_folder
 
     errors = Console(stderr=True, highlight=False)
-    with _reported(errors):
+    with reported(errors):
         if trace_format == "auto":
             finding, others = recognise(path, FORMATS)
             chosen = finding.format
@@ -128,7 +129,7 @@ def describe(
     from cloudsched_env.traces.load_table import is_load_table, load_background
     from cloudsched_env.traces.table import load_tasks
 
-    with _reported(Console(stderr=True, highlight=False)):
+    with reported(Console(stderr=True, highlight=False)):
         if is_load_table(file):
             load = load_background(file)
             if as_json:
@@ -165,22 +166,6 @@ def formats() -> None:
 
 
 app.command("fetch", epilog=trace_fetch.EPILOG)(trace_fetch.fetch_trace)
-
-
-class _reported:  # noqa: N801 - reads as a statement: `with _reported(console):`
-    """Turns the errors a user can act on into a message and exit code 1."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        # TraceFormatError is a ValueError; ModuleNotFoundError names the extra to install.
-        if isinstance(error, (ValueError, MemoryError, OSError, ModuleNotFoundError)):
-            self.console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-            raise typer.Exit(1) from error
 
 
 class _ProgressBars:
@@ -248,7 +233,11 @@ def _report_import(output: Path, metadata: TraceMetadata, kind: str) -> None:
             style="yellow",
             soft_wrap=True,
         )
-    synthetic = ", ".join(column.name for column in metadata.synthetic_columns)
+    if metadata.data_tag == "generated":
+        console.print(
+            f"no real trace: {metadata.synthetic_columns[0].filled_by}", style="yellow", markup=False, soft_wrap=True
+        )
+    synthetic = ", ".join(column.name for column in metadata.synthetic_columns if column.name != "all columns")
     if synthetic:
         console.print(f"not in the trace, null in the table: {synthetic}", soft_wrap=True)
     console.print(f"licence: {metadata.licence}", soft_wrap=True)

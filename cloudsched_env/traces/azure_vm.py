@@ -15,6 +15,8 @@ __all__ = ["V1", "V2", "VMTABLE_V1", "VMTABLE_V2"]
 
 END_S = 2_591_700
 """The last reading of the thirty days: a machine that was deleted then was still there."""
+HOST_CORES, HOST_MEMORY_GB = 64, 256
+"""The assumed host of which requests are shares, as in profile `azure`: the trace holds no physical machines."""
 _CORE_BUCKETS = ("2", "4", "8", "24", ">24")
 _MEMORY_BUCKETS = ("2", "4", "8", "32", "64", ">64")
 
@@ -111,9 +113,14 @@ _GOTCHAS = (
     "**vmcreated 0** means before the trace: such machines are counted and left out.",
     f"**vmdeleted {END_S}** is the last reading: the machine was still there, and its duration is censored.",
     "**The category is spelled `Unkown`** in published files.",
-    "**No physical machines** are in the trace, so the machine mix is empty.",
+    f"**No physical machines** are in the trace. The machine mix holds the assumed host of {HOST_CORES} cores and "
+    f"{HOST_MEMORY_GB} GB, none of which were counted.",
     "**The readings** (vm_cpu_readings, 5-minute minimum, maximum and mean CPU of each machine) are not read; avgcpu "
     "of vmtable is their mean.",
+)
+_HOST = (
+    f"Requests count as shares of a host with {HOST_CORES} cores and {HOST_MEMORY_GB} GB, as in profile `azure`; cores "
+    "and GB of the task table are as published."
 )
 
 V1 = TraceFormat(
@@ -123,7 +130,7 @@ V1 = TraceFormat(
     licence="CC-BY (attribution: Microsoft Azure)",
     citation="E. Cortez, A. Bonde, A. Muzio, M. Russinovich, M. Fontoura, R. Bianchini. Resource central: "
     "understanding and predicting workloads for improved resource management in large cloud platforms. SOSP 2017.",
-    mapping_version=1,
+    mapping_version=2,
     tables=(VMTABLE_V1,),
     keep={"vmtable": _KEEP.format(cores="vmcorecount", memory="vmmemory")},
     steps=(("machines of deployments", _VMS),),
@@ -151,6 +158,9 @@ V1 = TraceFormat(
         "cpu_core_s": "avgcpu / 100 x vmcorecount x duration",
     },
     synthetic=_SYNTHETIC,
+    # No machine of this kind was counted; mapping version 2 declares it.
+    machine_sql=f"SELECT 0, {HOST_CORES}, {HOST_MEMORY_GB}, 1, 1",
+    assumptions=(_HOST,),
     derived={"slo_class": "from vmcategory", "cpu_core_s": "avgcpu / 100 x vmcorecount x duration"},
     gotchas=_GOTCHAS,
     full_rows=2_013_767,
@@ -175,6 +185,7 @@ V2 = replace(
         "without top, >24 and >64",
     },
     assumptions=(
+        _HOST,
         "A size is the top of its bucket; above 24 cores or 64 GB it is that bound, the least it can be, because the "
         "dataset says no more.",
     ),

@@ -66,7 +66,7 @@ class MachineType:
     """One kind of machine of the traced cluster.
 
     Attributes:
-        count: machines of this kind.
+        count: machines of this kind; 0 for the assumed machine of a trace that does not list its machines.
         cores: CPU cores under the table's assumptions, None if the trace does not say.
         memory_gb: memory in GB under the table's assumptions, None if the trace does not say.
         published_cpu: CPU capacity as published (fraction of the largest machine).
@@ -88,7 +88,8 @@ class TraceMetadata:
         format: name of the published format, as `cloudsched traces formats` lists it.
         title: the trace's full name.
         mapping_version: version of the mapping from published columns to the task table; raised when it changes.
-        data_tag: ``"full trace"`` if all published parts were read, ``"generated"`` if none was, else ``"excerpt"``.
+        data_tag: ``"generated"`` if files of a generator were read, or none; ``"full trace"`` if all published parts
+            were read; else ``"excerpt"``.
         span_start_s: start of the covered time, seconds on the trace's clock.
         span_end_s: end of the covered time, seconds on the trace's clock.
         clock: what second 0 of ``arrival_s`` is.
@@ -100,7 +101,7 @@ class TraceMetadata:
         synthetic_columns: columns that the trace lacks in full or in part.
         derived_columns: columns computed from others, with the rule.
         assumptions: choices that turn published numbers into units.
-        machine_mix: machines of the cluster at the start.
+        machine_mix: machines of the cluster at the start, or the assumed one of which requests are shares.
         source_files: the files that were read.
         licence: licence of the data.
         citation: how to cite the data.

@@ -12,6 +12,7 @@ import cloudsched_env
 from cloudsched_env.traces.errors import TraceFormatError, require
 from cloudsched_env.traces.lines import Limits
 from cloudsched_env.traces.load_table import LOAD_TABLE
+from cloudsched_env.traces.marker import GeneratedMarker, find_markers
 from cloudsched_env.traces.metadata import MachineType, SyntheticColumn, TraceMetadata
 from cloudsched_env.traces.parts import Part, find_parts, list_files
 from cloudsched_env.traces.published import PublishedTable
@@ -142,12 +143,15 @@ class TraceFormat:
             "on_error": on_error,
             "package": cloudsched_env.__version__,
         }
+        markers = find_markers(part.path for found in parts.values() for part in found)
         with open_work(target, engine, plan, restart=restart) as work:
             stager = Stager(work, self.tables, on_error, on_progress, limits)
             rows = {table.name: stager.stage(table, parts[table], self.keep[table.name]) for table in self.tables}
             self._refuse_duplicates(work, stager, on_error)
             self._run_steps(work, on_progress)
             metadata = self._describe(work, stager, parts, rows, path)
+            if markers:
+                metadata = _generated(metadata, markers)
 
             def report(written: int) -> None:
                 if on_progress:
@@ -249,6 +253,28 @@ class TraceFormat:
             url=self.url,
             written_by=f"cloudsched-env {cloudsched_env.__version__}",
         )
+
+
+def _generated(metadata: TraceMetadata, markers: tuple[GeneratedMarker, ...]) -> TraceMetadata:
+    """The same for files that a writer of this package made: no real trace, and neither its licence nor its authors."""
+    draws = "; ".join(str(marker) for marker in markers)
+
+    def stated(key: str) -> str:
+        found = {str(marker.provenance.get(key, "not stated in the profile")) for marker in markers}
+        return "; ".join(sorted(found))
+
+    drawn = SyntheticColumn("all columns", "no real trace was read, but files of a generator", f"drawn from {draws}")
+    written_by = ", ".join(sorted({marker.written_by for marker in markers}))
+    return replace(
+        metadata,
+        title=f"generated files in the format of {metadata.title}, from {draws}",
+        data_tag="generated",
+        synthetic_columns=(drawn, *metadata.synthetic_columns),
+        assumptions=(f"The files were generated from {draws}, by {written_by}.", *metadata.assumptions),
+        licence=stated("licence"),
+        citation=stated("authors"),
+        url=stated("url"),
+    )
 
 
 def _with_interval(trace_format: TraceFormat, interval_s: float) -> TraceFormat:

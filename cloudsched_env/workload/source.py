@@ -208,7 +208,8 @@ class TraceSource(EvaluationSource):
         splits: borders in time; `TraceSplits.by_share` of the trace's span by default.
 
     Raises:
-        ValueError: if the split is shorter than one window.
+        ValueError: if the split is shorter than one window, or the scenario keeps more tasks of a job than were kept of
+            rows that stand for many (`RawTasks.copies_limit`).
     """
 
     def __init__(
@@ -229,7 +230,19 @@ class TraceSource(EvaluationSource):
                 f"{self.scenario.id!r} needs {self._length_s:.0f} s: import a longer trace, lower "
                 "workload.time_compression or give other borders (TraceSplits)"
             )
-        self._committed = tasks.source == "google2011" and splits is None and _is_google_excerpt(self.splits)
+        limit, wanted = tasks.copies_limit, fan_out_limit(self.scenario)
+        if limit is not None and limit < wanted:
+            raise ValueError(
+                f"the rows of this trace stand for so many tasks that only {limit:,} of each are kept, and scenario "
+                f"{self.scenario.id!r} keeps up to {wanted:,} tasks of a job: lower workload.fan_out_cap, or import "
+                "fewer parts of the trace"
+            )
+        self._committed = (
+            tasks.source == "google2011"
+            and tasks.data_tag != "generated"
+            and splits is None
+            and _is_google_excerpt(self.splits)
+        )
         self._tasks, self._given_splits = tasks, splits
         self._index = TraceIndex(tasks, fan_out_limit(self.scenario))
         self._details: dict[str, Any] = {

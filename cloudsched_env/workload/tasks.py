@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cloudsched_env.scenario import WorkloadConfig
 from cloudsched_env.traces.table import load_tasks
+from cloudsched_env.workload.copies import copies_limit, places_in_job
 from cloudsched_env.workload.episode import DataTag
 
 __all__ = ["RawTasks", "stable_hash"]
@@ -53,6 +54,9 @@ class RawTasks:
         data_tag: ``"excerpt"``, ``"full trace"`` or ``"generated"``.
         source: name of the format or of the generator's profile, for result files.
         synthetic_columns: column name -> how it was filled, for what the trace does not hold.
+        row: number of the given row, or of the row of the task table, that each task stems from, int64 ``[tasks]``;
+            None if the columns were given as they are.
+        copies_limit: most copies of one row that were kept (`cloudsched_env.workload.copies`); None if all were.
     """
 
     arrival_s: NDArray[np.float64]
@@ -70,6 +74,8 @@ class RawTasks:
     data_tag: DataTag
     source: str
     synthetic_columns: dict[str, str]
+    row: NDArray[np.int64] | None = None
+    copies_limit: int | None = None
 
     def __post_init__(self) -> None:
         """Check lengths, order and ranges.
@@ -112,13 +118,14 @@ class RawTasks:
         memory_gb: ArrayLike,
         duration_s: ArrayLike,
         censored: ArrayLike,
+        instances: ArrayLike | None = None,
         span_s: tuple[float, float] | None = None,
         cores_of_largest_machine: float = 16.0,
         data_tag: DataTag = "excerpt",
         source: str = "custom",
         synthetic_columns: dict[str, str] | None = None,
     ) -> RawTasks:
-        """Sort columns by arrival and convert them to the types of `RawTasks`.
+        """Sort columns by arrival, make every copy a task of its own, and convert to the types of `RawTasks`.
 
         Args:
             arrival_s: as the attribute, in any order.
@@ -131,6 +138,9 @@ class RawTasks:
             memory_gb: as the attribute.
             duration_s: as the attribute.
             censored: as the attribute.
+            instances: equal tasks that each row stands for, 1 by default. They arrive together, and each has what its
+                row has, the run time too; ``task_index`` then numbers the tasks of a job anew, from 0. Where there are
+                more than memory should hold, a row keeps the first `copies_limit` of them.
             span_s: as the attribute; first and last arrival by default.
             cores_of_largest_machine: as the attribute.
             data_tag: as the attribute.
@@ -140,6 +150,7 @@ class RawTasks:
         Raises:
             ValueError: if a column has the wrong length or values out of range.
         """
+        synthetic = dict(synthetic_columns or {})
         arrival = np.asarray(arrival_s, dtype=np.float64)
         if arrival.size == 0:
             raise ValueError("the trace holds no arriving task: import more of it")
@@ -148,12 +159,25 @@ class RawTasks:
         if not len(arrival) == len(job_codes) == len(index):
             raise ValueError(f"columns differ in length: {len(arrival)} arrivals, {len(job_codes)} jobs")
         order = np.lexsort((index, job_codes, arrival))
+        limit = None
+        counts = np.ones(len(arrival), dtype=np.int64) if instances is None else np.asarray(instances, dtype=np.int64)
+        if counts.shape != arrival.shape or (counts < 1).any():
+            raise ValueError(f"column 'instances' must hold {len(arrival)} numbers of 1 or more")
+        if (counts > 1).any():
+            limit = copies_limit(counts)
+            copies = counts if limit is None else np.minimum(counts, limit)
+            index = places_in_job(job_codes[order], index[order], copies[order])
+            order = np.repeat(order, copies[order])
+            kept = "all of them" if limit is None else f"the first {limit:,} of a row, of at most {int(counts.max()):,}"
+            synthetic["instances"] = f"equal tasks that arrive together, each with the run time of its row; {kept}"
+        else:
+            index = index[order]
         return cls(
             arrival_s=arrival[order],
             user=_hashes(user)[order],
             name=_hashes(name)[order],
             job=job_codes[order],
-            task_index=index[order],
+            task_index=index,
             slo_class=np.asarray(slo_class, dtype=np.int32)[order],
             cpu_cores=np.asarray(cpu_cores, dtype=np.float64)[order],
             memory_gb=np.asarray(memory_gb, dtype=np.float64)[order],
@@ -163,7 +187,9 @@ class RawTasks:
             cores_of_largest_machine=cores_of_largest_machine,
             data_tag=data_tag,
             source=source,
-            synthetic_columns=dict(synthetic_columns or {}),
+            synthetic_columns=synthetic,
+            row=order,
+            copies_limit=limit,
         )
 
     @classmethod
@@ -197,6 +223,7 @@ class RawTasks:
             memory_gb=table["mem_gb"],
             duration_s=table["duration_s"],
             censored=table["duration_censored"],
+            instances=np.maximum(table["instances"], 1),  # a row that counts none of itself is still one
             span_s=(metadata.span_start_s, metadata.span_end_s),
             cores_of_largest_machine=max(whole_machine, default=WorkloadConfig().cores_of_largest_machine),
             data_tag=metadata.data_tag,
@@ -216,6 +243,7 @@ _TABLE_COLUMNS = (
     "mem_gb",
     "duration_s",
     "duration_censored",
+    "instances",
 )
 
 

@@ -76,9 +76,12 @@ def test_the_workload_stage_reads_the_table(trace):
         return
     table = trace.table
     tasks = RawTasks.from_file(trace.target)
-    assert len(tasks) == len(table)
+    copies = np.maximum(table["instances"], 1)
+    assert len(tasks) == copies.sum()
     assert tasks.source == trace.format.name
-    assert tasks.arrival_s.tolist() == table["arrival_s"].tolist()
+    assert tasks.arrival_s.tolist() == np.repeat(table["arrival_s"], copies).tolist()
+    jobs, job = np.unique(table["job"], return_inverse=True)
+    assert np.bincount(tasks.job).tolist() == np.bincount(job.reshape(-1), copies, len(jobs)).tolist()
     keys = set(zip(table["job"].tolist(), table["task_index"].tolist(), strict=True))
     assert len(keys) == len(table)
 

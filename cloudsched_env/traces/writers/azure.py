@@ -14,7 +14,7 @@ __all__ = ["write_azure_v1", "write_azure_v2"]
 _STEP_S = 300
 _LAST_S = 2_591_700  # of 30 days: machines that are there then have it as the time of their deletion
 _CATEGORY = {0: "Interactive", 1: "Unknown", 2: "Delay-insensitive"}
-_CORE_BUCKETS, _MOST_CORES = (2, 4, 8, 12, 24), ">24"
+_CORE_BUCKETS, _MOST_CORES = (2, 4, 8, 24), ">24"
 _MEMORY_BUCKETS, _MOST_MEMORY = (2, 4, 8, 32, 64), ">64"
 
 
@@ -23,10 +23,12 @@ def _bucket(value: float, borders: tuple[int, ...], most: str) -> str:
 
 
 def _write(trace: GeneratedTrace, folder: Path, *, buckets: bool) -> None:
-    created = (np.floor(trace.arrival_s / _STEP_S) * _STEP_S).astype(np.int64)
-    if trace.length_s > _LAST_S:
+    # A step later: 0 means before the trace.
+    created = ((np.floor(trace.arrival_s / _STEP_S) + 1) * _STEP_S).astype(np.int64)
+    if trace.length_s > _LAST_S - _STEP_S:
         raise ValueError(
-            f"{trace.length_s / 86_400:.1f} days do not fit: expected at most the 30 of the published trace"
+            f"{trace.length_s / 86_400:.2f} days do not fit: expected at most the 30 of the published trace, less ten "
+            "minutes"
         )
     steps = np.maximum(np.rint(trace.duration_s / _STEP_S), 1).astype(np.int64)
     deleted = np.minimum(created + steps * _STEP_S, _LAST_S)
@@ -71,8 +73,9 @@ def write_azure_v1(trace: GeneratedTrace, folder: Path) -> None:
     """Write vmtable, subscriptions and deployment of V1: exact cores and memory.
 
     A task of the generator is a virtual machine, a job a deployment, a user a subscription. Times are multiples of
-    300 s; a machine that is there after 30 days has the last time as that of its deletion, as published, even if
-    machines are created during less time. Utilisation is the same for all: the generator does not draw it.
+    300 s and begin at 300, as 0 means before the trace; a machine that is there after 30 days has the last time as that
+    of its deletion, as published, even if machines are created during less time. Utilisation is the same for all: the
+    generator does not draw it.
 
     Args:
         trace: the tasks.

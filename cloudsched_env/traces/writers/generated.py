@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MARKER", "GeneratedTrace", "is_generated", "new_folder", "opaque", "write_lines"]
+from cloudsched_env.traces.marker import MARKER
 
-MARKER = "GENERATED.json"
-"""File in every written folder that says what it is; published traces have none."""
+__all__ = ["GeneratedTrace", "new_folder", "opaque", "write_lines", "write_marker"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -151,8 +150,3 @@ def write_marker(folder: Path, trace_format: str, trace: GeneratedTrace) -> None
         "sha256": files,
     }
     write_lines(folder / MARKER, [json.dumps(content, indent=1)])
-
-
-def is_generated(folder: Path) -> bool:
-    """Whether a folder of trace files was written by this package and holds no real trace."""
-    return (folder / MARKER).is_file()
