@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRACE ?=
 DEMO_MINUTES ?= 3
-PYTEST_OPTIONS ?=
+PYTEST_OPTIONS ?= -n 2 --dist loadfile
 BASE ?=
 
 .PHONY: demo test browser leaderboard lint types format wheel clean help
