@@ -121,5 +121,5 @@ def test_profile_declares_where_it_comes_from_and_holds_no_rows():
 
 
 def test_unknown_profile_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="expected one of alibaba2017, .*google2011, "):
+    with pytest.raises(ValueError, match=r"expected one of alibaba2017, .*google2011, "):
         load_profile("alibaba")
