@@ -13,8 +13,6 @@ from cloudsched_env.rllib.connector import ConnectorFactory
 from cloudsched_env.rllib.learner import HRACLearner
 from cloudsched_env.rllib.modules import module_specs
 from cloudsched_env.rllib.role_config import RoleBatchedConfig
-from cloudsched_env.rllib.role_map import RoleMap
-from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.rllib.warm_start import WarmStart
 from cloudsched_env.scenario import load_scenario
@@ -80,36 +78,10 @@ class HRACConfig(RoleBatchedConfig, PPOConfig):
         """
         return self.change_settings(changes)
 
-    def validate(self) -> None:
-        """Check the settings against the resources.
-
-        Raises:
-            ValueError: naming the setting and what was expected.
-        """
-        self._derive()
-        super().validate()
-        clusters = self.settings.sampling.clusters * max(1, self.num_env_runners)
-        if self.num_learners > 1 and clusters % self.num_learners:
-            raise ValueError(
-                f"{clusters} clusters cannot be shared equally by {self.num_learners} learners: expected "
-                "sampling.clusters x env runners to be a multiple of num_learners"
-            )
-
     def _derive(self) -> None:
+        super()._derive()
         s = self.settings
-        sampling, update = s.sampling, s.update
-        steps = sampling.rollout_steps * sampling.clusters * max(1, self.num_env_runners)
-        learners = max(1, self.num_learners)
-        self.api_stack(enable_rl_module_and_learner=True, enable_env_runner_and_connector_v2=True)
-        self.framework("torch")
-        self.env_runners(
-            env_runner_cls=RoleBatchedEnvRunner,
-            num_envs_per_env_runner=sampling.clusters,
-            rollout_fragment_length=sampling.rollout_steps,
-        )
         specs: MultiRLModuleSpec = module_specs(s, self.seed or 0)
-        role_map = RoleMap(load_scenario(s.scenario, s.overrides), s.roles.map)
-        self.multi_agent(policies=set(role_map.names), policy_mapping_fn=_RoleOf(role_map))
         self.rl_module(rl_module_spec=specs)
         self.learners(
             learner_class=self.learner_type,
@@ -117,30 +89,10 @@ class HRACConfig(RoleBatchedConfig, PPOConfig):
             add_default_connectors_to_learner_pipeline=False,
         )
         self.training(
-            gamma=s.discount,
             lambda_=s.vtrace.lambda_,
-            lr=update.learning_rate,
-            train_batch_size_per_learner=steps // learners,
-            minibatch_size=max(1, update.minibatch_steps // learners),
-            num_epochs=update.epochs,
+            minibatch_size=max(1, s.update.minibatch_steps // max(1, self.num_learners)),
+            num_epochs=s.update.epochs,
         )
-        self.evaluation(
-            evaluation_interval=s.validation.every_epochs or None,
-            evaluation_duration=s.validation.episodes,
-            evaluation_duration_unit="episodes",
-            evaluation_config={"explore": not s.validation.deterministic},
-        )
-        self.reporting(min_sample_timesteps_per_iteration=s.epoch_env_steps, min_time_s_per_iteration=0)
-
-
-class _RoleOf:
-    """The role of an agent by its name; a class, because Ray pickles it."""
-
-    def __init__(self, role_map: RoleMap) -> None:
-        self.role_map = role_map
-
-    def __call__(self, agent_id: str, *args: Any, **kwargs: Any) -> str:
-        return self.role_map.role_of(agent_id)
 
 
 class HRAC(WarmStart, PPO):

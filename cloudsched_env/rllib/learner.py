@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +96,29 @@ class HRACLearner(TorchLearner):
             yield from module.buffers()
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """One Adam for each module, over the parameters that learn (the lagged critic does not)."""
+        """One Adam for each module, over the parameters that learn (lagged copies and targets do not)."""
         update = self.settings.update
         parameters = [p for p in self._module[module_id].parameters() if p.requires_grad]
-        rate = update.critic_learning_rate if module_id == CRITIC else update.learning_rate
+        if not parameters:
+            return
+        rate = self._learning_rate(module_id)
         optimizer = torch.optim.Adam(parameters, lr=rate, eps=update.adam_epsilon, fused=True)
         schedule: Any = rate
         if update.anneal_epochs:
             schedule = [[0, rate], [update.anneal_epochs * self.settings.epoch_env_steps, 0.1 * rate]]
         self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=schedule)
+
+    def _learning_rate(self, module_id: str) -> float:
+        """Step size that a module begins with."""
+        update = self.settings.update
+        return update.critic_learning_rate if module_id == CRITIC else update.learning_rate
+
+    def _average_over_learners(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors of running statistics by their means over learners."""
+        for tensor in tensors if self._parallel else ():
+            if tensor.is_floating_point():
+                torch.distributed.all_reduce(tensor)
+                tensor /= self.config.num_learners
 
     # ---- one update
 
@@ -360,9 +374,5 @@ class HRACLearner(TorchLearner):
         """Let the lagged potential follow; average normalisers over learners."""
         super().after_gradient_based_update(timesteps=timesteps)
         critic: CriticModule = self.module[CRITIC].unwrapped()
-        if self._parallel:
-            for buffer in critic.normalisers.buffers():
-                if buffer.is_floating_point():
-                    torch.distributed.all_reduce(buffer)
-                    buffer /= self.config.num_learners
+        self._average_over_learners(critic.normalisers.buffers())
         critic.advance_potential(self.settings.lgrs.potential_rate)

@@ -157,6 +157,9 @@ class ValidationSettings:
 class SettingsTree:
     """What the settings of every method can do: change by dotted name, become JSON, be made from it."""
 
+    sampling: SamplingSettings
+    network_builder: str
+
     def override(self, changes: Mapping[str, Any]) -> Self:
         """Return a copy with settings changed by dotted name or by nested mappings.
 
@@ -181,6 +184,18 @@ class SettingsTree:
     def role_map(self) -> str:
         """Which agents share networks (`cloudsched_env.rllib.role_map`); only policy gradients have a choice."""
         return DEFAULT_MAP
+
+    def _check_run(self) -> None:
+        """Check ranges, and the relations between settings that every method has."""
+        _check(self, "")
+        sampling, builder = self.sampling, self.network_builder
+        if sampling.clusters % sampling.phases:
+            raise ValueError(
+                f"setting 'sampling.clusters' is {sampling.clusters}: expected a multiple of "
+                f"sampling.phases ({sampling.phases})"
+            )
+        if ":" not in builder:
+            raise ValueError(f"setting 'network_builder' is {builder!r}: expected 'module:function'")
 
 
 @dataclass(frozen=True)
@@ -219,12 +234,7 @@ class HRACSettings(SettingsTree):
         Raises:
             ValueError: naming the setting, its value and what was expected.
         """
-        _check(self, "")
-        if self.sampling.clusters % self.sampling.phases:
-            raise ValueError(
-                f"setting 'sampling.clusters' is {self.sampling.clusters}: expected a multiple of "
-                f"sampling.phases ({self.sampling.phases})"
-            )
+        self._check_run()
         if self.replay.passes > self.replay.rollouts:
             raise ValueError(
                 f"setting 'replay.passes' is {self.replay.passes}: expected at most replay.rollouts "
@@ -257,8 +267,6 @@ class HRACSettings(SettingsTree):
                     f"setting 'networks.memory' is {self.networks['memory']!r}: expected 'none' with a warm start, "
                     "cloning takes steps one by one"
                 )
-        if ":" not in self.network_builder:
-            raise ValueError(f"setting 'network_builder' is {self.network_builder!r}: expected 'module:function'")
 
     @property
     def role_map(self) -> str:

@@ -21,7 +21,6 @@ from ray.rllib.utils.metrics import (
 from cloudsched_env.rllib.hrac import VECTOR_ENV, register_vector_env
 from cloudsched_env.rllib.modules import ROLES
 from cloudsched_env.rllib.role_config import RoleBatchedConfig
-from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
 from cloudsched_env.rllib.value_based.learner import ValueLearner
 from cloudsched_env.rllib.value_based.modules import UtilityModule, value_module_specs
 from cloudsched_env.rllib.value_based.settings import ValueSettings
@@ -74,53 +73,11 @@ class ValueDecompositionConfig(RoleBatchedConfig):
         """The learner."""
         return ValueLearner
 
-    def validate(self) -> None:
-        """Check the settings against the resources.
-
-        Raises:
-            ValueError: naming the setting and what was expected.
-        """
-        self._derive()
-        super().validate()
-        clusters = self.settings.sampling.clusters * max(1, self.num_env_runners)
-        if self.num_learners > 1 and clusters % self.num_learners:
-            raise ValueError(
-                f"{clusters} clusters cannot be shared equally by {self.num_learners} learners: expected "
-                "sampling.clusters x env runners to be a multiple of num_learners"
-            )
-
     def _derive(self) -> None:
-        s = self.settings
-        sampling = s.sampling
-        steps = sampling.rollout_steps * sampling.clusters * max(1, self.num_env_runners)
-        self.api_stack(enable_rl_module_and_learner=True, enable_env_runner_and_connector_v2=True)
-        self.framework("torch")
-        self.env_runners(
-            env_runner_cls=RoleBatchedEnvRunner,
-            num_envs_per_env_runner=sampling.clusters,
-            rollout_fragment_length=sampling.rollout_steps,
-        )
-        self.multi_agent(policies=set(ROLES), policy_mapping_fn=_role_of)
-        self.rl_module(rl_module_spec=value_module_specs(s, self.seed or 0))
+        super()._derive()
+        self.rl_module(rl_module_spec=value_module_specs(self.settings, self.seed or 0))
         # Roll-outs reach the learner as they are: it keeps them, and draws its batches itself.
         self.learners(learner_class=ValueLearner, add_default_connectors_to_learner_pipeline=False)
-        self.training(
-            gamma=s.discount,
-            lr=s.update.learning_rate,
-            train_batch_size_per_learner=steps // max(1, self.num_learners),
-        )
-        self.evaluation(
-            evaluation_interval=s.validation.every_epochs or None,
-            evaluation_duration=s.validation.episodes,
-            evaluation_duration_unit="episodes",
-            evaluation_config={"explore": False},
-        )
-        self.reporting(min_sample_timesteps_per_iteration=s.epoch_env_steps, min_time_s_per_iteration=0)
-
-
-def _role_of(agent_id: str, *args: Any, **kwargs: Any) -> str:
-    """The role map: ``compute_3`` is a compute node."""
-    return agent_id.rsplit("_", 1)[0]
 
 
 class ValueDecomposition(Algorithm):

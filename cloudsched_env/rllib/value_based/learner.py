@@ -45,18 +45,8 @@ class ValueLearner(HRACLearner):
         )
         self._fragments = max(1, settings.update.fragments // learners)
 
-    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """One Adam for each module, over the parameters that learn (targets do not; VDN's mixer has none)."""
-        update = self.settings.update
-        parameters = [p for p in self._module[module_id].parameters() if p.requires_grad]
-        if not parameters:
-            return
-        rate = update.learning_rate
-        optimizer = torch.optim.Adam(parameters, lr=rate, eps=update.adam_epsilon, fused=True)
-        schedule: Any = rate
-        if update.anneal_epochs:
-            schedule = [[0, rate], [update.anneal_epochs * self.settings.epoch_env_steps, 0.1 * rate]]
-        self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=schedule)
+    def _learning_rate(self, module_id: str) -> float:
+        return self.settings.update.learning_rate
 
     def update(
         self,
@@ -161,12 +151,6 @@ class ValueLearner(HRACLearner):
         }
         for name, value in shown.items():
             self.metrics.log_value((MIXER, name), value, window=1)
-
-    def _average_over_learners(self, tensors: Any) -> None:
-        if self._parallel:
-            for tensor in tensors:
-                torch.distributed.all_reduce(tensor)
-                tensor /= self.config.num_learners
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Tensor:
         """There is no loss of one module: utilities are trained through the mixer, all at once."""

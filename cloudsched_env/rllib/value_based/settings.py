@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cloudsched_env.rllib.settings import SamplingSettings, SettingsTree, ValidationSettings, _check, _number
+from cloudsched_env.rllib.settings import SamplingSettings, SettingsTree, ValidationSettings, _number
 
 __all__ = [
     "ExplorationSettings",
@@ -117,12 +117,7 @@ class ValueSettings(SettingsTree):
         Raises:
             ValueError: naming the setting, its value and what was expected.
         """
-        _check(self, "")
-        if self.sampling.clusters % self.sampling.phases:
-            raise ValueError(
-                f"setting 'sampling.clusters' is {self.sampling.clusters}: expected a multiple of "
-                f"sampling.phases ({self.sampling.phases})"
-            )
+        self._check_run()
         if self.sampling.rollout_steps < 2:
             raise ValueError(
                 "setting 'sampling.rollout_steps' is 1: expected at least 2; the last step of a fragment only serves "
@@ -148,8 +143,6 @@ class ValueSettings(SettingsTree):
                 "setting 'validation.deterministic' is false: expected true; a learned value is judged, and exported, "
                 "by its greedy actions"
             )
-        if ":" not in self.network_builder:
-            raise ValueError(f"setting 'network_builder' is {self.network_builder!r}: expected 'module:function'")
 
     def network_settings(self) -> dict[str, Any]:
         """Fields of `cloudsched_env.rllib.networks.NetworkConfig`."""
