@@ -22,7 +22,7 @@ from cloudsched_env.rllib.rollout import RoleRollout
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.rllib.vtrace import vtrace
 
-__all__ = ["ConnectorFactory", "HRACBatchConnector", "decides"]
+__all__ = ["ConnectorFactory", "HRACBatchConnector", "decides", "without_common_luck"]
 
 _EVALUATION_ROWS = 4096  # rows of one forward pass without gradients: bounds memory
 
@@ -40,6 +40,35 @@ def decides(masks: Tensor, sub_actions: int) -> Tensor:
     return masks.sum(-1, dtype=torch.int64) > sub_actions
 
 
+def without_common_luck(advantages: Tensor, inputs: Tensor) -> tuple[Tensor, float]:
+    """Take out of advantages what the arrivals did to all clusters that met them.
+
+    The return of a step depends on what arrives after it, which no baseline of the state knows. Clusters that meet the
+    same arrivals at the same time share that part. The mean over the *other* clusters of an agent's input group is a
+    baseline that does not depend on the agent's own action, so the policy gradient stays unbiased (input-dependent
+    baselines: Mao et al. 2019, arXiv 1807.02264; leave-one-out: Kool, van Hoof & Welling 2019).
+
+    Args:
+        advantages: [T, B, n].
+        inputs: clusters with the same number met the same arrivals, [B].
+
+    Returns:
+        Advantages, and the share of their variance that was common to the clusters of a group (intraclass correlation;
+        0 where every cluster is alone).
+    """
+    _, group, sizes = inputs.unique(return_inverse=True, return_counts=True)
+    shared = sizes[group] > 1
+    if not shared.any():
+        return advantages, 0.0
+    sums = torch.zeros(advantages.shape[0], len(sizes), *advantages.shape[2:]).index_add_(1, group, advantages)
+    others = (sums[:, group] - advantages) / (sizes[group] - 1).clamp_min(1).view(1, -1, *[1] * (advantages.dim() - 2))
+    others[:, ~shared] = 0.0
+    seen = advantages[:, shared]
+    centred, partner = seen - seen.mean(), others[:, shared] - seen.mean()
+    common = float((centred * partner).mean() / centred.square().mean().clamp_min(1e-12))
+    return advantages - others, common
+
+
 @dataclass
 class _Stored:
     """One roll-out as tensors."""
@@ -53,6 +82,7 @@ class _Stored:
     cut_index: Tensor
     last_observations: dict[str, Tensor]
     cut_observations: dict[str, Tensor]
+    inputs: Tensor
 
     @classmethod
     def of(cls, rollouts: Sequence[RoleRollout]) -> _Stored:
@@ -80,6 +110,7 @@ class _Stored:
 
         offsets = np.cumsum([0, *(r.shape[1] for r in rollouts[:-1])])
         shifted = [r.cut_index + np.array([0, o]) for r, o in zip(rollouts, offsets, strict=True)]
+        firsts = np.cumsum([0, *(r.inputs.max() + 1 for r in rollouts[:-1])])
         return cls(
             roles={role: columns_of(role) for role in first.roles},
             states=join(lambda r: r.states, 1),
@@ -94,6 +125,7 @@ class _Stored:
             cut_observations={
                 role: join(lambda r, role=role: r.cut_observations[role], 0) for role in first.cut_observations
             },
+            inputs=torch.from_numpy(np.concatenate([r.inputs + f for r, f in zip(rollouts, firsts, strict=True)])),
         )
 
 
@@ -237,14 +269,16 @@ class HRACBatchConnector(ConnectorV2):
                     normaliser.update(targets[role])
                     seen = values if critic.sees_observations else values.squeeze(-1)
                     log(f"{CRITIC}/explained_variance_{role}", _explained_variance(targets[role], seen))
+            advantages, common = without_common_luck(traced.advantages, stored.inputs)
             if fresh:
                 log(f"{role}/return_mean", traced.targets.mean())
+                log(f"{role}/common_luck", common)
             result[role] = {
                 "observations": columns["observations"],
                 "masks": columns["masks"],
                 "actions": columns["actions"],
                 "anchor_log_probs": anchors[role],
-                "advantages": traced.advantages,
+                "advantages": advantages,
                 "active": active,
             }
             result[role] |= {name: columns[name] for name in ("summaries", "memories", "begins") if name in columns}

@@ -56,6 +56,7 @@ class RoleRollout:
         last_observations: for each role what agents saw after step T - 1, before any reset, [B, n, d]; empty unless
             critics look at observations.
         cut_observations: likewise after each step of ``cut_index``, [K, n, d].
+        inputs: which clusters met the same arrivals, disturbances and failures: these have the same number, [B].
     """
 
     roles: dict[str, dict[str, NDArray[np.generic]]]
@@ -68,6 +69,12 @@ class RoleRollout:
     weights_seq_no: int = field(default=0)
     last_observations: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     cut_observations: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    inputs: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def __post_init__(self) -> None:
+        """Without `inputs`, every cluster has met its own."""
+        if not self.inputs.size:
+            self.inputs = np.arange(self.shape[1])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -114,6 +121,7 @@ class RoleRollout:
             weights_seq_no=self.weights_seq_no,
             last_observations={role: seen[first:last] for role, seen in self.last_observations.items()},
             cut_observations={role: seen[inside] for role, seen in self.cut_observations.items()},
+            inputs=self.inputs[first:last],
         )
 
     def _clusters_of(self, env_steps: int) -> int:

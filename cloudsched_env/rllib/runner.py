@@ -195,7 +195,9 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
 
     def _reset(self, group: int, episodes: list[Any] | None = None) -> None:
         env = self.envs[group]
-        seeds = self._rng.integers(0, 2**31 - 1, size=env.num_envs).tolist()
+        # The same seed gives the same arrivals, disturbances and failures; actions are drawn for each cluster.
+        copies = 1 if self.validating else self.settings.sampling.copies
+        seeds = self._rng.integers(0, 2**31 - 1, size=env.num_envs // copies).repeat(copies).tolist()
         if episodes is None:
             env.reset(seeds)
         else:
@@ -258,6 +260,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
             weights_seq_no=self._weights_seq_no,
             last_observations=_joined(last_observations),
             cut_observations=_joined(cut_observations),
+            inputs=np.arange(self.num_envs) // self.settings.sampling.copies,
         )
 
     def _act(

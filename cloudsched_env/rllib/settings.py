@@ -119,6 +119,7 @@ class SamplingSettings:
     clusters: int = _number(50, 1, 100_000, "clusters that one runner steps at once")
     rollout_steps: int = _number(50, 1, 1_000_000, "env steps of each cluster between updates")
     phases: int = _number(5, 1, 10_000, "groups of clusters that stand at different times of the episode")
+    copies: int = _number(1, 1, 10_000, "clusters of a group that meet the same arrivals, disturbances and failures")
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,12 @@ class SettingsTree:
             raise ValueError(
                 f"setting 'sampling.clusters' is {sampling.clusters}: expected a multiple of "
                 f"sampling.phases ({sampling.phases})"
+            )
+        group = sampling.clusters // sampling.phases
+        if group % sampling.copies:
+            raise ValueError(
+                f"setting 'sampling.copies' is {sampling.copies}: expected a divisor of the clusters of a group, "
+                f"sampling.clusters / sampling.phases = {group}"
             )
         if ":" not in builder:
             raise ValueError(f"setting 'network_builder' is {builder!r}: expected 'module:function'")

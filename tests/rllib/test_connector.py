@@ -5,7 +5,7 @@ pytest.importorskip("ray")
 
 import torch
 
-from cloudsched_env.rllib.connector import HRACBatchConnector, _Stored, _with_next, decides
+from cloudsched_env.rllib.connector import HRACBatchConnector, _Stored, _with_next, decides, without_common_luck
 from cloudsched_env.rllib.modules import CRITIC
 from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
 from tests.rllib.toy_env import toy_config
@@ -126,3 +126,44 @@ def test_runners_must_agree_on_the_length_of_roll_outs(parts):
     one, two = runner.sample(num_timesteps=400)[0], runner.sample(num_timesteps=800)[0]
     with pytest.raises(ValueError, match=r"rollout_steps"):
         _Stored.of([one, two])
+
+
+def test_what_arrivals_did_to_all_copies_is_no_advantage_of_any():
+    generator = torch.Generator().manual_seed(0)
+    own = torch.randn(200, 12, 3, generator=generator)
+    luck = 3.0 * torch.randn(200, 3, 1, generator=generator).repeat_interleave(4, 1)
+    inputs = torch.arange(12) // 4
+    advantages, common = without_common_luck(own + luck, inputs)
+    others = (own.unflatten(1, (3, 4)).sum(2, keepdim=True) - own.unflatten(1, (3, 4))) / 3
+    torch.testing.assert_close(advantages, own - others.flatten(1, 2), atol=1e-5, rtol=0)
+    assert common == pytest.approx(9 / 10, abs=0.02)
+
+
+def test_a_cluster_with_arrivals_of_its_own_keeps_its_advantages():
+    advantages = torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(1))
+    kept, common = without_common_luck(advantages, torch.arange(4))
+    assert kept is advantages
+    assert common == 0.0
+    mixed, _ = without_common_luck(advantages, torch.tensor([0, 0, 1, 2]))
+    torch.testing.assert_close(mixed[:, 2:], advantages[:, 2:])
+    torch.testing.assert_close(mixed[:, 0], advantages[:, 0] - advantages[:, 1])
+
+
+def test_copies_of_different_runners_are_not_taken_for_one_another(parts):
+    runner, _, _ = parts({"sampling.copies": 5, "sampling.rollout_steps": 6})
+    one, two = runner.sample()[0], runner.sample()[0]
+    stored = _Stored.of([one, two])
+    assert stored.inputs.tolist() == (np.arange(80) // 5).tolist()
+    assert one.clusters(10, 20).inputs.tolist() == [2] * 5 + [3] * 5
+
+
+def test_copies_share_what_they_meet_and_not_what_they_do(parts):
+    runner, modules, connector = parts({"sampling.copies": 5, "sampling.rollout_steps": 20})
+    (rollout,) = runner.sample()
+    seeds = np.array([env.resets[-1] for env in runner.envs]).reshape(8, 5)  # the same seed, the same arrivals
+    assert (seeds == seeds[:, :1]).all()
+    assert len(set(seeds[:, 0])) == 8
+    actions = rollout.roles["scheduler"]["actions"].reshape(20, 8, 5, -1)
+    assert (actions != actions[:, :, :1]).any()
+    batch = connector(rl_module=modules, batch={}, episodes=[rollout])
+    assert float(batch["compute"]["advantages"].mean()) == pytest.approx(0, abs=1e-4)

@@ -50,6 +50,7 @@ def test_group_name_that_has_no_such_member_suggests_the_full_name():
         ({"update.epochs": 2.5}, "expected int"),
         ({"validation.deterministic": 1}, "expected bool"),
         ({"sampling.clusters": 7, "sampling.phases": 2}, "multiple of"),
+        ({"sampling.clusters": 50, "sampling.phases": 5, "sampling.copies": 4}, "sampling.phases = 10"),
         ({"replay.rollouts": 1, "replay.passes": 2}, "at most replay.rollouts"),
         ({"network_builder": "nowhere"}, "module:function"),
         ({"lgrs.mode.x": 1}, "single value"),
