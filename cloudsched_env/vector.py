@@ -60,7 +60,7 @@ def _observe(parameters, state, b, o_compute, o_storage, o_scheduler, m_compute,
             b, s, o_scheduler[b, s], m_scheduler[b, s],
         )  # fmt: skip
     observe_cluster(
-        parameters, clock, state.data, state.running, compute, state.schedulers, state.ledger, b,
+        parameters, clock, state.tasks, state.data, state.running, compute, state.schedulers, state.ledger, b,
         o_compute[b], o_storage[b], o_scheduler[b], o_state[b],
     )  # fmt: skip
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from cloudsched_env.roles import compute, scheduler, storage
+from cloudsched_env.roles import compute, scheduler, storage, work
 from cloudsched_env.roles import state as global_state
 from cloudsched_env.roles.layout import Field
-from tests.oracle_parts import ComputeNode, ratio
+from tests.oracle_parts import ComputeNode, Task, ratio
 from tests.oracle_rewards import capacity_decayed, demands, entitled_share, entitlements, tenant_share
 
 if TYPE_CHECKING:
@@ -287,11 +288,11 @@ def observations(cluster: OracleCluster) -> dict[str, list[list[float]]]:
 def state(cluster: OracleCluster) -> list[float]:
     values: list[float] = []
     for n in range(len(cluster.compute)):
-        values += compute_row(cluster, n)
+        values += compute_row(cluster, n) + node_work_row(cluster, n)
     for r in range(len(cluster.storage)):
         values += storage_row(cluster, r)
     for s in range(len(cluster.schedulers)):
-        values += queue_row(cluster, s)
+        values += queue_row(cluster, s) + scheduler_work_row(cluster, s)
     values += row(
         global_state.CLUSTER_FIELDS,
         {
@@ -305,6 +306,59 @@ def state(cluster: OracleCluster) -> list[float]:
         },
     )
     return values + (tenant_rows(cluster) if cluster.scenario.shows_entitlement else [])
+
+
+def time_left(task: Task) -> float:
+    """Seconds that the rest of a task takes at full speed."""
+    return task.base_time * task.remaining
+
+
+def spare(cluster: OracleCluster, task: Task) -> float:
+    """Seconds to the deadline beyond the time left; negative if the task cannot be on time."""
+    return task.deadline - (cluster.time - task.arrival) - time_left(task)
+
+
+def node_work_row(cluster: OracleCluster, n: int) -> list[float]:
+    node = cluster.compute[n]
+    mine = [task for task in cluster.running if task.where == n]
+    kept = [task for task in mine if spare(cluster, task) >= 0]
+
+    def total(values: Iterable[float]) -> float:
+        return sum(values) / (10 * node.cores)
+
+    def due(within: float) -> float:
+        return total(task.work for task in kept if time_left(task) < within)
+
+    return row(
+        work.NODE_FIELDS,
+        {
+            "kept_work": total(task.work * (1 - task.remaining) for task in kept),
+            "work_left": total(task.work * task.remaining for task in kept),
+            "lost_work_left": total(task.work * task.remaining for task in mine if spare(cluster, task) < 0),
+            "spare_work": total(
+                task.work * (min(1.0, spare(cluster, task) / time_left(task)) if time_left(task) else 1.0)
+                for task in kept
+            ),
+            "due_in_250_ms": due(0.25),
+            "due_in_750_ms": due(0.75),
+            "due_in_1500_ms": due(1.5),
+            "due_in_3000_ms": due(3.0),
+            "queued_work": total(task.work for task in node.queue if spare(cluster, task) >= 0),
+            "queued_lost_work": total(task.work for task in node.queue if spare(cluster, task) < 0),
+        },
+    )
+
+
+def scheduler_work_row(cluster: OracleCluster, s: int) -> list[float]:
+    agent = cluster.schedulers[s]
+    waiting = [*agent.fifo, *(task for _, task in agent.backing_off)]
+    return row(
+        work.SCHEDULER_FIELDS,
+        {
+            "waiting_work": sum(t.work for t in waiting if spare(cluster, t) >= 0) / cluster.cores,
+            "waiting_lost_work": sum(t.work for t in waiting if spare(cluster, t) < 0) / cluster.cores,
+        },
+    )
 
 
 def tenant_rows(cluster: OracleCluster) -> list[float]:

@@ -1,9 +1,10 @@
-"""The global state for centralised training: what every node knows of itself, and the cluster's totals."""
+"""The global state for centralised training: what every node knows of itself, its work, and the cluster's totals."""
 
 from __future__ import annotations
 
-from cloudsched_env.roles import compute, scheduler, storage
+from cloudsched_env.roles import compute, scheduler, storage, work
 from cloudsched_env.roles.layout import Block, Field, Layout, clip
+from cloudsched_env.roles.work import observe_node_work, observe_scheduler_work
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.compiled import compiled
 from cloudsched_env.sim.entitlement import entitled_share
@@ -38,9 +39,9 @@ def layout(scenario: Scenario) -> Layout:
     return Layout(
         "state",
         (
-            Block("compute", compute.fields(scenario), (("compute", counts["compute"]),)),
+            Block("compute", compute.fields(scenario) + work.NODE_FIELDS, (("compute", counts["compute"]),)),
             Block("storage", storage.fields(scenario), (("storage", counts["storage"]),)),
-            Block("scheduler", scheduler.QUEUE_FIELDS, (("scheduler", counts["scheduler"]),)),
+            Block("scheduler", scheduler.QUEUE_FIELDS + work.SCHEDULER_FIELDS, (("scheduler", counts["scheduler"]),)),
             Block("cluster", CLUSTER_FIELDS),
             *(tenants if scenario.shows_entitlement else ()),
         ),
@@ -48,7 +49,8 @@ def layout(scenario: Scenario) -> Layout:
 
 
 _CLUSTER, _TENANT = len(CLUSTER_FIELDS), len(TENANT_FIELDS)
-_QUEUE = len(scheduler.QUEUE_FIELDS)
+_QUEUE, _QUEUED_WORK = len(scheduler.QUEUE_FIELDS), len(work.SCHEDULER_FIELDS)
+_NODE_WORK = len(work.NODE_FIELDS)
 
 
 @compiled
@@ -70,19 +72,39 @@ def _observe_tenants(data, ledger, b, out):
 
 @compiled
 def observe_cluster(
-    parameters, clock, data, running, compute, schedulers, ledger, b, compute_rows, storage_rows, scheduler_rows, out
+    parameters,
+    clock,
+    tasks,
+    data,
+    running,
+    compute,
+    schedulers,
+    ledger,
+    b,
+    compute_rows,
+    storage_rows,
+    scheduler_rows,
+    out,
 ):
-    """Write the global state from the observations of this step and the totals of the cluster."""
+    """Write the global state from the observations of this step, the work in progress and the cluster's totals."""
+    now_s = clock.step[b] * parameters.step_s
+    nodes, width = compute_rows.shape
+    observe_node_work(parameters, tasks, running, compute, b, now_s, out, width, width + _NODE_WORK)
     o = 0
-    for rows, width in (
-        (compute_rows, compute_rows.shape[1]),
-        (storage_rows, storage_rows.shape[1]),
-        (scheduler_rows, _QUEUE),
-    ):
-        for n in range(rows.shape[0]):
-            for j in range(width):
-                out[o + j] = rows[n, j]
-            o += width
+    for n in range(nodes):
+        for j in range(width):
+            out[o + j] = compute_rows[n, j]
+        o += width + _NODE_WORK
+    for r in range(storage_rows.shape[0]):
+        for j in range(storage_rows.shape[1]):
+            out[o + j] = storage_rows[r, j]
+        o += storage_rows.shape[1]
+    for s in range(scheduler_rows.shape[0]):
+        for j in range(_QUEUE):
+            out[o + j] = scheduler_rows[s, j]
+        o += _QUEUE
+        observe_scheduler_work(parameters, tasks, schedulers, b, s, now_s, out[o : o + _QUEUED_WORK])
+        o += _QUEUED_WORK
     out[o] = clock.step[b] / parameters.horizon_steps
     out[o + 1] = clip(ledger.terms[b, 0], 0.0, 1.0)
     out[o + 2] = clip(ledger.terms[b, 1], 0.0, 2.0)
