@@ -122,11 +122,11 @@ def _readme(
         [
             f"# {chosen.variant.name} on {plan.scenario}",
             "",
-            f"Data: {results.data_tag}. Algorithm `{chosen.variant.algorithm}`, begun from {start}; settings that differ "
-            f"from the shipped configuration: {changed}; all of them: `config.yaml`.",
+            f"Data: {results.data_tag}. Algorithm `{chosen.variant.algorithm}`, begun from {start}; settings that "
+            f"differ from the shipped configuration: {changed}; all of them: `config.yaml`.",
             "",
-            f"`policy/` is seed {chosen.seed}, the median of {len(trainings)} seeds by validation, at its best epoch on "
-            f"validation windows ({state['best_epoch']} of {state['epoch']}, J "
+            f"`policy/` is seed {chosen.seed}, the median of {len(trainings)} seeds by validation, at its best epoch "
+            f"on validation windows ({state['best_epoch']} of {state['epoch']}, J "
             + ("not validated" if state["best_score"] is None else f"{state['best_score']:.4f}")
             + f"); {state['env_steps']:,} env steps, {state['elapsed_s'] / 60:.1f} minutes. Nothing was chosen on test "
             "windows. `curves/seed_*.csv` are the validations of all seeds.",

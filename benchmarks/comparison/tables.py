@@ -61,10 +61,9 @@ class Row:
         """Over trainings, each left out once; no interval for a rule or a single training."""
         statistic = interquartile_mean if metric == SCORE else _known_mean
         values = self.metrics[metric]
-        # An interquartile mean takes every value: windows without a score (none is known) would be left out for all.
-        return trainings_interval(
-            [values[:, ~np.isnan(values).any(axis=0)]] if metric == SCORE else [values], statistic
-        )
+        if metric == SCORE:  # windows in which the bound and the random agent coincide have none
+            values = values[:, ~np.isnan(values).any(axis=0)]
+        return trainings_interval([values], statistic)
 
 
 @dataclass(frozen=True)
@@ -158,17 +157,18 @@ def main_table(results: Results, order: Sequence[str], expert: str, command: str
     rules = [row for row in results.rows.values() if not row.trained]
     rules.sort(key=lambda row: -row.interval(SCORE).estimate)
     titles = [title for title, _ in COLUMNS.values()]
+    key = results.key
     lines = [
-        f"# {results.key['scenario']}: all algorithms on the same {results.key['episodes']} {results.key['split']} windows",
+        f"# {key['scenario']}: all algorithms on the same {key['episodes']} {key['split']} windows",
         "",
-        f"Data: {results.data_tag}. Score = (J - J_random) / (J_bound - J_random) of each window, interquartile mean over "
-        "trainings and windows; all else are means. Brackets: 95 % intervals over training seeds on these windows, from "
-        "leaving out one training at a time (jackknife with Student's t); rules have no seeds and no brackets. Policies "
-        "are the checkpoints that were best on validation windows and act as they did there; nothing was chosen on test "
-        f"windows. Convergence: median over trainings (Kaplan-Meier) of the first epoch from which the validation J stays "
-        f"at or above that of `{expert}` ({threshold:.3f}) for {PATIENCE} validations, and how many trainings converged; "
-        "the others are censored at their last epoch. Minutes: mean wall time of a training, cloning and validation "
-        "included.",
+        f"Data: {results.data_tag}. Score = (J - J_random) / (J_bound - J_random) of each window, interquartile mean "
+        "over trainings and windows; all else are means. Brackets: 95 % intervals over training seeds on these "
+        "windows, from leaving out one training at a time (jackknife with Student's t); rules have no seeds and no "
+        "brackets. Policies are the checkpoints that were best on validation windows, and act as they did there; "
+        "nothing was chosen on test windows. Convergence: median over trainings (Kaplan-Meier) of the first epoch from "
+        f"which the validation J stays at or above that of `{expert}` ({threshold:.3f}) for {PATIENCE} validations, "
+        "and how many trainings converged; the others are censored at their last epoch. Minutes: mean wall time of a "
+        "training, cloning and validation included.",
         "",
         f"Command: `{command}`",
         "",

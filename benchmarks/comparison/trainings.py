@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -237,7 +237,8 @@ def train_all(
 ) -> tuple[list[str], bool]:
     """Do what is missing, ``jobs`` at a time.
 
-    The first Ctrl-C (or termination) lets running trainings save and end, the second ends them at once. What is killed
+    A training that fails is tried once more after all others: a busy machine may have kept Ray from starting. The first
+    Ctrl-C (or termination) lets running trainings save and end, the second ends them at once. What is killed
     goes on from its last checkpoint when the command is repeated. A training that an earlier, killed command left
     running is waited for.
 
@@ -256,7 +257,10 @@ def train_all(
         ValueError: a training that is there does not fit; nothing has been started.
     """
     missing = [t for t in trainings if t.status(plan.epochs) != FINISHED]
-    waiting, active, failures = deque(missing), [], []
+    waiting: deque[Training] = deque(missing)
+    active: list[_Active] = []
+    failures: list[str] = []
+    tried: set[Path] = set()
     done = {t.folder: plan.epochs for t in trainings if t not in missing}
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with (
@@ -272,11 +276,22 @@ def train_all(
                 while waiting and len(active) < jobs and not presses:
                     active.append(_Active(waiting.popleft()))
                 for entry in list(active):
-                    ended = _step(entry, plan, start, console, failures, bool(presses))
-                    done[entry.training.folder] = min(plan.epochs, entry.training.epochs_done())
-                    if ended:
-                        entry.lock.close()
-                        active.remove(entry)
+                    outcome = _step(entry, plan, start, bool(presses))
+                    training = entry.training
+                    done[training.folder] = min(plan.epochs, training.epochs_done())
+                    if outcome is None:
+                        continue
+                    entry.lock.close()
+                    active.remove(entry)
+                    if not outcome:
+                        console.print(f"{training.name}: {training.status(plan.epochs)}", highlight=False)
+                    elif training.folder in tried:
+                        failures.append(outcome)
+                    else:
+                        tried.add(training.folder)
+                        waiting.append(training)
+                    if outcome:
+                        console.print(f"{training.name}: failed, the others go on", style="red", highlight=False)
                 if len(presses) > passed_on:
                     passed_on = len(presses)
                     console.print("saving the trainings that run; again to stop at once", style="yellow")
@@ -296,37 +311,25 @@ def train_all(
     return failures, bool(presses)
 
 
-def _step(entry: _Active, plan: Plan, start: Spawn, console: Console, failures: list[str], stopping: bool) -> bool:
-    """Look after one training; returns whether its place is free."""
+def _step(entry: _Active, plan: Plan, start: Spawn, stopping: bool) -> str | None:
+    """Look after one training; None while it keeps its place, then what went wrong, or nothing."""
     training = entry.training
     if entry.process is None:
         if stopping:
-            return True
-        if not entry.locked():
-            return False
+            return ""
         try:
-            if not entry.begin(plan, start):
-                return True
+            return None if not entry.locked() or entry.begin(plan, start) else ""
         except ValueError as error:  # what another process left does not fit
-            failures.append(str(error))
-            return True
-        console.print(f"{training.name}: training", highlight=False)
-        return False
+            return str(error)
     code = entry.process.poll()
     if code is None:
-        return False
+        return None
     entry.process = None
-    status = training.status(plan.epochs)
-    if status == FINISHED:
-        state: Mapping[str, Any] = training.state() or {}
-        console.print(f"{training.name}: finished, {state.get('elapsed_s', 0) / 60:.1f} min", highlight=False)
-    elif not stopping:
-        log = training.folder / "log.txt"
-        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
-        text = "\n".join([f"{training.name}: exit status {code}; the end of {log}:", *tail])
-        failures.append(text)
-        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
-    return True
+    if stopping or training.status(plan.epochs) == FINISHED:
+        return ""
+    log = training.folder / "log.txt"
+    tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
+    return "\n".join([f"{training.name}: exit status {code}; the end of {log}:", *tail])
 
 
 @contextlib.contextmanager
