@@ -298,7 +298,7 @@ def test_rows_have_the_interquartile_mean_with_an_interval_over_trainings_and_ru
     rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
     assert [row.split(" |")[0] for row in rows] == ["| **a**", "| `good`", "| `weak`", "| `random`", "| upper bound"]
     # Scores are J / 2. Of eight, two are cut from each end: mean of .1, .15, .15, .2 = .15. Leaving one training out
-    # leaves the middle two: .175 and .125; the jackknife's error is their distance / 2 = .025, t with one degree 12.706.
+    # leaves the middle two: .175 and .125; the jackknife's error is half their distance, .025; t = 12.706.
     assert rows[0].startswith("| **a** | 2 | 0.150 [-0.168, 0.468] | 0.400 [-0.235, 1.035] |")
     assert "| `good` |  | 0.300 | 0.600 |" in rows[1]
     assert rows[-1].startswith("| upper bound |  | 1 | 2.000 |")
@@ -376,7 +376,7 @@ SMALL = """
       - name: mappo+warm
         algorithm: mappo
         warm_start: true
-        settings: {&small sampling.clusters: 4, sampling.phases: 2, sampling.rollout_steps: 50, epoch_env_steps: 200,
+        settings: {sampling.clusters: 4, sampling.phases: 2, sampling.rollout_steps: 50, epoch_env_steps: 200,
                    validation.every_epochs: 1, validation.episodes: 2, update.epochs: 1, update.minibatch_steps: 100,
                    warm_start.epochs: 1}
       - name: qmix
@@ -400,7 +400,7 @@ def test_trainings_evaluation_and_tables_from_nothing_and_nothing_twice(tmp_path
     app.command()(command.main)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    (tmp_path / "v.yaml").write_text(textwrap.dedent(SMALL.replace("&small ", "")))
+    (tmp_path / "v.yaml").write_text(textwrap.dedent(SMALL))
     arguments = ["--scenario", "tiny-v1", "--seeds", "1", "--epochs", "1", "--episodes", "2", "--jobs", "2"]
     arguments += [
         "--variants",
