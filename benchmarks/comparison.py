@@ -176,7 +176,7 @@ def table_step(experiment: Experiment, out: Path, command: str) -> None:
     text = main_table(results, names, experiment.expert, command)
     if experiment.minuend is not None:
         text += "\n" + difference_table(results, experiment.minuend, experiment.subtrahends)
-    if results.trained:
+    if any(row.curves for row in results.trained):
         draw_curves(results, names, out / "curves.svg")
         text += "\n![Learning curves](curves.svg)\n"
     write_file(out / "table.md", text)

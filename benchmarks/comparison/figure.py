@@ -40,7 +40,7 @@ def draw_curves(results: Results, order: Sequence[str], path: Path) -> None:
     from matplotlib.figure import Figure
 
     colours = matplotlib.colormaps["tab10"].colors
-    variants = [results.rows[name] for name in order if name in results.rows and results.rows[name].trained]
+    variants = [results.rows[name] for name in order if name in results.rows and results.rows[name].curves]
     bases = list(dict.fromkeys(row.name.partition("+")[0] for row in variants))
     # The same identifiers in every file, so that the same results give the same bytes.
     with matplotlib.rc_context({"svg.hashsalt": "comparison", "font.size": 9}):

@@ -117,6 +117,13 @@ def _readme(
     own = row.metrics[REWARD][place]
     versions = ", ".join(f"{name} {value}" for name, value in run["versions"].items())
     changed = json.dumps(dict(chosen.variant.settings))
+    if state["best_score"] is None:
+        checkpoint = f"after its last epoch ({state['epoch']}), never validated"
+    else:
+        checkpoint = (
+            f"at its best epoch on validation windows ({state['best_epoch']} of {state['epoch']}, "
+            f"J {state['best_score']:.4f})"
+        )
     start = f"a clone of `{plan.expert}`" if chosen.variant.warm_start else "initial networks"
     return "\n".join(
         [
@@ -125,10 +132,8 @@ def _readme(
             f"Data: {results.data_tag}. Algorithm `{chosen.variant.algorithm}`, begun from {start}; settings that "
             f"differ from the shipped configuration: {changed}; all of them: `config.yaml`.",
             "",
-            f"`policy/` is seed {chosen.seed}, the median of {len(trainings)} seeds by validation, at its best epoch "
-            f"on validation windows ({state['best_epoch']} of {state['epoch']}, J "
-            + ("not validated" if state["best_score"] is None else f"{state['best_score']:.4f}")
-            + f"); {state['env_steps']:,} env steps, {state['elapsed_s'] / 60:.1f} minutes. Nothing was chosen on test "
+            f"`policy/` is seed {chosen.seed}, the median of {len(trainings)} seeds by validation, {checkpoint}; "
+            f"{state['env_steps']:,} env steps, {state['elapsed_s'] / 60:.1f} minutes. Nothing was chosen on test "
             "windows. `curves/seed_*.csv` are the validations of all seeds.",
             "",
             "| | score IQM | J |",

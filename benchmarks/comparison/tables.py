@@ -124,9 +124,11 @@ def load_results(out: Path) -> Results:
             row.metrics[metric] = np.vstack([row.metrics[metric], numbers]) if metric in row.metrics else numbers[None]
         if row.trained:
             path = out / "curves" / file.parent.name / f"seed_{described['seed']}.csv"
-            row.curves.append(read_curve(path))
             with path.open(newline="", encoding="utf-8") as lines:
-                row.epochs |= {float(line["env_steps"]): int(float(line["epoch"])) for line in csv.DictReader(lines)}
+                epochs = {float(line["env_steps"]): int(float(line["epoch"])) for line in csv.DictReader(lines)}
+            if epochs:  # trainings that are shorter than the first validation have no curve
+                row.curves.append(read_curve(path))
+                row.epochs |= epochs
     bound = {name: np.array(values, dtype=np.float64) for name, values in reference["bound"].items()}
     beside = out / "validation.json"
     validation = _read(beside)["team_reward"] if beside.is_file() else {}
@@ -135,6 +137,8 @@ def load_results(out: Path) -> Results:
 
 def convergence_cell(row: Row, threshold: float) -> str:
     """Median epoch at which trainings converged, and how many did; ``> budget`` if fewer than half."""
+    if math.isnan(threshold) or not row.curves:
+        return "not validated"
     found = convergence(row.curves, threshold)
     count = f"({found.converged} of {found.trainings})"
     if found.median_env_steps is not None:
@@ -180,7 +184,7 @@ def main_table(results: Results, order: Sequence[str], expert: str, command: str
         steps = sorted({training["env_steps"] for training in trainings})
         minutes = float(np.mean([training["wall_clock_s"] for training in trainings])) / 60
         cells = [f"**{row.name}**", str(len(row.seeds)), *_cells(row)]
-        cells.append("not known" if math.isnan(threshold) else convergence_cell(row, threshold))
+        cells.append(convergence_cell(row, threshold))
         cells.append(" to ".join(f"{step:,}" for step in dict.fromkeys((steps[0], steps[-1]))))
         lines.append(f"| {' | '.join([*cells, f'{minutes:.1f}'])} |")
     for row in rules:

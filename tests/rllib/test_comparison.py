@@ -317,6 +317,12 @@ def test_convergence_is_the_median_epoch_and_those_that_never_converge_are_censo
     assert "| > 10 (1 of 3) | 1,000 | 1.5 |" in tables.main_table(results, ["a", "b"], "linear_feedback", "")
 
 
+def test_trainings_that_ended_before_their_first_validation_have_no_epoch_of_convergence(tmp_path):
+    results = write_results(tmp_path, {("a", "training"): [[0.5] * 4]}, curves={"a": {0: []}})
+    assert results.rows["a"].curves == []
+    assert "| not validated | 1,000 | 1.5 |" in tables.main_table(results, ["a"], "linear_feedback", "")
+
+
 def test_differences_are_paired_by_window_and_have_the_share_of_the_span(tmp_path):
     # Differences to the rule: .1 in all windows of seed 0, .3 of seed 1: mean .2, standard error .1, t = 12.706.
     rule = [0.1, 0.5, 0.2, 0.4]
