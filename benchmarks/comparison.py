@@ -110,6 +110,8 @@ def main(
             table_step(experiment, out, command)
         if publish_too:
             publish_step(plan, trainings, out, command, baselines, trace_format, console)
+    except typer.Exit:  # is a RuntimeError too
+        raise
     except (ValueError, RuntimeError) as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2 if isinstance(error, ValueError) else 1) from error

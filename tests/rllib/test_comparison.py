@@ -393,17 +393,38 @@ SMALL = """
 """
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-def test_trainings_evaluation_and_tables_from_nothing_and_nothing_twice(tmp_path, monkeypatch):
+@pytest.fixture
+def command():
+    """The script, which has the name of the folder of its parts."""
+    spec = importlib.util.spec_from_file_location("comparison_command", BENCHMARKS / "comparison.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_command(command, arguments):
     import typer
     from typer.testing import CliRunner
 
-    spec = importlib.util.spec_from_file_location("comparison_command", BENCHMARKS / "comparison.py")
-    command = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(command)
     app = typer.Typer()
     app.command()(command.main)
+    return CliRunner().invoke(app, arguments)
+
+
+def test_exit_codes_tell_an_interruption_a_failure_and_a_mistake_apart(command, tmp_path, monkeypatch):
+    arguments = ["--scenario", "tiny-v1", "--only", "qmix", "--train", "--runs", str(tmp_path)]
+    monkeypatch.setattr(command, "train_all", lambda *rest: ([], True))
+    assert run_command(command, arguments).exit_code == 130
+    monkeypatch.setattr(command, "train_all", lambda *rest: (["qmix, seed 0: exit status 3"], False))
+    assert run_command(command, arguments).exit_code == 1
+    monkeypatch.setattr(command, "train_all", lambda *rest: ([], False))
+    assert run_command(command, arguments).exit_code == 0
+    assert run_command(command, [*arguments, "--only", "unknown"]).exit_code == 2
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_trainings_evaluation_and_tables_from_nothing_and_nothing_twice(command, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("RAY_worker_niceness", "0")
     (tmp_path / "v.yaml").write_text(textwrap.dedent(SMALL))
@@ -419,7 +440,7 @@ def test_trainings_evaluation_and_tables_from_nothing_and_nothing_twice(tmp_path
     arguments += ["--out", str(tmp_path / "out")]
 
     def invoke(*more):
-        result = CliRunner().invoke(app, [*arguments, *more])
+        result = run_command(command, [*arguments, *more])
         assert result.exit_code == 0, (result.output, result.exception)
         return {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*") if f.is_file() and f.name != "lock"}
 
