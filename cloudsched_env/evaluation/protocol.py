@@ -24,7 +24,7 @@ from cloudsched_env.workload.bound import upper_bound
 from cloudsched_env.workload.episode import Episode, Split
 from cloudsched_env.workload.source import GeneratedSource, TraceSource, make_source
 
-__all__ = ["BOUNDED_METRICS", "RANDOM", "AgentResult", "Evaluation", "Progress", "evaluate", "play"]
+__all__ = ["BOUNDED_METRICS", "RANDOM", "AgentResult", "Evaluation", "Progress", "evaluate", "play", "play_all"]
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -134,27 +134,13 @@ def evaluate(
     results: dict[str, AgentResult] = {}
     environments: dict[int, CloudSchedVectorEnv] = {}
     for agent in runs:
-        records: list[EpisodeResult] = []
-        times: list[Floats] = []
-        for first in range(0, len(fixed), batch_size):
-            chunk = fixed[first : first + batch_size]
-            if len(chunk) not in environments:
-                environments[len(chunk)] = CloudSchedVectorEnv(cluster, len(chunk), source=source)
-            done = (len(results) * len(fixed) + first) * steps
 
-            def report(step: int, name: str = agent.name, done: int = done, size: int = len(chunk)) -> None:
-                if progress is not None:
-                    progress(name, done + step * size, total)
+        def report(step: int, name: str = agent.name, done: int = len(results) * len(fixed) * steps) -> None:
+            if progress is not None:
+                progress(name, done + step, total)
 
-            chunk_records, chunk_times = play(agent, environments[len(chunk)], chunk, seed + first, report)
-            records += chunk_records
-            times.append(chunk_times)
-        summaries = [summarise(record) for record in records]
-        results[agent.name] = AgentResult(
-            name=agent.name,
-            execution=str(getattr(agent, "execution", "none")),
-            metrics={entry.name: np.array([summary[entry.name] for summary in summaries]) for entry in METRICS},
-            decision_time_us=1e6 * float(np.median(np.concatenate(times))),
+        results[agent.name] = play_all(
+            agent, source, fixed, seed, batch_size=batch_size, environments=environments, report=report
         )
     bounds = [upper_bound(cluster, episode) for episode in fixed]
     return Evaluation(
@@ -167,6 +153,51 @@ def evaluate(
         agents=tuple(results[name] for name in names),
         random=results[RANDOM],
         bound={name: np.array([getattr(bound, name) for bound in bounds]) for name in BOUNDED_METRICS},
+    )
+
+
+def play_all(
+    agent: Agent,
+    source: GeneratedSource | TraceSource,
+    episodes: Sequence[Episode],
+    seed: int,
+    *,
+    batch_size: int = BATCH_SIZE,
+    environments: dict[int, CloudSchedVectorEnv] | None = None,
+    report: Callable[[int], None] = lambda steps: None,
+) -> AgentResult:
+    """Play fixed episodes in batches, and measure them.
+
+    Args:
+        agent: what acts.
+        source: where the episodes come from.
+        episodes: the work.
+        seed: of the agent and the clusters: the cluster of episode i gets ``seed + i``.
+        batch_size: clusters stepped at once.
+        environments: vector envs by number of clusters, which agents that are played one after the other can share.
+        report: called after every step with the number of episode-steps done.
+    """
+    environments = {} if environments is None else environments
+    records: list[EpisodeResult] = []
+    times: list[Floats] = []
+    steps = source.scenario.time.horizon_steps
+    for first in range(0, len(episodes), batch_size):
+        chunk = episodes[first : first + batch_size]
+        if len(chunk) not in environments:
+            environments[len(chunk)] = CloudSchedVectorEnv(source.scenario, len(chunk), source=source)
+
+        def step_done(step: int, before: int = first * steps, size: int = len(chunk)) -> None:
+            report(before + step * size)
+
+        chunk_records, chunk_times = play(agent, environments[len(chunk)], chunk, seed + first, step_done)
+        records += chunk_records
+        times.append(chunk_times)
+    summaries = [summarise(record) for record in records]
+    return AgentResult(
+        name=agent.name,
+        execution=str(getattr(agent, "execution", "none")),
+        metrics={entry.name: np.array([summary[entry.name] for summary in summaries]) for entry in METRICS},
+        decision_time_us=1e6 * float(np.median(np.concatenate(times))),
     )
 
 

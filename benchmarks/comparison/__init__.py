@@ -1,0 +1,1 @@
+"""Parts of ``benchmarks/comparison.py``: variants, trainings, evaluations, tables, figure, published baselines."""

@@ -1,0 +1,166 @@
+"""``baselines/<variant>/``: a policy, its configuration and curves, and the command that made them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cloudsched_env.leaderboard.store import write_file
+from comparison.evaluations import curve, slug
+from comparison.tables import REWARD, SCORE, Results
+from comparison.trainings import NEW, Plan, Training, arguments
+
+TASKS, TRAJECTORIES = "tasks.parquet", "trajectories"
+
+
+def median_training(trainings: list[Training]) -> Training:
+    """That of the median seed by its best validation score; the lower one of two in the middle."""
+
+    def score(training: Training) -> tuple[float, int]:
+        best = (training.state() or {}).get("best_score")
+        return (float("-inf") if best is None else best, training.seed)
+
+    ordered = sorted(trainings, key=score)
+    return ordered[(len(ordered) - 1) // 2]
+
+
+def publish(
+    plan: Plan, trainings: list[Training], results: Results, command: str, folder: Path, trace_format: str
+) -> Path:
+    """Write the folder of one variant.
+
+    Args:
+        plan: what trainings share.
+        trainings: the finished ones of the variant.
+        results: of the evaluation, with this variant.
+        command: of the comparison.
+        folder: parent, ``baselines``.
+        trace_format: of the published files behind the task table.
+
+    Returns:
+        The folder; what it held before is replaced.
+    """
+    chosen = median_training(trainings)
+    variant = chosen.variant
+    final = folder / slug(variant.name)
+    aside = folder / f".{slug(variant.name)}.tmp{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        shutil.copytree(chosen.policy, aside / "policy")
+        run = json.loads((chosen.run / "run.json").read_text(encoding="utf-8"))
+        write_file(aside / "config.yaml", _config(plan, chosen, run))
+        for training in trainings:
+            write_file(aside / "curves" / f"seed_{training.seed}.csv", curve(training))
+        write_file(aside / "README.md", _readme(plan, chosen, trainings, run, results, command, trace_format))
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return final
+
+
+def _config(plan: Plan, training: Training, run: dict[str, Any]) -> str:
+    """Every setting, as a file that `cloudsched train` takes; data are named on the command line."""
+    from cloudsched_env.rllib.config_files import load_experiment
+    from cloudsched_env.rllib.role_config import RoleBatchedConfig
+
+    config = load_experiment(training.variant.algorithm).config
+    assert isinstance(config, RoleBatchedConfig)
+    settings = {name: value for name, value in run["settings"].items() if name not in ("scenario", "trace")}
+    if "warm_start" in settings:
+        settings["warm_start"] = {**settings["warm_start"], "trajectories": None}
+    body = {
+        "run": run["algorithm"],
+        "env": plan.scenario,
+        "stop": {"training_iteration": plan.epochs},
+        "config": {"num_env_runners": run["num_env_runners"], "seed": training.seed, config.settings_name: settings},
+    }
+    head = "# Every setting of this training; --trace and trajectories are given on the command line (README.md).\n"
+    return head + yaml.safe_dump({slug(training.variant.name): body}, sort_keys=False)
+
+
+def _commands(plan: Plan, training: Training, trace_format: str) -> list[str]:
+    """What one types to repeat this training, with names of files instead of where they lay."""
+    trace = Path(TASKS) if plan.trace is not None else None
+    portable_plan = Plan(Path(), plan.scenario, trace, plan.data, plan.epochs, plan.expert, plan.recorded_episodes)
+    begun = Training(training.variant, training.seed, Path("runs") / slug(training.variant.name))
+    lines = []
+    if trace is not None:
+        lines.append(["traces", "import", trace_format, "PUBLISHED_FILES", "-o", TASKS])
+    if training.variant.warm_start:
+        recorded = ["--episodes", str(plan.recorded_episodes), "--out", TRAJECTORIES]
+        lines.append(["record", plan.expert, *portable_plan.source, *recorded])
+    lines.append(arguments(portable_plan, begun, NEW))
+    return [f"cloudsched {shlex.join(line)}" for line in lines]
+
+
+def _readme(
+    plan: Plan,
+    chosen: Training,
+    trainings: list[Training],
+    run: dict[str, Any],
+    results: Results,
+    command: str,
+    trace_format: str,
+) -> str:
+    row = results.rows[chosen.variant.name]
+    place = row.seeds.index(chosen.seed)
+    state = chosen.state() or {}
+    score, reward = row.interval(SCORE), row.interval(REWARD)
+    own = row.metrics[REWARD][place]
+    versions = ", ".join(f"{name} {value}" for name, value in run["versions"].items())
+    changed = json.dumps(dict(chosen.variant.settings))
+    if state["best_score"] is None:
+        checkpoint = f"after its last epoch ({state['epoch']}), never validated"
+    else:
+        checkpoint = (
+            f"at its best epoch on validation windows ({state['best_epoch']} of {state['epoch']}, "
+            f"J {state['best_score']:.4f})"
+        )
+    start = f"a clone of `{plan.expert}`" if chosen.variant.warm_start else "initial networks"
+    return "\n".join(
+        [
+            f"# {chosen.variant.name} on {plan.scenario}",
+            "",
+            f"Data: {results.data_tag}. Algorithm `{chosen.variant.algorithm}`, begun from {start}; settings that "
+            f"differ from the shipped configuration: {changed}; all of them: `config.yaml`.",
+            "",
+            f"`policy/` is seed {chosen.seed}, the median of {len(trainings)} seeds by validation, {checkpoint}; "
+            f"{state['env_steps']:,} env steps, {state['elapsed_s'] / 60:.1f} minutes. Nothing was chosen on test "
+            "windows. `curves/seed_*.csv` are the validations of all seeds.",
+            "",
+            "| | score IQM | J |",
+            "|---|---:|---:|",
+            f"| this policy, {results.key['episodes']} test windows | {_iqm(row.metrics[SCORE][place]):.3f} | "
+            f"{own.mean():.3f} |",
+            f"| mean of {len(row.seeds)} seeds | {_with_interval(score)} | {_with_interval(reward)} |",
+            "",
+            "Repeat this training:",
+            "",
+            *(f"    {line}" for line in _commands(plan, chosen, trace_format)),
+            "",
+            "Use it: `cloudsched evaluate baselines/" + slug(chosen.variant.name) + "/policy linear_feedback balanced "
+            f"--scenario {plan.scenario}" + (f" --trace {TASKS}`" if plan.trace else "`"),
+            "",
+            f"All of the comparison: `{command}`. Trained with {versions}.",
+            "",
+        ]
+    )
+
+
+def _iqm(values: Any) -> float:
+    from cloudsched_env.evaluation.statistics import interquartile_mean
+
+    return float(interquartile_mean(values))
+
+
+def _with_interval(interval: Any) -> str:
+    text = f"{interval.estimate:.3f}"
+    return text if interval.low != interval.low else f"{text} [{interval.low:.3f}, {interval.high:.3f}]"
