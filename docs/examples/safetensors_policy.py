@@ -6,7 +6,7 @@
 
 ``cloudsched train`` writes such a folder (``RUN/policy``). Here plain PyTorch does, without Ray: the networks of all
 three roles learn by maximum likelihood what a rule does (behaviour cloning, Pomerleau 1991). Any other loss works the
-same way, and `save_policy` stores the result. The folder loads into clusters of any size. Needs ``cloudsched-env[rllib]``.
+same way, and `save_policy` stores the result. The folder loads into clusters of any size. Needs the extra ``rllib``.
 """
 
 from __future__ import annotations

@@ -54,5 +54,5 @@ def test_episodes_of_other_constants_are_refused_by_folder(small_suite, played, 
     folder = Results(tmp_path / "results" / "small-v1").folder("random").path
     text = (folder / "metadata.json").read_text()
     (folder / "metadata.json").write_text(text.replace(text.split('"scenario_digest": "')[1][:12], "0" * 12))
-    with pytest.raises(ValueError, match="random: .* other constants than today's: remove that folder"):
+    with pytest.raises(ValueError, match=r"random: .* other constants than today's: remove that folder"):
         compute_anchors(small_suite, keep=tmp_path / "results")
