@@ -208,6 +208,19 @@ def show(results: Annotated[Path, typer.Argument(help="folder of results")]) -> 
 
 
 @app.command(no_args_is_help=True)
+def pack(results: Annotated[Path, typer.Argument(help="folder of results")]) -> None:
+    """Compress raw results, so that they fit into a repository; every other command reads them as before."""
+    from cloudsched_env.leaderboard.store import boards
+
+    console = _console(stderr=True)
+    with _errors(console):
+        for board in boards(results):
+            sizes = [folder.pack() for folder in board.agents()]
+            before, after = (sum(size[i] for size in sizes) / 1e6 for i in range(2))
+            _console().print(f"{board.label}: {before:.2f} MB, now {after:.2f} MB", highlight=False)
+
+
+@app.command(no_args_is_help=True)
 def render(
     results: Annotated[Path, typer.Argument(help="folder of results")],
     out: Annotated[Path, typer.Option("--out", "-o", help="folder of the site")] = Path("site"),

@@ -393,12 +393,12 @@ def _downloads(board: Board, folder: Path) -> None:
     with zipfile.ZipFile(folder / f"{board.label}-raw.zip", "w", zipfile.ZIP_DEFLATED) as everything:
         for row in board.rows:
             files = [row.folder.path / "agent.json", row.folder.path / "metadata.json"]
-            files += sorted((row.folder.path / "raw").rglob("*.json")) + sorted(row.folder.path.glob("curves/*.csv"))
+            files += sorted(row.folder.path.glob("curves/*.csv"))
+            contents = {str(f.relative_to(row.folder.path)): f.read_bytes() for f in files if f.exists()}
+            contents |= row.folder.raw_files()
             with zipfile.ZipFile(folder / f"{board.label}-{row.slug}.zip", "w", zipfile.ZIP_DEFLATED) as own:
-                for file in files:
-                    if file.exists():
-                        name = str(file.relative_to(row.folder.path))
-                        for archive, path in ((own, name), (everything, f"{row.slug}/{name}")):
-                            info = zipfile.ZipInfo(path, _DATE)
-                            info.compress_type = zipfile.ZIP_DEFLATED
-                            archive.writestr(info, file.read_bytes())
+                for name, content in contents.items():
+                    for archive, path in ((own, name), (everything, f"{row.slug}/{name}")):
+                        info = zipfile.ZipInfo(path, _DATE)
+                        info.compress_type = zipfile.ZIP_DEFLATED
+                        archive.writestr(info, content)
