@@ -36,6 +36,7 @@ __all__ = ["KEY_METRICS", "markdown_table", "put_into", "render_site"]
 
 KEY_METRICS = ("useful_utilisation", "scheduling_latency_mean_ms", "slo_attainment", "minimum_tenant_share")
 MARKERS = ("<!-- leaderboard: begin -->", "<!-- leaderboard: end -->")
+_SUITES = ("standard", "trace", "stress", "transfer", "quick")
 _DATE = (2020, 1, 1, 0, 0, 0)  # of files in archives: the same results give the same bytes
 
 
@@ -55,6 +56,7 @@ def render_site(boards: Sequence[Board], out: Path) -> Path:
     """
     if out.exists() and any(out.iterdir()) and not (out / "index.html").exists():
         raise ValueError(f"{out} is neither empty nor an earlier site: use another folder")
+    boards = sorted(boards, key=_order)
     environment = _environment()
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
@@ -76,6 +78,12 @@ def render_site(boards: Sequence[Board], out: Path) -> Path:
             out.rename(Path(aside) / "before")
         folder.rename(out)
     return out / "index.html"
+
+
+def _order(board: Board) -> tuple[int, str]:
+    """The headline first, the first look last; suites of one's own after those of the package."""
+    name = board.results.suite.name
+    return (_SUITES.index(name) if name in _SUITES else len(_SUITES), board.label)
 
 
 def markdown_table(board: Board) -> str:
@@ -182,6 +190,7 @@ def _index(boards: Sequence[Board]) -> dict[str, Any]:
                 "scale": _scale([row.score for row in board.ranked]),
                 "profile_chart": _profile_chart(board.ranked, {r.slug: r.profile for r in board.ranked}, f"p{number}"),
                 "curve_chart": _curve_chart(board.rows, f"c{number}"),
+                "profile_lines": min(SERIES, len(board.ranked)),
                 "groups": (["scenarios"] if len(scenarios) > 1 else []) + groups,
                 "scenarios": scenarios if len(scenarios) > 1 else [],
                 "columns": columns,

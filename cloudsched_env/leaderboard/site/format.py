@@ -23,6 +23,11 @@ _TITLES = {
     "response_time_mean_s": "response, mean s",
     "response_time_p95_s": "response, p95 s",
     "team_reward": "team reward J",
+    "spill_gb": "spill, GB",
+    "lost_core_s": "lost work, core s",
+    "slowdown_mean": "slowdown, mean",
+    "slowdown_p95": "slowdown, p95",
+    "jain_index": "Jain index",
     DECISION_TIME: "decision µs",
 }
 
