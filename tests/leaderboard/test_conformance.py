@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from cloudsched_env.agents import ClusterInfo, load_agent
 from cloudsched_env.cli.check import app
 from cloudsched_env.leaderboard.conformance import check_conformance
 from cloudsched_env.leaderboard.isolation import Limits
+from cloudsched_env.vector import CloudSchedVectorEnv
 
 
 def levels(agents_file, name, steps=12):
@@ -51,7 +53,14 @@ def test_an_agent_that_hangs_is_ended_and_said_to(agents_file):
 
 
 def test_the_clusters_state_is_not_in_the_agents_process(agents_file):
-    assert {level for level, _ in levels(agents_file, "Searches", 8).values()} == {"ok"}
+    env = CloudSchedVectorEnv("tiny-v1", 1)
+    here = load_agent(f"{agents_file}:Searches")
+    here.reset(ClusterInfo(env.scenario, env.layouts, env.action_levels, env.role_counts), 1, 0)
+    with pytest.raises(RuntimeError, match="found the cluster's state"):
+        here.act(env.observations, env.masks)  # the search is good for something
+    found = levels(agents_file, "Searches", 8)
+    assert found["spaces"][0] == found["determinism"][0] == "ok", found
+    assert "error" not in {level for level, _ in found.values()}, found
 
 
 def test_the_command_ends_with_an_error_where_there_is_one(agents_file):
