@@ -228,6 +228,7 @@ def test_numbers_are_written_with_the_digits_that_they_deserve():
     assert number(-0.0001, "score") == "0.000"
     assert number(float("nan")) == "\u2013"
     assert spread(Interval(0.5, 0.5, 0.5), "score") == "±0"
+    assert spread(Interval(0.5, 0.49999, 0.50001), "score") == "[0.500, 0.500]"  # narrow is not nothing
     assert spread(Interval(0.5, np.nan, np.nan), "score") == ""
     assert web("https://x.org") == "https://x.org"
     assert web("data:text/html,x") == "#"
