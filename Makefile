@@ -3,7 +3,8 @@
 #   TRACE=path/to/google-clusterdata-2011-2 make demo   the same on the real trace
 #   make test                                       the tests
 #   make browser                                    Chromium for the tests that look at the leaderboard's page
-#   make leaderboard                                verify new submissions (BASE=commit: those changed since), render site/
+#   make leaderboard                                verify new submissions (BASE=commit: those changed since; TRACE=table
+#                                                   of an imported trace: also their results on it), render site/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,7 +41,7 @@ browser: $(VENV)/installed
 	$(BIN)/python -m playwright install chromium
 
 leaderboard: $(VENV)/installed
-	$(BIN)/python benchmarks/leaderboard/build.py --out site $(if $(BASE),--changed-since '$(BASE)')
+	$(BIN)/python benchmarks/leaderboard/build.py --out site $(if $(BASE),--changed-since '$(BASE)') $(if $(TRACE),--trace '$(TRACE)')
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -4,7 +4,9 @@
 
 A submission that is not reproduced costs its own row only: it is left out of the page, and the command ends with 1.
 With ``--changed-since`` only submissions that differ from that commit are played again; the others have been before.
-Anchors are the committed ones; what a submission brings of its own is not used.
+If the simulator differs from that commit, so may the numbers of all, and all are played again.
+Results on a trace can only be played again with that trace: without it, those of submissions are left out and counted
+as neither good nor bad. Anchors are the committed ones; what a submission brings of its own is not used.
 """
 
 from __future__ import annotations
@@ -19,20 +21,40 @@ import typer
 from rich.console import Console
 
 from cloudsched_env.leaderboard.declaration import Declaration
+from cloudsched_env.leaderboard.episodes import inspect_data
 from cloudsched_env.leaderboard.isolation import Limits
 from cloudsched_env.leaderboard.render import put_into, render_site
 from cloudsched_env.leaderboard.standings import board_of
-from cloudsched_env.leaderboard.store import boards
+from cloudsched_env.leaderboard.store import Results, boards
 from cloudsched_env.leaderboard.verify import verify_submission
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+# What the numbers of every agent depend on: after a change here all submissions are played again.
+DYNAMICS = ("sim", "roles", "workload", "scenarios", "scenario.py", "vector.py", "evaluation", "agents")
 console = Console(soft_wrap=True, highlight=False)
 
 
-def changed(folder: Path, since: str) -> bool:
-    """Whether a folder differs from a commit."""
-    command = ["git", "diff", "--quiet", since, "--", str(folder)]
-    return subprocess.run(command, check=False, cwd=HERE).returncode != 0
+def changed(folder: Path, since: str, *parts: str) -> bool:
+    """Whether a folder differs from a commit, files included that git does not know yet.
+
+    Args:
+        folder: in a git repository.
+        since: the commit.
+        parts: only these paths below the folder.
+
+    Raises:
+        typer.BadParameter: git does not know the commit.
+    """
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["git", *arguments, "--", *(parts or ["."])]
+        return subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True)
+
+    differs = git("diff", "--quiet", since)
+    if differs.returncode not in (0, 1):
+        raise typer.BadParameter(f"--changed-since {since}: {differs.stderr.strip()}")
+    return differs.returncode == 1 or bool(git("ls-files", "--others", "--exclude-standard").stdout)
 
 
 def verified(folder: Path, share: float, trace: Path | None) -> bool:
@@ -50,7 +72,11 @@ def verified(folder: Path, share: float, trace: Path | None) -> bool:
 
 def free(folder: Path, taken: set[str]) -> bool:
     """Whether no other agent has the submission's name, which is taken from then on."""
-    slug = Declaration.load(folder / "agent.json").slug
+    try:
+        slug = Declaration.load(folder / "agent.json").slug
+    except ValueError as error:
+        console.print(f"{folder.name}: {error}", markup=False)
+        return False
     if slug in taken:
         console.print(f"{folder.name}: the name {slug} is taken, choose another", markup=False)
         return False
@@ -58,18 +84,33 @@ def free(folder: Path, taken: set[str]) -> bool:
     return True
 
 
-def gather(reference: Path, submissions: list[Path], into: Path) -> None:
-    """The reference results, and of each submission its own agent and nothing else that it may bring along."""
-    if reference.exists():
-        shutil.copytree(reference, into, dirs_exist_ok=True)
-    for folder in submissions:
-        slug = Declaration.load(folder / "agent.json").slug
-        for header in sorted(folder.glob("results/*/run.json")):
-            own, target = header.parent / "agents" / slug, into / header.parent.name
-            if own.exists():
-                shutil.copytree(own, target / "agents" / slug)
-                if not (target / "run.json").exists():
-                    shutil.copy(header, target)
+def here(board: Results, trace: Path | None) -> bool:
+    """Whether the work that results were played on is at hand, so that they can be played again."""
+    if board.suite.workload.kind == "generated":
+        return True
+    try:
+        return trace is not None and inspect_data(board.suite, str(trace)) == board.data
+    except ValueError:  # a trace of another operator
+        return False
+
+
+def gather(folder: Path, into: Path, trace: Path | None) -> None:
+    """Of a submission its own agent and nothing else that it may bring along.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    slug = Declaration.load(folder / "agent.json").slug
+    for board in boards(folder / "results"):
+        own, target = board.folder(slug).path, into / Results.label_of(board.suite, board.data)
+        if not own.exists():
+            continue
+        if not here(board, trace):
+            console.print(f"{folder.name}: {board.label} is left out: without its --trace it cannot be played again")
+            continue
+        shutil.copytree(own, target / "agents" / slug)
+        if not (target / "run.json").exists():
+            shutil.copy(board.path / "run.json", target)
 
 
 def main(
@@ -85,14 +126,22 @@ def main(
     good: list[Path] = []
     bad: list[Path] = []
     taken = {path.parent.name for path in results.glob("*/agents/*/agent.json")}
+    everything = not changed_since or changed(ROOT / "cloudsched_env", changed_since, *DYNAMICS)
     for folder in sorted(path.parent for path in submissions.glob("*/agent.json")):
-        known = changed_since and not changed(folder, changed_since)
+        known = not everything and not changed(folder, changed_since)
         if (known or verified(folder, share, trace)) and free(folder, taken):
             good.append(folder)
         else:
             bad.append(folder)
     with tempfile.TemporaryDirectory() as together:
-        gather(results, good, Path(together))
+        if results.exists():
+            shutil.copytree(results, together, dirs_exist_ok=True)
+        for folder in good:
+            try:
+                gather(folder, Path(together), trace)
+            except (OSError, ValueError) as error:  # known from before, and damaged since
+                console.print(f"{folder.name}: {error}", markup=False)
+                bad.append(folder)
         if not any(Path(together).iterdir()):
             console.print("no results yet: cloudsched leaderboard run … --out benchmarks/leaderboard/results")
             raise typer.Exit(1 if bad else 0)

@@ -115,19 +115,31 @@ def anchors(
     out: Annotated[
         Path | None, typer.Option(help="folder of results, for a trace of one's own; default: the package's own files")
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of results with the random agent's episodes; what it lacks is played and kept there; default: "
+            "one of its own under runs/anchors for each version of the simulator"
+        ),
+    ] = None,
     jobs: Jobs = 0,
     address: Address = "",
 ) -> None:
-    """Compute what scores are measured by: the random agent and the upper bound on every window."""
+    """Compute what scores are measured by: the random agent and the upper bound on every window; resumable."""
     from cloudsched_env.leaderboard import anchors as module
     from cloudsched_env.leaderboard.store import Results
     from cloudsched_env.leaderboard.suites import load_suite
+    from cloudsched_env.sim.compiled import source_fingerprint
 
     console = _console(stderr=True)
     with _errors(console):
         with _episodes(console) as progress:
             found = module.compute_anchors(
-                suite, trace=None if trace is None else str(trace), executor=_executor(jobs, address), progress=progress
+                suite,
+                trace=None if trace is None else str(trace),
+                keep=keep or Path("runs", "anchors", f"{source_fingerprint():012x}"),
+                executor=_executor(jobs, address),
+                progress=progress,
             )
         if out is None:
             file = Path(module.__file__).parent / "anchors" / f"{Results.label_of(load_suite(suite), found.data)}.json"
@@ -193,6 +205,19 @@ def show(results: Annotated[Path, typer.Argument(help="folder of results")]) -> 
     with _errors(console):
         for board in _boards(results, console):
             _print_board(board)
+
+
+@app.command(no_args_is_help=True)
+def pack(results: Annotated[Path, typer.Argument(help="folder of results")]) -> None:
+    """Compress raw results, so that they fit into a repository; every other command reads them as before."""
+    from cloudsched_env.leaderboard.store import boards
+
+    console = _console(stderr=True)
+    with _errors(console):
+        for board in boards(results):
+            sizes = [folder.pack() for folder in board.agents()]
+            before, after = (sum(size[i] for size in sizes) / 1e6 for i in range(2))
+            _console().print(f"{board.label}: {before:.2f} MB, now {after:.2f} MB", highlight=False)
 
 
 @app.command(no_args_is_help=True)

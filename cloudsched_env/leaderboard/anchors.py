@@ -6,6 +6,7 @@ committed, and refused when a scenario's constants have changed since.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from cloudsched_env.leaderboard.declaration import load_declarations
 from cloudsched_env.leaderboard.episodes import Data, draw_episodes, inspect_data, scenario_digest
 from cloudsched_env.leaderboard.execute import Executor
 from cloudsched_env.leaderboard.run import Progress, run_suite
-from cloudsched_env.leaderboard.store import Results, write_file
+from cloudsched_env.leaderboard.store import AgentFolder, Results, write_file
 from cloudsched_env.leaderboard.suites import Suite, load_suite
 from cloudsched_env.workload.bound import upper_bound
 
@@ -79,6 +80,7 @@ def compute_anchors(
     suite_name: str,
     *,
     trace: str | None = None,
+    keep: Path | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Anchors:
@@ -87,15 +89,19 @@ def compute_anchors(
     Args:
         suite_name: for `load_suite`.
         trace: task table, for suites on a trace.
+        keep: folder of results to take the random agent's episodes from, and to put into what it lacks, so that an
+            interrupted call goes on where it stopped; by default a temporary one.
         executor: where to play.
         progress: called after every batch.
+
+    Raises:
+        ValueError: the folder's episodes of the random agent are of other constants than today's.
     """
     suite = load_suite(suite_name)
     data = inspect_data(suite, trace)
-    with tempfile.TemporaryDirectory() as folder:
-        declarations = load_declarations([RANDOM])
-        summary = run_suite(suite_name, declarations, Path(folder), trace=trace, executor=executor, progress=progress)
-        played = summary.results.folder(declarations[0].slug)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) if keep is None else keep
+        played = _random(suite_name, suite, data, folder, trace, executor, progress)
         random = {e.scenario: played.matrix(e.scenario, "team_reward").mean(axis=0) for e in suite.scenarios}
     bound, digests = {}, {}
     for entry in suite.scenarios:
@@ -104,6 +110,31 @@ def compute_anchors(
         bound[entry.scenario] = np.array([upper_bound(scenario, episode).team_reward for episode in episodes])
         digests[entry.scenario] = scenario_digest(scenario)
     return Anchors(suite.id, suite.digest, data, digests, random, bound)
+
+
+def _random(
+    suite_name: str,
+    suite: Suite,
+    data: Data,
+    folder: Path,
+    trace: str | None,
+    executor: Executor | None,
+    progress: Progress | None,
+) -> AgentFolder:
+    """All runs of the random agent; those that the folder holds already are not played again."""
+    (declaration,) = load_declarations([RANDOM])
+    played = Results.open(folder, suite, suite_name, data).folder(declaration.slug)
+    if (played.path / "agent.json").exists():
+        declaration = played.declaration  # with whatever else is said of it there
+    run_suite(suite_name, [declaration], folder, trace=trace, executor=executor, progress=progress)
+    metadata = played.metadata()
+    for entry in suite.scenarios:
+        digests = {run["scenario_digest"] for run in metadata[entry.scenario].values()}
+        if digests != {scenario_digest(entry.load())}:
+            raise ValueError(
+                f"{played.path}: {entry.scenario} was played with other constants than today's: remove that folder"
+            )
+    return played
 
 
 def anchors_for(results: Results) -> Anchors:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -17,6 +13,7 @@ import numpy as np
 import cloudsched_env
 from cloudsched_env.evaluation.metrics import METRICS, metric
 from cloudsched_env.leaderboard.compare import ALL, compare
+from cloudsched_env.leaderboard.downloads import write_downloads
 from cloudsched_env.leaderboard.intervals import paired_interval
 from cloudsched_env.leaderboard.site import format as text
 from cloudsched_env.leaderboard.site.charts import (
@@ -36,7 +33,7 @@ __all__ = ["KEY_METRICS", "markdown_table", "put_into", "render_site"]
 
 KEY_METRICS = ("useful_utilisation", "scheduling_latency_mean_ms", "slo_attainment", "minimum_tenant_share")
 MARKERS = ("<!-- leaderboard: begin -->", "<!-- leaderboard: end -->")
-_DATE = (2020, 1, 1, 0, 0, 0)  # of files in archives: the same results give the same bytes
+_SUITES = ("standard", "trace", "stress", "transfer", "quick")
 
 
 def render_site(boards: Sequence[Board], out: Path) -> Path:
@@ -55,6 +52,7 @@ def render_site(boards: Sequence[Board], out: Path) -> Path:
     """
     if out.exists() and any(out.iterdir()) and not (out / "index.html").exists():
         raise ValueError(f"{out} is neither empty nor an earlier site: use another folder")
+    boards = sorted(boards, key=_order)
     environment = _environment()
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
@@ -70,12 +68,18 @@ def render_site(boards: Sequence[Board], out: Path) -> Path:
             content = _scenario(boards, name, entry.load())
             _write(environment, folder / "scenarios" / f"{name}.html", "scenario.html", "../", content)
         for board in boards:
-            _downloads(board, folder / "data")
+            write_downloads(board, folder / "data")
         write_file(folder / "leaderboard.md", "\n".join(markdown_table(board) for board in boards))
         if out.exists():
             out.rename(Path(aside) / "before")
         folder.rename(out)
     return out / "index.html"
+
+
+def _order(board: Board) -> tuple[int, str]:
+    """The headline first, the first look last; suites of one's own after those of the package."""
+    name = board.results.suite.name
+    return (_SUITES.index(name) if name in _SUITES else len(_SUITES), board.label)
 
 
 def markdown_table(board: Board) -> str:
@@ -182,6 +186,7 @@ def _index(boards: Sequence[Board]) -> dict[str, Any]:
                 "scale": _scale([row.score for row in board.ranked]),
                 "profile_chart": _profile_chart(board.ranked, {r.slug: r.profile for r in board.ranked}, f"p{number}"),
                 "curve_chart": _curve_chart(board.rows, f"c{number}"),
+                "profile_lines": min(SERIES, len(board.ranked)),
                 "groups": (["scenarios"] if len(scenarios) > 1 else []) + groups,
                 "scenarios": scenarios if len(scenarios) > 1 else [],
                 "columns": columns,
@@ -356,49 +361,3 @@ def _made(row: Row) -> dict[str, Any] | None:
             found: dict[str, Any] = entry
             return found
     return None
-
-
-def _downloads(board: Board, folder: Path) -> None:
-    """CSV and JSON of the table, the anchors, and archives of raw results."""
-    names = [entry.name for entry in METRICS] + [DECISION_TIME]
-    table: list[dict[str, Any]] = []
-    for row in board.rows:
-        line: dict[str, Any] = {
-            "rank": row.rank or None,
-            "tied": row.tied,
-            "agent": row.declaration.name,
-            "kind": row.declaration.kind,
-            "status": row.status,
-            "message": row.message,
-            "runs": row.runs,
-            "interval_over": row.interval_over,
-            "training_env_steps": row.declaration.training.env_steps,
-            "training_hours": row.declaration.training.hours,
-        }
-        figures = {"score": row.score, **{f"score_{s}": i for s, i in row.by_scenario.items()}}
-        figures |= {name: row.metrics.get(name) for name in names}
-        for name, interval in figures.items():
-            for part in ("estimate", "low", "high"):
-                value = getattr(interval, part) if interval is not None else np.nan
-                line[name if part == "estimate" else f"{name}_{part}"] = None if np.isnan(value) else round(value, 9)
-        table.append(line)
-    write_file(folder / f"{board.label}.json", json.dumps(table, indent=1) + "\n")
-    buffer = io.StringIO()
-    columns = list(dict.fromkeys(name for line in table for name in line))
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    write_file(folder / f"{board.label}.csv", buffer.getvalue())
-    board.anchors.write(folder / f"{board.label}-anchors.json")
-    with zipfile.ZipFile(folder / f"{board.label}-raw.zip", "w", zipfile.ZIP_DEFLATED) as everything:
-        for row in board.rows:
-            files = [row.folder.path / "agent.json", row.folder.path / "metadata.json"]
-            files += sorted((row.folder.path / "raw").rglob("*.json")) + sorted(row.folder.path.glob("curves/*.csv"))
-            with zipfile.ZipFile(folder / f"{board.label}-{row.slug}.zip", "w", zipfile.ZIP_DEFLATED) as own:
-                for file in files:
-                    if file.exists():
-                        name = str(file.relative_to(row.folder.path))
-                        for archive, path in ((own, name), (everything, f"{row.slug}/{name}")):
-                            info = zipfile.ZipInfo(path, _DATE)
-                            info.compress_type = zipfile.ZIP_DEFLATED
-                            archive.writestr(info, file.read_bytes())

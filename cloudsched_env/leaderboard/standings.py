@@ -123,7 +123,7 @@ class Board:
     Attributes:
         results: the results.
         anchors: what scores are measured by.
-        rows: ranked agents first, by score; then those without a score.
+        rows: ranked agents first, by rank and, in one rank, by score; then those without a score.
     """
 
     results: Results
@@ -155,11 +155,15 @@ def board_of(results: Results, progress: Callable[[str, int, int], None] = lambd
     folders = results.agents()
     rows = []
     for done, folder in enumerate(folders):
-        rows.append(_row(folder, anchors))
+        try:
+            rows.append(_row(folder, anchors))
+        except ValueError as error:  # damaged files cost their own row only
+            message = f"its results cannot be read: {error}".replace(f"{folder.path}/", "")
+            rows.append(Row(folder, folder.declaration, "failed", message))
         progress(rows[-1].declaration.name, done + 1, len(folders))
     _rank(rows, anchors)
     order = {"ok": 0, "incomplete": 1, "stale": 2, "failed": 3}
-    rows.sort(key=lambda row: (order[row.status], -row.score.estimate if row.score else 0.0, row.slug))
+    rows.sort(key=lambda row: (order[row.status], row.rank, -row.score.estimate if row.score else 0.0, row.slug))
     return Board(results, anchors, rows)
 
 

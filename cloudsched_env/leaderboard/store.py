@@ -3,7 +3,7 @@
     OUT/standard-v1/run.json                                  suite, its digest, data
     OUT/standard-v1/agents/balanced/agent.json                declaration
     OUT/standard-v1/agents/balanced/journal.jsonl             episodes of runs that are not complete yet
-    OUT/standard-v1/agents/balanced/raw/paper-v1/seed_0.json  complete: marl-eval's layout
+    OUT/standard-v1/agents/balanced/raw/paper-v1/seed_0.json  complete: marl-eval's layout; `pack` makes it .json.gz
     OUT/standard-v1/agents/balanced/metadata.json             command, versions, machine of every raw file
     OUT/standard-v1/agents/balanced/failure.json              why it has no more results
 
@@ -14,6 +14,7 @@ were being played. Whole files are written aside and renamed. One process writes
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import platform
@@ -40,6 +41,7 @@ from cloudsched_env.leaderboard.units import DECISION_TIME, UnitResult
 __all__ = ["ENVIRONMENT", "AgentFolder", "Results", "boards", "provenance", "write_file"]
 
 ENVIRONMENT = "cloudsched"
+_PACKED = ".gz"
 _DIGITS = 9  # significant digits of raw numbers: a billionth is far below any interval
 _NAMES = [*(entry.name for entry in METRICS), DECISION_TIME]
 
@@ -48,13 +50,13 @@ Key = tuple[str, int]
 """(scenario, run)."""
 
 
-def write_file(path: Path, text: str) -> None:
+def write_file(path: Path, content: str | bytes) -> None:
     """Write aside, force to disk, rename: readers see the old file or the new one, whatever happens."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -125,7 +127,7 @@ class AgentFolder:
 
     def complete(self, scenario: str, run: int) -> bool:
         """Whether a raw file is there."""
-        return self._raw(scenario, run).exists()
+        return self._stored(scenario, run).exists()
 
     def journal(self) -> dict[Key, dict[int, dict[str, Any]]]:
         """Episodes of incomplete runs, ``{(scenario, run): {place: line}}``; a torn last line is left out."""
@@ -240,7 +242,7 @@ class AgentFolder:
         Raises:
             ValueError: naming the file, if it does not hold this run of this scenario with a number for each window.
         """
-        file = self._raw(scenario, run)
+        file = self._stored(scenario, run)
         found = _raw_values(file, file.stat().st_mtime_ns, scenario, run)
         count = len(self.suite.scenario(scenario).windows)
         wrong = [name for name, values in found.items() if values.shape != (count,)]
@@ -252,8 +254,38 @@ class AgentFolder:
         """One metric of all complete runs, ``[runs, windows]``."""
         return np.array([self.values(scenario, run)[metric] for run in self.runs(scenario)])
 
+    def raw_files(self) -> Iterator[tuple[str, bytes]]:
+        """Path below the agent's folder and content of every raw file, unpacked, by path."""
+        files = {str(file.relative_to(self.path)).removesuffix(_PACKED): file for file in self._raw_paths()}
+        for name, file in sorted(files.items()):
+            yield name, gzip.decompress(file.read_bytes()) if file.suffix == _PACKED else file.read_bytes()
+
+    def pack(self) -> tuple[int, int]:
+        """Compress raw files for a repository; what is packed already stays as it is.
+
+        The same content gives the same bytes: no time, no file name.
+
+        Returns:
+            Bytes of all raw files before and after.
+        """
+        before = sum(file.stat().st_size for file in self._raw_paths())
+        for file in self._raw_paths():
+            if file.suffix != _PACKED:
+                write_file(file.with_name(file.name + _PACKED), gzip.compress(file.read_bytes(), 9, mtime=0))
+                file.unlink()
+        return before, sum(file.stat().st_size for file in self._raw_paths())
+
     def _raw(self, scenario: str, run: int) -> Path:
         return self.path / "raw" / scenario / f"seed_{run}.json"
+
+    def _stored(self, scenario: str, run: int) -> Path:
+        """Where a raw file is: packed or, if there is none such, as it was written."""
+        plain = self._raw(scenario, run)
+        packed = plain.with_name(plain.name + _PACKED)
+        return packed if packed.exists() and not plain.exists() else plain
+
+    def _raw_paths(self) -> list[Path]:
+        return [file for ending in ("", _PACKED) for file in sorted(self.path.glob(f"raw/*/seed_*.json{ending}"))]
 
 
 class Results:
@@ -338,7 +370,7 @@ def _raw_values(file: Path, _modified_ns: int, scenario: str, run: int) -> dict[
         ((_, seeds),) = _read(file)[ENVIRONMENT][f"{scenario}/{SPLIT}"].items()
         absolute = seeds[f"seed_{run}"]["absolute_metrics"]
         return {name: np.array(absolute[name], dtype=np.float64) for name in _NAMES}
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, EOFError, gzip.BadGzipFile) as error:
         raise ValueError(
             f"{file}: expected marl-eval's layout with every metric of docs/metrics.md: {error!r}"
         ) from error
@@ -349,7 +381,8 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    content = path.read_bytes()
+    return json.loads(gzip.decompress(content) if path.suffix == _PACKED else content)
 
 
 def _processor() -> str:

@@ -179,6 +179,10 @@ def _incomplete(board: Results, own: AgentFolder, declaration: Declaration) -> l
     if not (own.path / "agent.json").exists():
         return [f"{label}: no results of {declaration.name!r}"]
     problems = []
+    if label != Results.label_of(board.suite, board.data):
+        problems.append(
+            f"{label}: the folder of {Results.label_of(board.suite, board.data)} has another name: rename it"
+        )
     if own.declaration.to_dict() != declaration.to_dict():
         problems.append(f"{label}: the results were made with another agent.json than the submitted one: run it again")
     if own.failure is not None:

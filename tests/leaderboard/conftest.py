@@ -128,6 +128,41 @@ class Scribbles(Good):
         return actions
 
 
+class OutOfRange(Good):
+    name = "out_of_range"
+
+    def act(self, observations, masks):
+        actions = super().act(observations, masks)
+        actions["compute"][0, 1, 2] = 9
+        return actions
+
+
+class Explodes(Good):
+    name = "explodes"
+
+    def __init__(self):
+        raise RuntimeError("weights.bin is missing")
+
+
+class NoReset:
+    name = "no_reset"
+
+    def act(self, observations, masks):
+        return {}
+
+
+class Searches(Good):
+    name = "searches"
+
+    def act(self, observations, masks):
+        import gc
+
+        kinds = {type(thing).__name__ for thing in gc.get_objects()}
+        if kinds & {"CloudSchedVectorEnv", "Episode", "ParallelEnv"}:
+            raise RuntimeError("found the cluster's state")
+        return super().act(observations, masks)
+
+
 class Stubborn(Good):
     name = "stubborn"
 

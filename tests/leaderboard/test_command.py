@@ -46,7 +46,7 @@ def test_a_run_plays_and_says_who_failed(small_suite, agents_file, tmp_path):
     assert "5 episodes played" in text
     assert "agents.py:WrongShape: contract" in text
     assert "cloudsched leaderboard anchors" in text  # there are none of this suite
-    call("anchors", small_suite, "--out", out, "--jobs", 1)
+    call("anchors", small_suite, "--out", out, "--keep", tmp_path / "kept", "--jobs", 1)
     assert "random" in call("show", out)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -17,6 +18,8 @@ from cloudsched_env.agents.onnx_policy import masked_choice
 from cloudsched_env.agents.per_agent import PerAgentPolicies
 from cloudsched_env.evaluation.protocol import evaluate
 from cloudsched_env.leaderboard.conformance import check_conformance
+from cloudsched_env.leaderboard.declaration import load_declarations
+from cloudsched_env.leaderboard.run import run_suite
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -35,7 +38,8 @@ def run_example(*arguments, path=ROOT):
 
 def test_the_page_names_every_example_and_they_exist():
     page = (ROOT / "docs" / "leaderboard.md").read_text(encoding="utf-8")
-    for name in ("python_class.py", "plugin_package/pyproject.toml", "onnx_policy.py", "pettingzoo_functions.py"):
+    for name in ("python_class.py", "plugin_package/pyproject.toml", "onnx_policy.py", "safetensors_policy.py",
+                 "pettingzoo_functions.py"):  # fmt: skip
         assert f"(examples/{name})" in page
         assert (EXAMPLES / name).exists()
 
@@ -153,6 +157,48 @@ def test_masked_choices_follow_the_softmax_of_what_is_allowed():
     assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
     assert (drawn[..., 1] == 0).all()
     assert (masked_choice(logits, mask, np.array([3, 2]), None)[..., 0] == 1).all()
+
+
+@pytest.fixture(scope="module")
+def safetensors_folder(tmp_path_factory):
+    for package in ("torch", "safetensors"):
+        pytest.importorskip(package)
+    folder = tmp_path_factory.mktemp("project") / "baselines" / "cloned" / "seed0" / "policy"
+    text = run_example(EXAMPLES / "safetensors_policy.py", folder)
+    for role in ("compute", "storage", "scheduler"):
+        first, last = map(
+            float, re.search(rf"{role}: cross-entropy of a decision (\S+) at first, (\S+)", text).groups()
+        )
+        assert last < first / 2, text
+    return folder
+
+
+def test_a_safetensors_policy_keeps_to_the_contract_and_beats_random(safetensors_folder):
+    assert sorted(file.name for file in safetensors_folder.iterdir()) == ["policy.json", "weights.safetensors"]
+    assert errors(str(safetensors_folder)) == []
+    result = evaluate([str(safetensors_folder)], "tiny-v1", "validation", episodes=2)
+    assert (result.score(result.agents[0]) > 0).all()
+
+
+def test_one_line_of_the_reference_list_brings_a_policy_of_the_baselines(safetensors_folder, small_suite, tmp_path):
+    project = safetensors_folder.parents[3]
+    curve = "env_steps,validation/team_reward\n1000,0.4\n2000,0.5\n"
+    (safetensors_folder.parent / "progress.csv").write_text(curve)
+    line = {
+        "name": "cloned",
+        "spec": "{here}/../../baselines/cloned/seed{seed}/policy",
+        "trainings": 1,
+        "curves": "../../baselines/cloned/seed*/progress.csv",
+    }
+    reference = project / "benchmarks" / "leaderboard" / "reference.json"
+    reference.parent.mkdir(parents=True)
+    reference.write_text(json.dumps([line]))
+    summary = run_suite(small_suite, load_declarations([str(reference)]), tmp_path)
+    assert summary.failures == {}
+    folder = summary.results.folder("cloned")
+    assert folder.runs("tiny-v1") == [0]
+    assert str(project) not in (folder.path / "agent.json").read_text()
+    assert (folder.path / "curves" / "seed_0.csv").read_text().endswith("2000,0.5\n")
 
 
 def test_an_installed_package_brings_its_agent(tmp_path):

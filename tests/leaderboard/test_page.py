@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import types
 import zipfile
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import typer
 from typer.testing import CliRunner
 
 from cloudsched_env.evaluation.statistics import Interval
-from cloudsched_env.leaderboard.render import MARKERS, markdown_table, put_into, render_site
+from cloudsched_env.leaderboard.render import MARKERS, _order, markdown_table, put_into, render_site
 from cloudsched_env.leaderboard.site.charts import bar_chart_range, interval_bar, ticks
 from cloudsched_env.leaderboard.site.format import number, spread, web
 from cloudsched_env.leaderboard.standings import board_of
@@ -92,6 +93,35 @@ def test_a_failed_agent_has_a_row_that_says_so(site):
     text = (site / "index.html").read_text()
     assert "SIGABRT" in text
     assert 'class="pill failed">failed' in text
+
+
+def test_a_stranger_finds_what_scores_ranks_and_columns_mean_without_a_pointer(site):
+    text = (site / "index.html").read_text()
+    reading = text.split("How to read this")[1].split("</dl>")[0]
+    for term in ("Score", "Brackets", "Rank", "Profile"):
+        assert f"<dt>{term}</dt>" in reading
+    columns = text.split("What the columns mean")[1].split("</dl>")[0]
+    headings = re.findall(r'<th scope="col"[^>]*><button type="button">([^<]+)</button>', text.split("<tbody>")[0])
+    explained = {"Rank", "Agent", "Score", *re.findall(r"<dt>([^<]+)</dt>", columns)}
+    scenarios = {"tiny-v1", "tenants-4-per-tenant-v1"}
+    assert set(headings) <= explained | scenarios
+    assert "cloudsched check" in text.split("Enter your agent")[1]
+
+
+def test_the_headline_comes_first_and_the_first_look_last(all_boards):
+    def named(name):
+        suite = dataclasses.replace(all_boards[0].results.suite, name=name)
+        results = types.SimpleNamespace(suite=suite, label=f"{name}-v1")
+        return types.SimpleNamespace(results=results, label=results.label)
+
+    mixed = [named(name) for name in ("quick", "mine", "stress", "trace", "standard")]
+    assert [b.label for b in sorted(mixed, key=_order)] == [
+        "standard-v1",
+        "trace-v1",
+        "stress-v1",
+        "quick-v1",
+        "mine-v1",
+    ]
 
 
 def test_learning_curves_and_convergence_are_shown(site):
@@ -198,6 +228,7 @@ def test_numbers_are_written_with_the_digits_that_they_deserve():
     assert number(-0.0001, "score") == "0.000"
     assert number(float("nan")) == "\u2013"
     assert spread(Interval(0.5, 0.5, 0.5), "score") == "±0"
+    assert spread(Interval(0.5, 0.49999, 0.50001), "score") == "[0.500, 0.500]"  # narrow is not nothing
     assert spread(Interval(0.5, np.nan, np.nan), "score") == ""
     assert web("https://x.org") == "https://x.org"
     assert web("data:text/html,x") == "#"
@@ -281,7 +312,7 @@ def test_the_browser_filters_and_keeps_the_filter_in_the_address(view, site):
     page = view(site / "index.html")
     page.get_by_label("Kind").select_option("learned")
     assert set(agents_in_order(page)) == {"trained", "aborts"}
-    page.get_by_label("Agent").fill("train")
+    page.get_by_role("searchbox", name="Agent").fill("train")
     assert agents_in_order(page) == ["trained"]
     assert "kind=learned" in page.url
     again = view(site / "index.html")

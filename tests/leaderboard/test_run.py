@@ -106,6 +106,25 @@ def test_raw_results_are_what_the_protocol_gives_in_marl_evals_layout(played, sm
     assert run["absolute_metrics"]["team_reward"][:2] == pytest.approx(rewards, rel=1e-8)
 
 
+def test_packed_results_are_read_as_before(played, small_suite, tmp_path):
+    shutil.copytree(played, tmp_path / "copy")
+    results = Results(tmp_path / "copy" / "small-v1")
+    folder, plain = results.folder("balanced"), Results(played / "small-v1").folder("balanced")
+    before, after = folder.pack()
+    assert after < before / 2
+    assert not list(folder.path.glob("raw/*/*.json"))
+    for metric in ("team_reward", DECISION_TIME):
+        assert (folder.matrix("tiny-v1", metric) == plain.matrix("tiny-v1", metric)).all()
+    assert dict(folder.raw_files()) == dict(plain.raw_files())
+    packed = {file: file.read_bytes() for file in folder.path.rglob("*.gz")}
+    assert len(packed) == 4
+    assert folder.pack() == (after, after)
+    assert packed == {file: file.read_bytes() for file in folder.path.rglob("*.gz")}
+    counting = Counting()
+    run_suite(small_suite, load_declarations(["balanced"]), tmp_path / "copy", executor=counting)
+    assert counting.played == []
+
+
 def test_metadata_tell_how_every_raw_file_came_about(played):
     metadata = json.loads((played / "small-v1" / "agents" / "balanced" / "metadata.json").read_text())
     made = metadata["tiny-v1"]["0"]

@@ -76,6 +76,22 @@ def test_results_under_other_constants_are_not_ranked(played, tmp_path):
     assert "run it again" in found.message
 
 
+def test_damaged_results_cost_their_own_row_only(played, tmp_path):
+    shutil.copytree(played, tmp_path / "copy")
+    results = Results(tmp_path / "copy" / "small-v1")
+    (results.folder("balanced").path / "raw" / "tiny-v1" / "seed_0.json").write_text('{"cloudsched": ')
+    found = board_of(results)
+    assert row(found, "balanced").status == "failed"
+    assert "raw/tiny-v1/seed_0.json" in row(found, "balanced").message
+    assert str(tmp_path) not in row(found, "balanced").message
+    assert row(found, "random").status == "ok"
+
+
+def test_rows_are_ordered_by_rank_and_then_by_score(board):
+    places = [(found.rank, -found.score.estimate) for found in board.ranked]
+    assert places == sorted(places)
+
+
 def test_missing_and_stale_anchors_name_the_command(played, tmp_path):
     shutil.copytree(played, tmp_path / "copy")
     results = Results(tmp_path / "copy" / "small-v1")

@@ -99,6 +99,13 @@ def test_a_changed_declaration_needs_a_new_run(submission):
     assert any("another agent.json" in problem for problem in verify_submission(folder).problems)
 
 
+def test_results_under_the_name_of_another_suite_are_refused(submission):
+    folder = submission("Good")
+    (folder / "results" / "small-v1").rename(folder / "results" / "standard-v1")
+    problems = verify_submission(folder).problems
+    assert any("the folder of small-v1 has another name" in problem for problem in problems), problems
+
+
 def test_a_trained_agent_has_to_declare_its_budget(tmp_path):
     content = {"name": "a", "spec": "balanced", **DECLARED, "kind": "learned"}
     (tmp_path / "agent.json").write_text(json.dumps(content))

@@ -23,6 +23,11 @@ _TITLES = {
     "response_time_mean_s": "response, mean s",
     "response_time_p95_s": "response, p95 s",
     "team_reward": "team reward J",
+    "spill_gb": "spill, GB",
+    "lost_core_s": "lost work, core s",
+    "slowdown_mean": "slowdown, mean",
+    "slowdown_p95": "slowdown, p95",
+    "jain_index": "Jain index",
     DECISION_TIME: "decision µs",
 }
 
@@ -61,11 +66,12 @@ def figure(interval: Interval, form: str) -> str:
 
 
 def spread(interval: Interval, form: str) -> str:
-    """The interval in brackets; empty where there is none."""
+    """The interval in brackets, ±0 where nothing varies at all; empty where there is none."""
     if math.isnan(interval.low):
         return ""
-    low, high = number(interval.low, form), number(interval.high, form)
-    return "±0" if low == high == figure(interval, form) else f"[{low}, {high}]"
+    if math.isclose(interval.low, interval.high, rel_tol=1e-9, abs_tol=1e-12):
+        return "±0"
+    return f"[{number(interval.low, form)}, {number(interval.high, form)}]"
 
 
 def sort_value(interval: Interval) -> str:
