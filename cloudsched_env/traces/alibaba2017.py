@@ -28,6 +28,7 @@ BATCH_TASK = PublishedTable(
     patterns=named("batch_task", archives=_ARCHIVES),
     header="optional",
     unique=("job", "task"),
+    key_columns=("job id", "task id"),
     meaning="tasks of batch jobs; each has equal instances",
 )
 BATCH_INSTANCE = PublishedTable(

@@ -87,7 +87,7 @@ def _table(table: PublishedTable) -> list[str]:
     lines = [f"### {table.name}{need}", "", f"{table.meaning[0].upper()}{table.meaning[1:]}. Files: `{table.layout}`;"]
     lines[-1] += f" {header}." + (f" {table.parts} files in all." if table.parts else "")
     if table.unique:
-        lines[-1] += f" One row for each {', '.join(table.unique)}."
+        lines[-1] += f" One row for each {', '.join(table.key_columns or table.unique)}."
     lines += ["", "| column | a valid field | meaning |", "|---|---|---|"]
     lines += [f"| {column.name} | {_cell(column.expected)} | {_cell(column.meaning)} |" for column in table.columns]
     return [*lines, ""]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cloudsched_env
+from cloudsched_env.traces.duplicates import settle_duplicates
 from cloudsched_env.traces.errors import TraceFormatError, require
 from cloudsched_env.traces.lines import Limits
 from cloudsched_env.traces.load_table import LOAD_TABLE
@@ -147,7 +148,8 @@ class TraceFormat:
         with open_work(target, engine, plan, restart=restart) as work:
             stager = Stager(work, self.tables, on_error, on_progress, limits)
             rows = {table.name: stager.stage(table, parts[table], self.keep[table.name]) for table in self.tables}
-            self._refuse_duplicates(work, stager, on_error)
+            for table in self.tables:
+                settle_duplicates(stager, table, self.keep[table.name], on_error)
             self._run_steps(work, on_progress)
             metadata = self._describe(work, stager, parts, rows, path)
             if markers:
@@ -158,9 +160,9 @@ class TraceFormat:
                     on_progress(f"Writing {self.kind}", written, metadata.rows["arrivals"], "rows")
 
             report(0)
-            table = TASK_TABLE if self.kind == "tasks" else LOAD_TABLE
-            query = _completed(work.connection, table, self.table_sql)
-            write_table(table, target, _batches(work.connection, query), metadata, report)
+            kind = TASK_TABLE if self.kind == "tasks" else LOAD_TABLE
+            query = _completed(work.connection, kind, self.table_sql)
+            write_table(kind, target, _batches(work.connection, query), metadata, report)
         return metadata
 
     def _run_steps(self, work: Work, on_progress: OnProgress | None) -> None:
@@ -170,35 +172,6 @@ class TraceFormat:
             work.connection.execute(query)
         if on_progress and self.steps:
             on_progress(f"Finding {self.kind}", len(self.steps), len(self.steps), "queries")
-
-    def _refuse_duplicates(self, work: Work, stager: Stager, on_error: OnError) -> None:
-        """Rows that repeat the key of another row: an error, or left out and counted; the smallest row is kept."""
-        for table in self.tables:
-            if not table.unique:
-                continue
-            key = ", ".join(f'"{name}"' for name in table.unique)
-            found = work.connection.execute(
-                f"SELECT sum(n - 1), count(*) FROM (SELECT count(*) AS n FROM {table.name} GROUP BY {key} HAVING n > 1)"
-            ).fetchone()
-            if not found[1]:
-                continue
-            values = work.connection.execute(
-                f"SELECT {key} FROM {table.name} GROUP BY {key} HAVING count(*) > 1 ORDER BY {key} LIMIT 3"
-            ).fetchall()
-            examples = "; ".join(", ".join(map(str, row)) for row in values)
-            if on_error == "fail":
-                raise TraceFormatError(
-                    f"{found[1]:,} values of {', '.join(table.unique)} occur more than once, such as {examples}",
-                    file=", ".join(source.name for source in stager.sources)[:300],
-                    column=", ".join(table.unique),
-                    expected=f"one row of {table.name} for each",
-                    remedy="check that no file is there twice, or leave repeated rows out with --on-error skip",
-                )
-            stager.skipped.reasons[f"{table.name}, column {', '.join(table.unique)}: repeated"] += int(found[0])
-            work.connection.execute(
-                f"CREATE TABLE {table.name}_once AS SELECT DISTINCT ON ({key}) * FROM {table.name} ORDER BY ALL; "
-                f"CREATE OR REPLACE VIEW {table.name} AS SELECT * FROM {table.name}_once"
-            )
 
     def _describe(
         self,
