@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cloudsched_env.workload.clusters import SPANS_S
 from cloudsched_env.workload.fit import FitConfig, fit_profile, job_table
 from cloudsched_env.workload.marginal import discrete_marginal, interpolated_marginal
 from cloudsched_env.workload.normal import normal_quantile
@@ -31,6 +30,7 @@ GOOGLE_USERS = (
     "assumed: 100 users, the top 1, 5, 10 and 50 with the shares they have in Google 2011; the trace has none"
 )
 SLO_SHARES = (0.15, 0.63, 0.22)  # latency-critical, normal, batch: train hours of the Google 2011 excerpt
+SPANS_S = (0.05, 10.0, 60.0, 300.0)  # of these levels, in seconds
 GOOGLE_LEVELS = (1.46, 1.04, 1.53, 1.70)  # mean children of the nested clusters fitted to these hours
 ASSUMED_SLO = (
     "assumed: drawn independently of all else with the shares of Google 2011 (0.15 latency-critical, 0.63 normal, "

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from cloudsched_env.traces.metadata import SyntheticColumn
 from cloudsched_env.traces.published import PublishedColumn, PublishedTable, named
+from cloudsched_env.traces.request_unit import RequestUnit
 from cloudsched_env.traces.trace_format import TraceFormat
 
-__all__ = ["BATCH_INSTANCE", "BATCH_TASK", "CONTAINER_EVENT", "FORMAT", "MEMORY_GB_OF_MACHINE", "SERVER_EVENT"]
+__all__ = ["BATCH_INSTANCE", "BATCH_TASK", "CONTAINER_EVENT", "FORMAT", "REQUEST_UNIT", "SERVER_EVENT"]
 
 MEMORY_GB_OF_MACHINE = 256.0
+REQUEST_UNIT = RequestUnit(
+    memory_gb=MEMORY_GB_OF_MACHINE,
+    because="instances ask for half a core to a few: as fractions of a machine of 64 cores nearly all would be below the "
+    "smallest request of a scenario, and equal",
+)
 _BEFORE = -(2**31)
 _ARCHIVES = ("trace_201708", "trace_201708.tgz")
 _JOB_STATUS = ("Ready", "Waiting", "Running", "Terminated", "Failed", "Cancelled")
@@ -172,6 +178,7 @@ FORMAT = TraceFormat(
     machine_sql=f"SELECT count(DISTINCT machine) AS n, cpus, memory * {MEMORY_GB_OF_MACHINE}, "
     "cpus / (SELECT max(cpus) FROM server_event), memory FROM server_event WHERE event = 'add' "
     "GROUP BY cpus, memory ORDER BY n DESC, cpus, memory",
+    request_unit=REQUEST_UNIT,
     clock="seconds since the trace begins (twelve hours)",
     columns_from={
         "a row": "a task of a batch job (all its instances), or a container of a service, that begins after time 0",

@@ -67,8 +67,9 @@ def format_page(trace_format: TraceFormat, real: str = "") -> str:
             shown = ", ".join(f"`{part}`" for part in column.name.split(", "))
             lines.append(f"| {shown} | {_cell(column.absent_because)} | {_cell(column.filled_by)} |")
         lines.append("")
-    if entry.assumptions:
-        lines += ["### Assumptions", "", *(f"* {text}" for text in entry.assumptions), ""]
+    assumptions = [*entry.assumptions, *([str(entry.request_unit)] if entry.kind == "tasks" else [])]
+    if assumptions:
+        lines += ["### Assumptions", "", *(f"* {text}" for text in assumptions), ""]
     lines += ["## Gotchas, and what is done about them", "", *(f"* {text}" for text in entry.gotchas), ""]
     lines += ["## Load and time", "", _SCALING if entry.kind == "tasks" else _LOAD_SCALING, ""]
     if real:

@@ -17,6 +17,7 @@ from cloudsched_env.traces.marker import GeneratedMarker, find_markers
 from cloudsched_env.traces.metadata import MachineType, SyntheticColumn, TraceMetadata
 from cloudsched_env.traces.parts import Part, find_parts, list_files
 from cloudsched_env.traces.published import PublishedTable
+from cloudsched_env.traces.request_unit import RequestUnit
 from cloudsched_env.traces.staging import OnError, OnProgress, Stager
 from cloudsched_env.traces.table import TABLE_VERSION, TASK_TABLE, TableKind, write_table
 from cloudsched_env.traces.work import EngineConfig, Work, open_work
@@ -45,6 +46,7 @@ class TraceFormat:
         span_sql: query of one row: start and end of the covered time in seconds.
         row_counts: queries of one number each, by name; the number of canonical rows is added as ``arrivals``.
         machine_sql: query of (count, cores, memory GB, published CPU, published memory), empty if there are none.
+        request_unit: what a request of 1.0 is, in cores and GB of the canonical table.
         clock: what second 0 of the canonical times is.
         columns_from: what each canonical column is made from, in words.
         synthetic: columns that the trace lacks in full or in part.
@@ -76,6 +78,7 @@ class TraceFormat:
     steps: tuple[tuple[str, str], ...] = ()
     row_counts: dict[str, str] = field(default_factory=dict)
     machine_sql: str = ""
+    request_unit: RequestUnit = RequestUnit()
     synthetic: tuple[SyntheticColumn, ...] = ()
     derived: dict[str, str] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
@@ -225,6 +228,8 @@ class TraceFormat:
             citation=self.citation,
             url=self.url,
             written_by=f"cloudsched-env {cloudsched_env.__version__}",
+            request_cores=float(self.request_unit.cores),
+            request_memory_gb=float(self.request_unit.memory_gb),
         )
 
 

@@ -15,12 +15,23 @@ from numpy.typing import NDArray
 
 from cloudsched_env.workload import assumptions as a
 from cloudsched_env.workload.burstiness import DISPERSION_SCALES_S, dispersion_within_blocks, index_of_dispersion
-from cloudsched_env.workload.clusters import SPANS_S, expected_dispersion, fit_levels, slow_dispersion
+from cloudsched_env.workload.clusters import (
+    FIT_SCALES_S,
+    SECONDS_SPAN_S,
+    SPANS_S,
+    ClusterLevel,
+    draw_clusters,
+    expected_dispersion,
+    fit_levels,
+    slow_dispersion,
+    with_single,
+)
 from cloudsched_env.workload.index import TraceIndex
 from cloudsched_env.workload.kinds import cluster_jobs
 from cloudsched_env.workload.marginal import continuous_marginal, discrete_marginal
 from cloudsched_env.workload.normal import normal_scores
 from cloudsched_env.workload.repetition import fit_names
+from cloudsched_env.workload.rounds import Rounds, fit_rounds
 from cloudsched_env.workload.stream_profile import MODEL
 from cloudsched_env.workload.tasks import RawTasks
 
@@ -35,9 +46,9 @@ OnStage = Callable[[str], None]
 
 _DAY_S, _HOUR_S = 86_400.0, 3600.0
 _LEAST_GAPS = 20  # that tell something
-_ROUNDS = 8  # of the fixed point between clusters and the slow factor
+_ROUNDS = 8  # of the fixed point between clusters and the slow factor, and of the simulated moments
+_SIMULATED_JOBS = 50_000
 _LEAST_TASKS = 3  # that have a request pair which a profile shows, each job counted up to the fan-out cap
-_SECONDS_SPAN_S = 10.0  # jobs of a user closer than this count as neighbours for the persistence of kinds
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ class JobTable:
         priority: ``[jobs]``; 0 where not known.
         scheduling_class: ``[jobs]``; -1 where not known.
         length_s: length of the stretch.
-        machine_cores: cores of the largest machine, of which requests are fractions.
+        machine_cores: cores of the trace that a request of 1.0 is (`traces.request_unit`).
     """
 
     arrival_s: Floats
@@ -221,12 +232,13 @@ def _fit_arrivals(jobs: JobTable, config: FitConfig) -> dict[str, Any]:
     """Rate, clusters, slow factor and shape of the day."""
     rate = len(jobs.arrival_s) / jobs.length_s
     block = min(config.block_s, jobs.length_s)
-    within = [dispersion_within_blocks(jobs.arrival_s, jobs.length_s, s, block) for s in DISPERSION_SCALES_S]
+    measured = {s: dispersion_within_blocks(jobs.arrival_s, jobs.length_s, s, block) for s in FIT_SCALES_S}
+    within = list(measured.values())
     spans = (_instant_span_s(jobs.arrival_s, config.instant_s, within[0]), *SPANS_S[1:])
     factors = hour_factors(jobs.arrival_s, jobs.length_s, config.clock_hour)
     alone = float(_alone(jobs)[jobs.user].mean())
     clustered = max(1.0 - alone, 1e-3)
-    slow, levels = 0.0, fit_levels(within, DISPERSION_SCALES_S, block, clustered, spans)
+    slow, levels = 0.0, fit_levels(within, FIT_SCALES_S, block, clustered, spans)
     if jobs.length_s >= 4 * _HOUR_S:
         hourly = index_of_dispersion(jobs.arrival_s, jobs.length_s, _HOUR_S)
         for _ in range(_ROUNDS):
@@ -237,17 +249,60 @@ def _fit_arrivals(jobs: JobTable, config: FitConfig) -> dict[str, Any]:
             slow = max(0.0, left / rate / slow_dispersion(_HOUR_S, _HOUR_S))
             rest = [
                 d - rate * slow * slow_dispersion(s, _HOUR_S, block)
-                for s, d in zip(DISPERSION_SCALES_S, within, strict=True)
+                for s, d in zip(FIT_SCALES_S, within, strict=True)
             ]
-            levels = fit_levels(rest, DISPERSION_SCALES_S, block, clustered, spans)
+            levels = fit_levels(rest, FIT_SCALES_S, block, clustered, spans)
+    rounds = fit_rounds(jobs.arrival_s, config.instant_s)
+    levels = _with_jobs_of_an_instant(jobs, levels, rounds, alone, config)
     return {
         "jobs_per_s": float(f"{rate:.6g}"),
-        "levels": [{"span_s": level.span_s, "mean_children": round(level.mean_children, 4)} for level in levels],
+        "levels": [
+            {
+                "span_s": level.span_s,
+                "mean_children": round(level.mean_children, 4),
+                **({"single": round(level.single, 4)} if level.single > 0 else {}),
+            }
+            for level in levels
+        ],
+        "rounds": rounds,
         "other_user_probability": _other_user(jobs, within[0], block),
         "slow_factor": {"bin_s": _HOUR_S, "squared_cv": round(float(slow), 5)},
         "hour_factors": factors,
-        "measured_dispersion": {f"{s:g} s": round(d, 3) for s, d in zip(DISPERSION_SCALES_S, within, strict=True)},
+        "measured_dispersion": {f"{s:g} s": round(measured[s], 3) for s in DISPERSION_SCALES_S},
     }
+
+
+def _with_jobs_of_an_instant(
+    jobs: JobTable, levels: tuple[ClusterLevel, ...], rounds: dict[str, Any] | None, alone: float, config: FitConfig
+) -> tuple[ClusterLevel, ...]:
+    """Levels with as many jobs to an instant as the trace has, in the mean, at the same dispersion.
+
+    Jobs also meet by chance, and rounds bring more of them together, so that the mean of a drawn stream is compared with
+    that of the trace, and the level's mean corrected by what it is off (method of simulated moments, on one seed).
+    """
+    wanted = _jobs_of_an_instant(jobs.arrival_s, config.instant_s)
+    if len(jobs.arrival_s) < _LEAST_GAPS or not wanted > 1.0:
+        return levels
+    recorded = None if rounds is None else Rounds.from_dict(rounds)
+    clustered, aim, found = max(1.0 - alone, 1e-3), wanted, levels
+    for _ in range(_ROUNDS):
+        # A part of the jobs is alone: what is wanted of all instants has to come from the others.
+        found = with_single(levels, clustered / max(1.0 / aim - alone, 1e-3))
+        rng = np.random.default_rng(config.seed)
+        visits = alone + clustered / float(np.prod([level.mean_children for level in found]))
+        length_s = _SIMULATED_JOBS * jobs.length_s / len(jobs.arrival_s)
+        start = np.sort(rng.random(max(1, round(_SIMULATED_JOBS * visits)))) * length_s
+        lonely = rng.random(len(start)) < alone / visits
+        drawn = np.sort(np.concatenate((start[lonely], draw_clusters(found, start[~lonely], rng)[0])))
+        drawn = drawn if recorded is None else np.sort(recorded.record(drawn, rng))
+        off = (_jobs_of_an_instant(drawn, config.instant_s) - 1.0) / (wanted - 1.0)
+        aim = 1.0 + (aim - 1.0) / max(off, 0.1)
+    return found
+
+
+def _jobs_of_an_instant(arrival_s: Floats, instant_s: float) -> float:
+    """Mean number of jobs that follow one another in less than an instant."""
+    return len(arrival_s) / (1.0 + float(np.count_nonzero(np.diff(arrival_s) >= instant_s)))
 
 
 def _instant_span_s(arrival_s: Floats, instant_s: float, dispersion: float) -> float:
@@ -398,7 +453,7 @@ def _persistence(jobs: JobTable, kind: Integers, own_mix: Floats) -> float:
     Two neighbours are alike with p^2 + (1 - p^2) b, where b is the chance that two jobs of the user are alike anyway.
     """
     order = np.lexsort((jobs.arrival_s, jobs.user))
-    near = (np.diff(jobs.user[order]) == 0) & (np.diff(jobs.arrival_s[order]) < _SECONDS_SPAN_S)
+    near = (np.diff(jobs.user[order]) == 0) & (np.diff(jobs.arrival_s[order]) < SECONDS_SPAN_S)
     if not near.any():
         return 0.0
     alike = float((np.diff(kind[order]) == 0)[near].mean())
