@@ -112,10 +112,13 @@ def fit(
             "fitted_on_s": [round(span[0], 3), round(span[1], 3)],
             "fitted_part": part,
             "marginals": {"all": f"fitted to rows of the trace ({metadata.data_tag})"},
-            "command": f"cloudsched traces fit --part {part} --kinds {kinds} --clock-hour {clock_hour:g} --instant-s {instant:g}",
+            "command": f"cloudsched traces fit --part {part} --kinds {kinds} --clock-hour {clock_hour:g} "
+            f"--instant-s {instant:g}",
         }
         hour = (clock_hour + span[0] / 3600.0) % 24.0
-        config = FitConfig(kinds=kinds, clock_hour=hour, machine_memory_gb=request_unit_of(metadata).memory_gb, instant_s=instant)
+        config = FitConfig(
+            kinds=kinds, clock_hour=hour, machine_memory_gb=request_unit_of(metadata).memory_gb, instant_s=instant
+        )
         data = fit_profile(jobs, name or output.stem, provenance, config, stage)
         _write_text(output, _profile_text(data))
     console = Console(highlight=False)

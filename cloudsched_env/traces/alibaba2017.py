@@ -12,8 +12,8 @@ __all__ = ["BATCH_INSTANCE", "BATCH_TASK", "CONTAINER_EVENT", "FORMAT", "REQUEST
 MEMORY_GB_OF_MACHINE = 256.0
 REQUEST_UNIT = RequestUnit(
     memory_gb=MEMORY_GB_OF_MACHINE,
-    because="instances ask for half a core to a few: as fractions of a machine of 64 cores nearly all would be below the "
-    "smallest request of a scenario, and equal",
+    because="instances ask for half a core to a few: as fractions of a machine of 64 cores nearly all would be below "
+    "the smallest request of a scenario, and equal",
 )
 _BEFORE = -(2**31)
 _ARCHIVES = ("trace_201708", "trace_201708.tgz")

@@ -18,7 +18,9 @@ END_S = 2_591_700
 """The last reading of the thirty days: a machine that was deleted then was still there."""
 HOST_CORES, HOST_MEMORY_GB = 64, 256
 """The assumed host of which requests are shares, as in profile `azure`: the trace holds no physical machines."""
-REQUEST_UNIT = RequestUnit(HOST_CORES, HOST_MEMORY_GB, "the cores of the assumed host: virtual machines have 1 to 24 and more")
+REQUEST_UNIT = RequestUnit(
+    HOST_CORES, HOST_MEMORY_GB, "the cores of the assumed host: virtual machines have 1 to 24 and more"
+)
 _CORE_BUCKETS = ("2", "4", "8", "24", ">24")
 _MEMORY_BUCKETS = ("2", "4", "8", "32", "64", ">64")
 

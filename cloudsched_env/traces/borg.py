@@ -25,7 +25,9 @@ __all__ = [
     "table_sql",
 ]
 
-REQUEST_UNIT = RequestUnit(because="the trace publishes fractions of the largest machine, which is taken as these cores")
+REQUEST_UNIT = RequestUnit(
+    because="the trace publishes fractions of the largest machine, which is taken as these cores"
+)
 CORES_OF_LARGEST_MACHINE, MEMORY_GB_OF_LARGEST_MACHINE = REQUEST_UNIT.cores, REQUEST_UNIT.memory_gb
 AFTER_THE_WINDOW = INT64_MAX
 EVENTS = ("SUBMIT", "SCHEDULE", "EVICT", "FAIL", "FINISH", "KILL", "LOST", "UPDATE_PENDING", "UPDATE_RUNNING")

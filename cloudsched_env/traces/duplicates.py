@@ -136,7 +136,7 @@ def _locate(stager: Stager, table: PublishedTable, keep: str, keys: int) -> list
 
 
 def _numbered(stager: Stager, part: Part, table: PublishedTable) -> Iterator[str]:
-    """Queries of the valid rows of a part, typed, with their lines; each has to be used before the next is asked for."""
+    """Queries of the valid rows of a part, typed, with their lines; use each before asking for the next."""
     if part.encoding == "parquet":
         source = ParquetPart(stager.work.connection, part, table)
         yield f'SELECT row_number AS "{_LINE}", * FROM ({source.scan}) WHERE {valid_rows_sql(table)}'

@@ -67,5 +67,7 @@ def request_unit_of(metadata: TraceMetadata) -> RequestUnit:
     declared = [entry.request_unit for entry in FORMATS if entry.name == metadata.format]
     if declared:
         return declared[0]
-    machine = next((m for m in metadata.machine_mix if m.cores and m.memory_gb and m.published_cpu == 1.0), None)
-    return RequestUnit(machine.cores, machine.memory_gb) if machine and machine.cores and machine.memory_gb else RequestUnit()
+    for machine in metadata.machine_mix:
+        if machine.cores and machine.memory_gb and machine.published_cpu == 1.0:
+            return RequestUnit(machine.cores, machine.memory_gb)
+    return RequestUnit()

@@ -78,7 +78,7 @@ class TraceFormat:
     steps: tuple[tuple[str, str], ...] = ()
     row_counts: dict[str, str] = field(default_factory=dict)
     machine_sql: str = ""
-    request_unit: RequestUnit = RequestUnit()
+    request_unit: RequestUnit = field(default_factory=RequestUnit)
     synthetic: tuple[SyntheticColumn, ...] = ()
     derived: dict[str, str] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()

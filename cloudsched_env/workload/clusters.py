@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 # From an instant to five minutes, one level a scale at which the dispersion is fitted.
-SPANS_S = (0.05, 3.0, 10.0, 60.0, 300.0)
+SPANS_S = (0.05, 4.0, 10.0, 60.0, 300.0)
 FIT_SCALES_S = (1.0, 3.0, 10.0, 60.0, 300.0)
 SECONDS_SPAN_S = 10.0
 """Jobs of a user in a cluster of this span, or a shorter one, tend to be of one kind."""
@@ -124,6 +124,7 @@ def fit_levels(
     block_s: float,
     clustered: float = 1.0,
     spans_s: Sequence[float] = SPANS_S,
+    known_pairs: Sequence[float] = (),
 ) -> tuple[ClusterLevel, ...]:
     """Levels whose index of dispersion within blocks is the one measured.
 
@@ -135,19 +136,23 @@ def fit_levels(
         block_s: length of the blocks.
         clustered: part of the jobs that comes in clusters, above 0.
         spans_s: spans of the levels, ascending.
+        known_pairs: pairs of jobs of the finest levels, where they are known; the others are fitted.
 
     Returns:
         Levels from the finest to the coarsest. Where no clusters have this dispersion (below that of a Poisson
         process, or falling with the scale) the nearest one is taken, in relative least squares.
     """
     wanted, scales = np.asarray(dispersion, dtype=np.float64), np.asarray(scales_s, dtype=np.float64)
-    known = np.isfinite(wanted)
-    wanted, scales = wanted[known], scales[known]
+    measured = np.isfinite(wanted)
+    wanted, scales = wanted[measured], scales[measured]
     bins = np.floor(block_s / scales + 1e-9)[:, None]
     spans = tuple(spans_s)
     kernel = (bins * _pair_kernel(spans, tuple(scales.tolist())) - _pair_kernel(spans, (block_s,))) / (bins - 1.0)
     kernel = clustered * kernel
-    pairs = _non_negative_least_squares(kernel / wanted[:, None], (wanted - 1.0) / wanted)
+    matrix, target = kernel / wanted[:, None], (wanted - 1.0) / wanted
+    known = np.asarray(known_pairs, dtype=np.float64)
+    rest = _non_negative_least_squares(matrix[:, len(known) :], target - matrix[:, : len(known)] @ known)
+    pairs = np.concatenate((known, rest))
     levels, inner = [], 1.0
     for span, pair in zip(spans_s, pairs, strict=True):
         mean = 1.0 + pair / (2.0 * inner)

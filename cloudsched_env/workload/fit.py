@@ -6,7 +6,7 @@ users, frequencies of request pairs, quantiles. No row of the trace is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,18 +20,17 @@ from cloudsched_env.workload.clusters import (
     SECONDS_SPAN_S,
     SPANS_S,
     ClusterLevel,
-    draw_clusters,
     expected_dispersion,
     fit_levels,
     slow_dispersion,
-    with_single,
 )
+from cloudsched_env.workload.gaps import match_gaps
 from cloudsched_env.workload.index import TraceIndex
 from cloudsched_env.workload.kinds import cluster_jobs
 from cloudsched_env.workload.marginal import continuous_marginal, discrete_marginal
 from cloudsched_env.workload.normal import normal_scores
 from cloudsched_env.workload.repetition import fit_names
-from cloudsched_env.workload.rounds import Rounds, fit_rounds
+from cloudsched_env.workload.rounds import fit_rounds
 from cloudsched_env.workload.stream_profile import MODEL
 from cloudsched_env.workload.tasks import RawTasks
 
@@ -46,8 +45,7 @@ OnStage = Callable[[str], None]
 
 _DAY_S, _HOUR_S = 86_400.0, 3600.0
 _LEAST_GAPS = 20  # that tell something
-_ROUNDS = 8  # of the fixed point between clusters and the slow factor, and of the simulated moments
-_SIMULATED_JOBS = 50_000
+_ROUNDS = 8  # of the fixed point between clusters and the slow factor
 _LEAST_TASKS = 3  # that have a request pair which a profile shows, each job counted up to the fan-out cap
 
 
@@ -238,22 +236,24 @@ def _fit_arrivals(jobs: JobTable, config: FitConfig) -> dict[str, Any]:
     factors = hour_factors(jobs.arrival_s, jobs.length_s, config.clock_hour)
     alone = float(_alone(jobs)[jobs.user].mean())
     clustered = max(1.0 - alone, 1e-3)
-    slow, levels = 0.0, fit_levels(within, FIT_SCALES_S, block, clustered, spans)
+    slow, rest = 0.0, within
+
+    def fitted(known_pairs: Sequence[float] = ()) -> tuple[ClusterLevel, ...]:
+        return fit_levels(rest, FIT_SCALES_S, block, clustered, spans, known_pairs)
+
     if jobs.length_s >= 4 * _HOUR_S:
         hourly = index_of_dispersion(jobs.arrival_s, jobs.length_s, _HOUR_S)
         for _ in range(_ROUNDS):
             # What clusters and the hour of the day leave of the variance of hourly counts is the slow factor's, and
             # what that leaves within blocks is the clusters'.
-            left = hourly - expected_dispersion(levels, [_HOUR_S], clustered)[0]
+            left = hourly - expected_dispersion(fitted(), [_HOUR_S], clustered)[0]
             left -= rate * _HOUR_S * float(np.var(factors)) if factors else 0.0
             slow = max(0.0, left / rate / slow_dispersion(_HOUR_S, _HOUR_S))
             rest = [
-                d - rate * slow * slow_dispersion(s, _HOUR_S, block)
-                for s, d in zip(FIT_SCALES_S, within, strict=True)
+                d - rate * slow * slow_dispersion(s, _HOUR_S, block) for s, d in zip(FIT_SCALES_S, within, strict=True)
             ]
-            levels = fit_levels(rest, FIT_SCALES_S, block, clustered, spans)
     rounds = fit_rounds(jobs.arrival_s, config.instant_s)
-    levels = _with_jobs_of_an_instant(jobs, levels, rounds, alone, config)
+    levels = match_gaps(jobs.arrival_s, jobs.length_s, fitted, alone, rounds, config.instant_s, config.seed)
     return {
         "jobs_per_s": float(f"{rate:.6g}"),
         "levels": [
@@ -270,39 +270,6 @@ def _fit_arrivals(jobs: JobTable, config: FitConfig) -> dict[str, Any]:
         "hour_factors": factors,
         "measured_dispersion": {f"{s:g} s": round(measured[s], 3) for s in DISPERSION_SCALES_S},
     }
-
-
-def _with_jobs_of_an_instant(
-    jobs: JobTable, levels: tuple[ClusterLevel, ...], rounds: dict[str, Any] | None, alone: float, config: FitConfig
-) -> tuple[ClusterLevel, ...]:
-    """Levels with as many jobs to an instant as the trace has, in the mean, at the same dispersion.
-
-    Jobs also meet by chance, and rounds bring more of them together, so that the mean of a drawn stream is compared with
-    that of the trace, and the level's mean corrected by what it is off (method of simulated moments, on one seed).
-    """
-    wanted = _jobs_of_an_instant(jobs.arrival_s, config.instant_s)
-    if len(jobs.arrival_s) < _LEAST_GAPS or not wanted > 1.0:
-        return levels
-    recorded = None if rounds is None else Rounds.from_dict(rounds)
-    clustered, aim, found = max(1.0 - alone, 1e-3), wanted, levels
-    for _ in range(_ROUNDS):
-        # A part of the jobs is alone: what is wanted of all instants has to come from the others.
-        found = with_single(levels, clustered / max(1.0 / aim - alone, 1e-3))
-        rng = np.random.default_rng(config.seed)
-        visits = alone + clustered / float(np.prod([level.mean_children for level in found]))
-        length_s = _SIMULATED_JOBS * jobs.length_s / len(jobs.arrival_s)
-        start = np.sort(rng.random(max(1, round(_SIMULATED_JOBS * visits)))) * length_s
-        lonely = rng.random(len(start)) < alone / visits
-        drawn = np.sort(np.concatenate((start[lonely], draw_clusters(found, start[~lonely], rng)[0])))
-        drawn = drawn if recorded is None else np.sort(recorded.record(drawn, rng))
-        off = (_jobs_of_an_instant(drawn, config.instant_s) - 1.0) / (wanted - 1.0)
-        aim = 1.0 + (aim - 1.0) / max(off, 0.1)
-    return found
-
-
-def _jobs_of_an_instant(arrival_s: Floats, instant_s: float) -> float:
-    """Mean number of jobs that follow one another in less than an instant."""
-    return len(arrival_s) / (1.0 + float(np.count_nonzero(np.diff(arrival_s) >= instant_s)))
 
 
 def _instant_span_s(arrival_s: Floats, instant_s: float, dispersion: float) -> float:

@@ -1,8 +1,8 @@
 """Draw the jobs and tasks of a `StreamProfile`: a window for an episode, or hours of a trace.
 
 Visits of users are a Poisson process whose rate follows the hour of the day and a slow random factor; each visit is a
-nest of clusters (`clusters`). Jobs are recorded at once, or at the next round (`rounds`). Every job has a kind of its user's, or that of the jobs seconds before, a logical name
-that recurs or does not, and all else of its kind.
+nest of clusters (`clusters`). Jobs are recorded at once, or at the next round (`rounds`). Every job has a kind of its
+user's, or that of the jobs seconds before, a logical name that recurs or does not, and all else of its kind.
 """
 
 from __future__ import annotations
