@@ -9,8 +9,8 @@ import pytest
 
 from cloudsched_env.workload.burstiness import DISPERSION_SCALES_S, ks_distance
 from cloudsched_env.workload.canonical import generate_trace
-from cloudsched_env.workload.comparison import sample_profile, sample_trace
 from cloudsched_env.workload.clusters import expected_dispersion
+from cloudsched_env.workload.comparison import sample_profile, sample_trace
 from cloudsched_env.workload.fit import FitConfig, common_share, fit_profile, hour_factors, job_table
 from cloudsched_env.workload.kinds import cluster_jobs, k_means
 from cloudsched_env.workload.marginal import continuous_marginal, discrete_marginal
@@ -58,7 +58,8 @@ def test_fit_of_a_generated_stream_finds_its_profile_again(google):
     # Coarse levels stand in for one another, and for the slow factor; what they do together has to be the same.
     dispersion = expected_dispersion(profile.levels, DISPERSION_SCALES_S, 1.0 - profile.alone)
     found = expected_dispersion(again.levels, DISPERSION_SCALES_S, 1.0 - again.alone)
-    assert found == pytest.approx(dispersion, rel=0.2)
+    assert found[:3] == pytest.approx(dispersion[:3], rel=0.15)
+    assert found[3] == pytest.approx(dispersion[3], rel=0.35)  # 48 hours differ by 10 % from the next 48, and more
     assert again.rounds is not None
     assert np.median(again.rounds.interval_s.values) == pytest.approx(
         np.median(profile.rounds.interval_s.values), rel=0.05
