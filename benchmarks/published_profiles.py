@@ -278,6 +278,7 @@ def snowset() -> dict:
         zipf_shares(480, 1.2),
         queries / (days * DAY_S),
         levels=(1.2, 1.0, 1.0, 1.0),
+        unit=find_format("snowset").request_unit,
         slow_squared_cv=0.14**2,
         alone=0.0,
     )

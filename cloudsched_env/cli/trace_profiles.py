@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_WINDOW_S = 3600.0
 _PARTS = ("train", "validation", "test", "held-out", "whole")
 _PART_HELP = f"Part of the table's time: {', '.join(_PARTS)} (held-out: validation and test)."
 
@@ -81,6 +82,7 @@ def fit(
     By default only the train part of the time is looked at, so that the rest can be held against it.
     A profile holds statistics, no rows.
     """
+    import numpy as np
     from rich.progress import Progress
 
     from cloudsched_env.traces.formats import request_unit_of
@@ -130,7 +132,10 @@ def fit(
     )
     scales = ", ".join(f"{value:g} at {scale}" for scale, value in arrivals["measured_dispersion"].items())
     console.print(f"variance / mean of job counts within an hour: {scales}", soft_wrap=True)
-    console.print(f"next: cloudsched traces compare {file} {output} --part-a held-out", soft_wrap=True)
+    held_s = np.subtract(*reversed(_span(tasks, "held-out")))
+    # Windows of an hour do not fit into the held-out part of a short trace.
+    shorter = "" if held_s >= _WINDOW_S else f" --window-s {max(10, int(held_s // 4))}"
+    console.print(f"next: cloudsched traces compare {file} {output} --part-a held-out{shorter}", soft_wrap=True)
 
 
 def generate(
@@ -177,7 +182,7 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="B", help="A profile, or a task table (usually generated).")],
     part_a: Annotated[str, typer.Option(metavar="PART", help=_PART_HELP)] = "whole",
     part_b: Annotated[str, typer.Option(metavar="PART", help=_PART_HELP)] = "whole",
-    window_s: Annotated[float, typer.Option(min=10, metavar="S", help="Length of a window.")] = 3600.0,
+    window_s: Annotated[float, typer.Option(min=10, metavar="S", help="Length of a window.")] = _WINDOW_S,
     windows: Annotated[int, typer.Option(min=2, metavar="N", help="Windows drawn from a profile.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is drawn.")] = 0,
     figure: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the comparison.")] = None,

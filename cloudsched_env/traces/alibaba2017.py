@@ -199,7 +199,9 @@ FORMAT = TraceFormat(
         "mem_used_gb": "batch_instance: average memory usage of an instance, weighted by run time, x 256 GB",
     },
     synthetic=(
-        SyntheticColumn("tenant", "the trace has no users", "null; the workload stage calls it unknown"),
+        SyntheticColumn(
+            "tenant", "the trace has no users", "null; the workload stage takes each job for a tenant of its own"
+        ),
         SyntheticColumn("shard_key", "the trace has no names of programs", "null; a job is a name of its own"),
         SyntheticColumn("read_mb", "the trace has no bytes read", "null; the workload stage draws it"),
         SyntheticColumn("write_mb", "the trace has no bytes written", "null; the workload stage draws it"),

@@ -248,7 +248,9 @@ FORMAT = TraceFormat(
         "mem_used_gb": "batch_instance: mem_avg of an instance, weighted by run time, / 100 x 384 GB",
     },
     synthetic=(
-        SyntheticColumn("tenant", "batch jobs have no users", "null; the workload stage calls it unknown"),
+        SyntheticColumn(
+            "tenant", "batch jobs have no users", "null; the workload stage takes each job for a tenant of its own"
+        ),
         SyntheticColumn("queue_s", "the trace has no time of submission", "null"),
         SyntheticColumn("read_mb", "the trace has no bytes read", "null; the workload stage draws it"),
         SyntheticColumn("write_mb", "the trace has no bytes written", "null; the workload stage draws it"),

@@ -137,7 +137,9 @@ FORMAT = TraceFormat(
         "queue_s": "creation_time to scheduled_time",
     },
     synthetic=(
-        SyntheticColumn("tenant", "the trace has no users", "null; the workload stage calls it unknown"),
+        SyntheticColumn(
+            "tenant", "the trace has no users", "null; the workload stage takes each job for a tenant of its own"
+        ),
         SyntheticColumn("cpu_core_s, mem_used_gb", "use is not recorded", "null"),
         SyntheticColumn("read_mb", "the trace has no bytes read", "null; the workload stage draws it"),
         SyntheticColumn("write_mb", "the trace has no bytes written", "null; the workload stage draws it"),

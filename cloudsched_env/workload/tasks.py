@@ -206,12 +206,14 @@ class RawTasks:
         """
         table = load_tasks(path, _TABLE_COLUMNS)
         metadata = table.metadata
-        # Users and names are hashed once each, not once a task; a job without a name has one of its own.
-        user = stable_hash([*table.categories["tenant"], "unknown"])[table["tenant"]]
+        # Users and names are hashed once each, not once a task. A job without a name has one of its own, and so has one
+        # without a user: a single user for all of them would be one tenant, and leave all others without work.
+        user = stable_hash([*table.categories["tenant"], ""])[table["tenant"]]
         jobs, job = np.unique(table["job"], return_inverse=True)
         own_name = stable_hash(f"job {number}" for number in jobs)[job.reshape(-1)]
         name = stable_hash([*table.categories["shard_key"], ""])[table["shard_key"]]
         name = np.where(table["shard_key"] < 0, own_name, name)
+        user = np.where(table["tenant"] < 0, own_name, user)
         return cls.from_columns(
             arrival_s=table["arrival_s"],
             user=user,
