@@ -105,8 +105,8 @@ FORMAT = TraceFormat(
     },
     request_unit=RequestUnit(
         128,
-        because="a query may use all cores of its warehouse, 8 a server: so one server is one core of a scenario and four "
-        "are its largest request",
+        because="a query may use all cores of its warehouse, 8 a server: so one server is one core of a scenario and "
+        "four are its largest request",
     ),
     clock="seconds since 21 February 2018, 00:00 UTC",
     columns_from={

@@ -46,6 +46,7 @@ OnStage = Callable[[str], None]
 _DAY_S, _HOUR_S = 86_400.0, 3600.0
 _LEAST_GAPS = 20  # that tell something
 _ROUNDS = 8  # of the fixed point between clusters and the slow factor
+_RECURRING_JOBS = 1.5  # of a user in the mean; with fewer, users tell nothing
 _LEAST_TASKS = 3  # that have a request pair which a profile shows, each job counted up to the fan-out cap
 
 
@@ -287,12 +288,21 @@ def _instant_span_s(arrival_s: Floats, instant_s: float, dispersion: float) -> f
 
 
 def _alone(jobs: JobTable) -> Floats:
-    """Part of each user's jobs that has no other job of the user within the span of a visit, ``[users]``."""
-    order = np.lexsort((jobs.arrival_s, jobs.user))
+    """Part of each user's jobs that has no other job of the user within the span of a visit, ``[users]``.
+
+    Where users do not recur, which is how a trace without users comes, all jobs count as one user's: bursts are there
+    all the same.
+    """
+    count = np.bincount(jobs.user)
+    recur = len(jobs.user) >= _RECURRING_JOBS * len(count)
+    user = jobs.user if recur else np.zeros_like(jobs.user)
+    order = np.lexsort((jobs.arrival_s, user))
     apart = np.diff(jobs.arrival_s[order]) > SPANS_S[-1]
-    apart = np.concatenate(([True], apart | (np.diff(jobs.user[order]) != 0), [True]))
+    apart = np.concatenate(([True], apart | (np.diff(user[order]) != 0), [True]))
     lonely = apart[1:] & apart[:-1]
-    return np.bincount(jobs.user[order], lonely) / np.bincount(jobs.user)
+    if not recur:
+        return np.full(len(count), float(lonely.mean()))
+    return np.bincount(user[order], lonely) / count
 
 
 def hour_factors(arrival_s: Floats, length_s: float, clock_hour: float) -> list[float] | None:
