@@ -170,7 +170,11 @@ def draw_figure(path: Path, samples: Sequence[StreamSample]) -> None:
     from cloudsched_env.workload.burstiness import DISPERSION_SCALES_S, ks_distance
     from cloudsched_env.workload.comparison import AUTOCORRELATION_BIN_S, AUTOCORRELATION_LAGS
 
-    looks = ({"color": "0.25", "linewidth": 2.2}, {"color": "C1"}, {"color": "C0", "linestyle": ":"})
+    looks: tuple[dict[str, Any], ...] = (
+        {"color": "0.25", "linewidth": 2.2},
+        {"color": "C1"},
+        {"color": "C0", "linestyle": ":"},
+    )
     named = [(f"{n}: {sample.label}", sample, look) for n, sample, look in zip(_NAMES, samples, looks, strict=False)]
     figure, axes = plt.subplots(2, 4, figsize=(15, 6.6), constrained_layout=True)
     for axis, (key, title) in zip(axes.flat, MARGINALS.items(), strict=False):
@@ -188,7 +192,7 @@ def draw_figure(path: Path, samples: Sequence[StreamSample]) -> None:
         axes[1, 1].plot(DISPERSION_SCALES_S, sample.dispersion(), marker="o", markersize=4, **look)
         axes[1, 2].plot(lags_s, sample.autocorrelation(), marker="o", markersize=4, **look)
     reference = np.array(samples[0].dispersion())
-    aim = {"alpha": 0.15, "color": "0.25", "linewidth": 0}
+    aim: dict[str, Any] = {"alpha": 0.15, "color": "0.25", "linewidth": 0}
     axes[1, 1].fill_between(
         DISPERSION_SCALES_S, (1 - AIM_DISPERSION) * reference, (1 + AIM_DISPERSION) * reference, **aim
     )

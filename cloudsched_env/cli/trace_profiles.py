@@ -82,7 +82,6 @@ def fit(
     By default only the train part of the time is looked at, so that the rest can be held against it.
     A profile holds statistics, no rows.
     """
-    import numpy as np
     from rich.progress import Progress
 
     from cloudsched_env.traces.formats import request_unit_of
@@ -132,7 +131,8 @@ def fit(
     )
     scales = ", ".join(f"{value:g} at {scale}" for scale, value in arrivals["measured_dispersion"].items())
     console.print(f"variance / mean of job counts within an hour: {scales}", soft_wrap=True)
-    held_s = np.subtract(*reversed(_span(tasks, "held-out")))
+    first, end = _span(tasks, "held-out")
+    held_s = end - first
     # Windows of an hour do not fit into the held-out part of a short trace.
     shorter = "" if held_s >= _WINDOW_S else f" --window-s {max(10, int(held_s // 4))}"
     console.print(f"next: cloudsched traces compare {file} {output} --part-a held-out{shorter}", soft_wrap=True)

@@ -70,7 +70,8 @@ class Rounds:
 
     def _rounds(self, start_s: float, end_s: float, rng: np.random.Generator) -> Floats:
         """Times of rounds, the first within one interval after the start, the last at or after the end."""
-        parts, at = [], start_s
+        parts: list[Floats] = []
+        at = start_s
         mean = max(float(self.interval_s.at_probability((np.arange(99) + 0.5) / 99).mean()), 1e-6)
         while at < end_s or not parts:
             count = int(1.05 * max(end_s - at, 0.0) / mean) + 16
