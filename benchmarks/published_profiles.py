@@ -1,36 +1,37 @@
 """Write the profiles of traces whose rows are not at hand, from published figures; and of Alibaba 2017, from its rows.
 
-Run: python benchmarks/published_profiles.py [--batch-task BATCH_TASK.csv] [--output FOLDER]
+Run: python benchmarks/published_profiles.py [--alibaba2017 TABLE.parquet] [--output FOLDER]
 
 Every figure below stands beside its source. What no source tells is an assumption and is called so in the profile's
 ``provenance``. The profile of Google 2011 is not made here but by ``cloudsched traces fit``.
 
-BATCH_TASK.csv is the published table of Alibaba cluster-trace-v2017; without it that profile is left as it is.
+TABLE.parquet is what ``cloudsched traces import alibaba2017`` wrote from the published batch_task; without it that
+profile is left as it is. Requests are in the unit that the readers declare (`cloudsched_env.traces.request_unit`).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from cloudsched_env.workload.clusters import SPANS_S
+from cloudsched_env.traces.formats import find_format
+from cloudsched_env.traces.request_unit import RequestUnit
 from cloudsched_env.workload.fit import FitConfig, fit_profile, job_table
 from cloudsched_env.workload.marginal import discrete_marginal, interpolated_marginal
 from cloudsched_env.workload.normal import normal_quantile
 from cloudsched_env.workload.stream_profile import MODEL, StreamProfile
 from cloudsched_env.workload.tasks import RawTasks
 
-CORES_OF_LARGEST = 16.0  # a request of 1.0, as in scenarios (`WorkloadConfig.cores_of_largest_machine`)
-AZURE_CORES, AZURE_GB = 64.0, 256.0  # of a host; V1 does not publish any
 GOOGLE_TOP_USERS = {1: 0.1463, 5: 0.4173, 10: 0.5543, 50: 0.8847}  # of all job_events of clusterdata-2011-2
 GOOGLE_USERS = (
     "assumed: 100 users, the top 1, 5, 10 and 50 with the shares they have in Google 2011; the trace has none"
 )
 SLO_SHARES = (0.15, 0.63, 0.22)  # latency-critical, normal, batch: train hours of the Google 2011 excerpt
+SPANS_S = (0.05, 10.0, 60.0, 300.0)  # of these levels, in seconds
 GOOGLE_LEVELS = (1.46, 1.04, 1.53, 1.70)  # mean children of the nested clusters fitted to these hours
 ASSUMED_SLO = (
     "assumed: drawn independently of all else with the shares of Google 2011 (0.15 latency-critical, 0.63 normal, "
@@ -72,7 +73,7 @@ def kind(
     tasks: dict,
     duration_s: dict,
     *,
-    machine_cores: float = CORES_OF_LARGEST,
+    machine_cores: float = RequestUnit.cores,
     name_share: float = 0.3,
     job_share: float = 0.4,
     priority: int = 0,
@@ -114,15 +115,16 @@ def profile(
     alone: float = 0.1,
     names: tuple[float, int] = (0.5, 3),
     kind_persistence: float = 0.15,
-    machine: tuple[float, float] = (CORES_OF_LARGEST, 32.0),
+    unit: RequestUnit | None = None,
 ) -> dict:
     """A whole profile whose users all have the same mix of kinds."""
+    unit = unit or RequestUnit()
     mix = [[k, round(w, 5)] for k, w in enumerate(kind_weights) if w > 0]
     return {
         "model": MODEL,
         "name": name,
         "provenance": {**provenance, "script": "benchmarks/published_profiles.py"},
-        "machine": {"cores": machine[0], "memory_gb": machine[1]},
+        "machine": {"cores": float(unit.cores), "memory_gb": float(unit.memory_gb)},
         "arrivals": {
             "jobs_per_s": float(f"{jobs_per_s:.6g}"),
             "levels": [{"span_s": s, "mean_children": m} for s, m in zip(spans_s, levels, strict=True)],
@@ -146,6 +148,7 @@ def alibaba2018() -> dict:
     # Histograms of the whole trace by Tian et al. (SoCC 2019), github.com/All-less/trace-generator,
     # spar/data/distributions: 2,857,851 jobs, 9,673,063 tasks, 416,476,935 instances in 8 days. The library draws and
     # rounds up; bins are one wide, so half is added here.
+    unit = find_format("alibaba2018").request_unit
     jobs, tasks, days = 2_857_851, 9_673_063, 8
     at = [0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999]
     instances = [v + 0.5 for v in (0.076, 0.151, 0.378, 0.756, 3.732, 46.16, 175.2, 843.7, 3526.0)]
@@ -157,7 +160,7 @@ def alibaba2018() -> dict:
     memory = quantile_sample(at, memory_percent, 20)
     # Requests lie between half a core and one; the mean of 0.644 cores makes 0.712 of them half a core if none is
     # between. 100 % of memory is taken as 384 GB, 4 GB a core of the 96.
-    requests = [(cores, m * 3.84, w) for m in memory for cores, w in ((0.5, 0.712), (1.0, 0.288))]
+    requests = [(cores, m * unit.memory_gb / 100.0, w) for m in memory for cores, w in ((0.5, 0.712), (1.0, 0.288))]
     batch, run_time = tasks_marginal(at, instances), interpolated_marginal(at, duration)
     return profile(
         "alibaba2018",
@@ -179,13 +182,13 @@ def alibaba2018() -> dict:
                 "logical names": ASSUMED_NAMES,
             },
         },
-        [kind(c, requests, batch, run_time) for c in range(3)],
+        [kind(c, requests, batch, run_time, machine_cores=unit.cores) for c in range(3)],
         SLO_SHARES,
         shares_through(GOOGLE_TOP_USERS, 100),
         tasks / (days * DAY_S),
         levels=(1.1, 1.0, 1.0, tasks / jobs / 1.1),
         alone=0.0,
-        machine=(CORES_OF_LARGEST, 384.0),
+        unit=unit,
         hour_factors=[round(v / float(np.mean(cpu_by_hour)), 4) for v in cpu_by_hour],
     )
 
@@ -194,6 +197,7 @@ def azure() -> dict:
     """Azure Public Dataset V1: virtual machines."""
     # General statistics and plots of "Azure Public Dataset - Trace Analysis.ipynb" in github.com/Azure/
     # AzurePublicDataset (curves "Azure Public Dataset"), read to about 2 percentage points.
+    unit = find_format("azure-v1").request_unit
     machines, days, subscriptions = 2_013_767, 30, 5_958
     sizes = [(1, 0.75, 0.02), (1, 1.75, 0.48), (2, 3.5, 0.245), (2, 7.0, 0.005), (4, 7.0, 0.11), (8, 14.0, 0.105)]
     sizes += [(8, 56.0, 0.035)]
@@ -227,11 +231,11 @@ def azure() -> dict:
                 "logical names": ASSUMED_NAMES,
             },
         },
-        [kind(c, sizes, batch, run_time, machine_cores=AZURE_CORES) for c in by_class],
+        [kind(c, sizes, batch, run_time, machine_cores=unit.cores) for c in by_class],
         tuple(by_class.values()),
         zipf_shares(400, 1.2),
         machines / (days * DAY_S) / mean_batch,
-        machine=(AZURE_CORES, AZURE_GB),
+        unit=unit,
     )
 
 
@@ -274,6 +278,7 @@ def snowset() -> dict:
         zipf_shares(480, 1.2),
         queries / (days * DAY_S),
         levels=(1.2, 1.0, 1.0, 1.0),
+        unit=find_format("snowset").request_unit,
         slow_squared_cv=0.14**2,
         alone=0.0,
     )
@@ -343,78 +348,70 @@ def redset() -> dict:
     )
 
 
-def alibaba2017_tasks(path: Path) -> RawTasks:
-    """The rows of batch_task of Alibaba cluster-trace-v2017.
+def alibaba2017_tasks(table: Path) -> RawTasks:
+    """The batch tasks as the reader imports them, with users and SLO classes, which the trace does not have.
 
-    A row, a task with its instances, is a job here; tasks that never started have no requests and are left out.
+    A row, a task with its instances, is a job here, because the tasks of a published job come at different times and
+    ask for different things; those of one published job share a name.
+
+    Args:
+        table: what ``cloudsched traces import alibaba2017`` wrote.
+
+    Raises:
+        ValueError: if it is the table of another trace.
     """
+    tasks = RawTasks.from_file(table)
+    if tasks.source != "alibaba2017" or tasks.row is None:
+        raise ValueError(f"{table}: expected a task table of alibaba2017, found one of {tasks.source}")
     rng = np.random.default_rng(2017)
-    with open(path, newline="", encoding="utf-8") as handle:
-        rows = [row for row in csv.reader(handle) if row and row[0].strip().lstrip("-").isdigit()]
-    rows = [row for row in rows if row[6] and row[7] and int(row[0]) > 0]
-    create, end, job = (np.array([int(row[c]) for row in rows]) for c in (0, 1, 2))
-    count = np.minimum([int(row[4]) for row in rows], 200)  # episodes keep 16 of a job
-    cores = np.array([float(row[6]) / 100.0 for row in rows])
-    memory_gb = np.array([float(row[7]) * 128.0 for row in rows])
-    # Within the second that the trace gives, times are uniform.
-    arrival = create + rng.random(len(rows))
-    slo = rng.choice(3, size=len(rows), p=SLO_SHARES)
-    jobs = np.unique(job)
-    user = rng.choice(100, size=len(jobs), p=shares_through(GOOGLE_TOP_USERS, 100))[np.searchsorted(jobs, job)]
-    of = np.repeat(np.arange(len(rows)), count)
-    return RawTasks.from_columns(
-        arrival_s=arrival[of],
-        user=user[of].astype(np.uint64),
-        name=job[of].astype(np.uint64),
-        job=of,
-        task_index=np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count),
-        slo_class=slo[of],
-        cpu_cores=cores[of],
-        memory_gb=memory_gb[of],
-        duration_s=np.maximum(end - create, 0.5)[of],
-        censored=np.array([row[5] == "Running" for row in rows])[of],
-        cores_of_largest_machine=CORES_OF_LARGEST,
-        data_tag="full trace",
-        source="alibaba2017",
-    )
+    rows, row = np.unique(tasks.row, return_inverse=True)
+    slo = rng.choice(3, size=len(rows), p=SLO_SHARES).astype(np.int32)
+    jobs, job = np.unique(tasks.job, return_inverse=True)
+    user = rng.choice(100, size=len(jobs), p=shares_through(GOOGLE_TOP_USERS, 100)).astype(np.uint64)
+    return replace(tasks, user=user[job.reshape(-1)], slo_class=slo[row.reshape(-1)], job=tasks.row)
 
 
-def alibaba2017(tasks: RawTasks) -> dict:
-    """Alibaba cluster-trace-v2017, fitted to all of its batch_task."""
+def alibaba2017(table: Path) -> dict:
+    """Alibaba cluster-trace-v2017, fitted to all of its batch tasks."""
+    tasks = alibaba2017_tasks(table)
     span = (tasks.span_s[0], float(np.nextafter(tasks.span_s[1], np.inf)))
+    declared = find_format("alibaba2017")
+    memory_gb = declared.request_unit.memory_gb
     provenance = {
-        "source": "Alibaba cluster-trace-v2017, the whole batch_task table (16.9 h)",
-        "authors": "Alibaba Group",
-        "url": "https://github.com/alibaba/clusterdata/tree/master/cluster-trace-v2017",
+        "source": f"{declared.title}, the whole batch_task table",
+        "authors": declared.citation,
+        "url": declared.url,
         "licence": "published for research; this file holds fitted statistics, no rows of the trace",
         "marginals": {
-            "rate, bursts, instances of a task": "fitted to rows; times within a second are uniform (assumption)",
-            "run time": "fitted to rows: a task with all its instances, waiting included, so above an instance's own",
+            "rate, bursts, instances of a task": "fitted to rows; times are whole seconds, as published",
+            "run time": "fitted to rows: a task with all its instances, waiting included, so above an instance's own; "
+            "500 s for a task that never ran",
             "CPU request": "fitted to rows, 100 is a core",
-            "memory request": "fitted to rows; 128 GB for the published unit is an assumption",
+            "memory request": f"fitted to rows; {memory_gb:g} GB for the published unit is an assumption",
             "dependence of requests, run time and instances": "fitted to rows",
             "hour of the day": "none: less than a day",
             "names": "fitted to rows: tasks of one published job share a name (assumption)",
             "users": GOOGLE_USERS,
             "SLO class": ASSUMED_SLO,
         },
+        "command": "cloudsched traces import alibaba2017 batch_task.csv -o alibaba2017.parquet && "
+        "python benchmarks/published_profiles.py --alibaba2017 alibaba2017.parquet",
         "script": "benchmarks/published_profiles.py",
     }
-    return fit_profile(
-        job_table(tasks, span), "alibaba2017", provenance, FitConfig(kinds=36, machine_memory_gb=128.0, instant_s=1.0)
-    )
+    config = FitConfig(kinds=36, machine_memory_gb=memory_gb)
+    return fit_profile(job_table(tasks, span), "alibaba2017", provenance, config)
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(__file__).parents[1] / "cloudsched_env" / "workload" / "profiles"
-    parser.add_argument("--batch-task", type=Path, default=None, help="batch_task.csv of cluster-trace-v2017")
+    parser.add_argument("--alibaba2017", type=Path, default=None, metavar="TABLE.parquet", help="imported batch_task")
     parser.add_argument("--output", type=Path, default=default, help="folder to write the profiles into")
     arguments = parser.parse_args()
     made = [alibaba2018(), azure(), snowset(), redset()]
-    if arguments.batch_task:
-        made.append(alibaba2017(alibaba2017_tasks(arguments.batch_task)))
+    if arguments.alibaba2017:
+        made.append(alibaba2017(arguments.alibaba2017))
     for data in made:
         drawn_from = StreamProfile.from_dict(data)
         text = json.dumps(data, separators=(",", ":")).replace('},{"slo_class"', '},\n{"slo_class"') + "\n"

@@ -25,6 +25,7 @@ AIM_KS = 0.05
 AIM_DISPERSION = 0.2
 """Relative error of the index of dispersion that it should reach."""
 _NAMES = ("A", "B", "train")
+_BAR_END = 0.2  # Kolmogorov-Smirnov distance of a full bar
 
 
 def print_comparison(console: Console, result: dict[str, Any]) -> None:
@@ -45,25 +46,29 @@ def print_comparison(console: Console, result: dict[str, Any]) -> None:
     console.print(_distances(result, drifts, chance))
     for key, title in (("dispersion", "jobs"), ("task_dispersion", "tasks")):
         console.print(_dispersions(result[key], title, drifts, chance if key == "dispersion" else None))
-    console.print(_values("autocorrelation of job counts in bins of 10 s", "lag", result["autocorrelation"], drifts))
-    for key, meaning in MARGINALS.items():
-        console.print(_values(f"quantiles: {meaning}", "", result["tails"][key], drifts))
+    console.print(_legend(result, drifts, chance), soft_wrap=True)
+    console.print(_values("autocorrelation, bins of 10 s", "lag", result["autocorrelation"], drifts))
+    console.print(_quantiles(result["tails"], drifts))
     console.print(_values("means over windows", "", result["statistics"], drifts))
 
 
 def _distances(result: dict[str, Any], drifts: bool, chance: dict[str, Any] | None) -> Table:
     table = Table(title="Kolmogorov-Smirnov distance", title_justify="left")
-    table.add_column("distribution")
-    table.add_column("A - B", justify="right")
-    table.add_column("0 to 0.2")
+    table.add_column("distribution", no_wrap=True)
+    table.add_column("A to B", justify="right")
+    table.add_column(f"0 to {_BAR_END:g}")
     if drifts:
-        table.add_column("drift: A - train", justify="right")
-        table.add_column("fit: B - train", justify="right")
+        table.add_column("drift", justify="right")
+        table.add_column("fit", justify="right")
     if chance:
         table.add_column("chance", justify="right")
     for key, row in result["ks"].items():
-        style = "green" if row["distance"] <= AIM_KS else "yellow"
-        cells = [MARGINALS[key], f"[{style}]{row['distance']:.3f}[/{style}]", bar(min(1.0, row["distance"] / 0.2), 16)]
+        style = _style(row["distance"] <= AIM_KS)
+        cells = [
+            MARGINALS[key],
+            f"[{style}]{row['distance']:.3f}[/{style}]",
+            bar(min(1.0, row["distance"] / _BAR_END), 10),
+        ]
         if drifts:
             cells += [f"{row['drift']:.3f}", f"{row['fit']:.3f}"]
         if chance:
@@ -72,22 +77,41 @@ def _distances(result: dict[str, Any], drifts: bool, chance: dict[str, Any] | No
     return table
 
 
+def _legend(result: dict[str, Any], drifts: bool, chance: dict[str, Any] | None) -> str:
+    """What the columns and colours mean, and how many of the aims are met."""
+    distances = [row["distance"] <= AIM_KS for row in result["ks"].values()]
+    ratios = [abs(row["ratio"] - 1.0) <= AIM_DISPERSION for row in result["dispersion"].values()]
+    lines = [
+        f"Aims (green): a distance of {AIM_KS:g} or less, {sum(distances)} of {len(distances)}; "
+        f"dispersion of jobs within {100 * AIM_DISPERSION:.0f} %, {sum(ratios)} of {len(ratios)}."
+    ]
+    if drifts:
+        lines.append("drift: how far the trace's own train hours are from A. fit: how far B is from these hours.")
+    if chance:
+        lines.append("chance: how far two draws of the profile, each as long as A, are apart.")
+    return "\n".join(lines)
+
+
+def _style(met: bool) -> str:
+    return "green" if met else "yellow"
+
+
 def _dispersions(rows: dict[str, Any], what: str, drifts: bool, chance: dict[str, Any] | None) -> Table:
-    table = Table(title=f"variance / mean of counts of {what}, within windows", title_justify="left")
+    table = Table(title=f"variance / mean of counts of {what}", title_justify="left")
     for column in ("bin", "A", "B", "B / A"):
         table.add_column(column, justify="right")
     if drifts:
         table.add_column("train", justify="right")
-        table.add_column("drift: train / A", justify="right")
+        table.add_column("train / A", justify="right")
     if chance:
-        table.add_column("chance: +-", justify="right")
+        table.add_column("chance", justify="right")
     for scale, row in rows.items():
-        style = "green" if abs(row["ratio"] - 1.0) <= AIM_DISPERSION else "yellow"
+        style = _style(abs(row["ratio"] - 1.0) <= AIM_DISPERSION)
         cells = [scale, f"{row['one']:.2f}", f"{row['other']:.2f}", f"[{style}]{row['ratio']:.2f}[/{style}]"]
         if drifts:
             cells += [f"{row['baseline']:.2f}", f"{row['drift_ratio']:.2f}"]
         if chance:
-            cells.append(f"{100 * chance['dispersion'][scale]:.0f} %")
+            cells.append(f"± {100 * chance['dispersion'][scale]:.0f} %")
         table.add_row(*cells)
     return table
 
@@ -98,7 +122,31 @@ def _values(title: str, column: str, rows: dict[str, dict[str, float]], drifts: 
     for name in _NAMES[: 3 if drifts else 2]:
         table.add_column(name, justify="right")
     for label, row in rows.items():
-        table.add_row(label, *(f"{value:,.4g}" if math.isfinite(value) else "-" for value in row.values()))
+        table.add_row(label, *map(_short, row.values()))
+    return table
+
+
+def _short(value: float) -> str:
+    """Three digits, and no powers of ten for what is large."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _quantiles(tails: dict[str, Any], drifts: bool) -> Table:
+    """One block of rows a distribution, one column a quantile."""
+    names = list(next(iter(tails.values())))
+    table = Table(title="quantiles", title_justify="left")
+    table.add_column("distribution", no_wrap=True)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    samples = list(zip(_NAMES, ("one", "other", "baseline"), strict=True))[: 3 if drifts else 2]
+    for key, rows in tails.items():
+        for place, (label, sample) in enumerate(samples):
+            values = [_short(rows[name][sample]) for name in names]
+            last = place == len(samples) - 1
+            table.add_row("" if place else MARGINALS[key], label, *values, end_section=last)
     return table
 
 
@@ -119,25 +167,44 @@ def draw_figure(path: Path, samples: Sequence[StreamSample]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    from cloudsched_env.workload.burstiness import DISPERSION_SCALES_S
+    from cloudsched_env.workload.burstiness import DISPERSION_SCALES_S, ks_distance
     from cloudsched_env.workload.comparison import AUTOCORRELATION_BIN_S, AUTOCORRELATION_LAGS
 
-    styles = ("-", "--", ":")
-    figure, axes = plt.subplots(2, 4, figsize=(14, 6), constrained_layout=True)
+    looks: tuple[dict[str, Any], ...] = (
+        {"color": "0.25", "linewidth": 2.2},
+        {"color": "C1"},
+        {"color": "C0", "linestyle": ":"},
+    )
+    named = [(f"{n}: {sample.label}", sample, look) for n, sample, look in zip(_NAMES, samples, looks, strict=False)]
+    figure, axes = plt.subplots(2, 4, figsize=(15, 6.6), constrained_layout=True)
     for axis, (key, title) in zip(axes.flat, MARGINALS.items(), strict=False):
-        for sample, style in zip(samples, styles, strict=False):
+        for label, sample, look in named:
             values = np.sort(sample.marginal(key))
-            axis.step(values, np.arange(1, len(values) + 1) / len(values), style, label=sample.label)
-        axis.set(xscale="log", xlabel=title, ylabel="share")
-        axis.set_xlim(left=max(float(np.quantile(samples[0].marginal(key), 0.01)), 1e-4))
+            axis.step(values, np.arange(1, len(values) + 1) / len(values), where="post", label=label, **look)
+        distance = ks_distance(samples[0].marginal(key), samples[1].marginal(key))
+        axis.set(xscale="log", ylim=(0, 1.02), xlabel=title, ylabel="share at or below")
+        axis.set_title(f"distance A to B {distance:.3f}", fontsize=10)
+        # Values of 0 are left of every logarithmic axis: the curve then begins above 0.
+        positive = samples[0].marginal(key)
+        axis.set_xlim(left=max(float(np.quantile(positive[positive > 0], 0.005)), 1e-5))
     lags_s = [AUTOCORRELATION_BIN_S * lag for lag in AUTOCORRELATION_LAGS]
-    for sample, style in zip(samples, styles, strict=False):
-        axes[1, 1].plot(DISPERSION_SCALES_S, sample.dispersion(), style, marker=".")
-        axes[1, 2].plot(lags_s, sample.autocorrelation(), style, marker=".")
-    axes[1, 1].set(xscale="log", yscale="log", xlabel="bin, trace s", ylabel="variance / mean of job counts")
-    axes[1, 2].set(xlabel="lag, trace s", ylabel="autocorrelation of job counts")
+    for _, sample, look in named:
+        axes[1, 1].plot(DISPERSION_SCALES_S, sample.dispersion(), marker="o", markersize=4, **look)
+        axes[1, 2].plot(lags_s, sample.autocorrelation(), marker="o", markersize=4, **look)
+    reference = np.array(samples[0].dispersion())
+    aim: dict[str, Any] = {"alpha": 0.15, "color": "0.25", "linewidth": 0}
+    axes[1, 1].fill_between(
+        DISPERSION_SCALES_S, (1 - AIM_DISPERSION) * reference, (1 + AIM_DISPERSION) * reference, **aim
+    )
+    axes[1, 1].set(xscale="log", xlabel="bin, s", ylabel="variance / mean of job counts", ylim=(0, None))
+    axes[1, 1].set_xticks(DISPERSION_SCALES_S, [f"{scale:g}" for scale in DISPERSION_SCALES_S], minor=False)
+    axes[1, 1].minorticks_off()
+    axes[1, 1].set_title(f"burstiness (shaded: A within {100 * AIM_DISPERSION:.0f} %)", fontsize=10)
+    axes[1, 2].axhline(0.0, color="0.7", linewidth=0.8)
+    axes[1, 2].set(xlabel="lag, s", ylabel=f"correlation of job counts in {AUTOCORRELATION_BIN_S:g} s")
+    axes[1, 2].set_title("autocorrelation", fontsize=10)
     axes[1, 3].axis("off")
-    axes[1, 3].legend(*axes[0, 0].get_legend_handles_labels(), loc="center")
+    axes[1, 3].legend(*axes[0, 0].get_legend_handles_labels(), loc="center", frameon=False)
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         figure.savefig(partial, dpi=110, metadata={"Software": None} if path.suffix == ".png" else None)

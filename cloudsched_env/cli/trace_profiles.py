@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_WINDOW_S = 3600.0
 _PARTS = ("train", "validation", "test", "held-out", "whole")
 _PART_HELP = f"Part of the table's time: {', '.join(_PARTS)} (held-out: validation and test)."
 
@@ -61,6 +62,17 @@ def fit(
     clock_hour: Annotated[
         float, typer.Option(min=0, max=24, metavar="H", help="Hour of the day at second 0 of the trace's clock.")
     ] = 0.0,
+    instant_s: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-3,
+            max=10,
+            metavar="S",
+            help="Jobs closer than this count as sent at one instant. More than the clock's noise, less than the time "
+            "between separate submissions; a clock that ticks in whole seconds is recognised and needs nothing here.",
+            show_default="0.1",
+        ),
+    ] = None,
     source: Annotated[
         str | None, typer.Option(help="Where the trace comes from.", show_default="as the table says")
     ] = None,
@@ -72,6 +84,7 @@ def fit(
     """
     from rich.progress import Progress
 
+    from cloudsched_env.traces.formats import request_unit_of
     from cloudsched_env.traces.table import load_tasks
     from cloudsched_env.workload.fit import FitConfig, fit_profile, job_table
     from cloudsched_env.workload.tasks import RawTasks
@@ -91,6 +104,7 @@ def fit(
         stage("jobs")
         jobs = job_table(tasks, span, table["priority"][tasks.row], table["scheduling_class"][tasks.row])
         metadata = table.metadata
+        instant = FitConfig.instant_s if instant_s is None else instant_s
         provenance = {
             "source": source or f"{metadata.title}, {metadata.data_tag}",
             "authors": metadata.citation,
@@ -99,11 +113,13 @@ def fit(
             "fitted_on_s": [round(span[0], 3), round(span[1], 3)],
             "fitted_part": part,
             "marginals": {"all": f"fitted to rows of the trace ({metadata.data_tag})"},
-            "command": f"cloudsched traces fit --part {part} --kinds {kinds} --clock-hour {clock_hour:g}",
+            "command": f"cloudsched traces fit --part {part} --kinds {kinds} --clock-hour {clock_hour:g} "
+            f"--instant-s {instant:g}",
         }
-        memory_gb = max((m.memory_gb for m in metadata.machine_mix if m.memory_gb), default=FitConfig.machine_memory_gb)
         hour = (clock_hour + span[0] / 3600.0) % 24.0
-        config = FitConfig(kinds=kinds, clock_hour=hour, machine_memory_gb=memory_gb)
+        config = FitConfig(
+            kinds=kinds, clock_hour=hour, machine_memory_gb=request_unit_of(metadata).memory_gb, instant_s=instant
+        )
         data = fit_profile(jobs, name or output.stem, provenance, config, stage)
         _write_text(output, _profile_text(data))
     console = Console(highlight=False)
@@ -115,7 +131,11 @@ def fit(
     )
     scales = ", ".join(f"{value:g} at {scale}" for scale, value in arrivals["measured_dispersion"].items())
     console.print(f"variance / mean of job counts within an hour: {scales}", soft_wrap=True)
-    console.print(f"next: cloudsched traces compare {file} {output} --part-a held-out", soft_wrap=True)
+    first, end = _span(tasks, "held-out")
+    held_s = end - first
+    # Windows of an hour do not fit into the held-out part of a short trace.
+    shorter = "" if held_s >= _WINDOW_S else f" --window-s {max(10, int(held_s // 4))}"
+    console.print(f"next: cloudsched traces compare {file} {output} --part-a held-out{shorter}", soft_wrap=True)
 
 
 def generate(
@@ -162,7 +182,7 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="B", help="A profile, or a task table (usually generated).")],
     part_a: Annotated[str, typer.Option(metavar="PART", help=_PART_HELP)] = "whole",
     part_b: Annotated[str, typer.Option(metavar="PART", help=_PART_HELP)] = "whole",
-    window_s: Annotated[float, typer.Option(min=10, metavar="S", help="Length of a window.")] = 3600.0,
+    window_s: Annotated[float, typer.Option(min=10, metavar="S", help="Length of a window.")] = _WINDOW_S,
     windows: Annotated[int, typer.Option(min=2, metavar="N", help="Windows drawn from a profile.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is drawn.")] = 0,
     figure: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the comparison.")] = None,

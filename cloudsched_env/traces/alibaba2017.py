@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from cloudsched_env.traces.metadata import SyntheticColumn
 from cloudsched_env.traces.published import PublishedColumn, PublishedTable, named
+from cloudsched_env.traces.request_unit import RequestUnit
 from cloudsched_env.traces.trace_format import TraceFormat
 
-__all__ = ["BATCH_INSTANCE", "BATCH_TASK", "CONTAINER_EVENT", "FORMAT", "MEMORY_GB_OF_MACHINE", "SERVER_EVENT"]
+__all__ = ["BATCH_INSTANCE", "BATCH_TASK", "CONTAINER_EVENT", "FORMAT", "REQUEST_UNIT", "SERVER_EVENT"]
 
 MEMORY_GB_OF_MACHINE = 256.0
+REQUEST_UNIT = RequestUnit(
+    memory_gb=MEMORY_GB_OF_MACHINE,
+    because="instances ask for half a core to a few: as fractions of a machine of 64 cores nearly all would be below "
+    "the smallest request of a scenario, and equal",
+)
 _BEFORE = -(2**31)
 _ARCHIVES = ("trace_201708", "trace_201708.tgz")
 _JOB_STATUS = ("Ready", "Waiting", "Running", "Terminated", "Failed", "Cancelled")
@@ -28,6 +34,7 @@ BATCH_TASK = PublishedTable(
     patterns=named("batch_task", archives=_ARCHIVES),
     header="optional",
     unique=("job", "task"),
+    key_columns=("job id", "task id"),
     meaning="tasks of batch jobs; each has equal instances",
 )
 BATCH_INSTANCE = PublishedTable(
@@ -171,6 +178,7 @@ FORMAT = TraceFormat(
     machine_sql=f"SELECT count(DISTINCT machine) AS n, cpus, memory * {MEMORY_GB_OF_MACHINE}, "
     "cpus / (SELECT max(cpus) FROM server_event), memory FROM server_event WHERE event = 'add' "
     "GROUP BY cpus, memory ORDER BY n DESC, cpus, memory",
+    request_unit=REQUEST_UNIT,
     clock="seconds since the trace begins (twelve hours)",
     columns_from={
         "a row": "a task of a batch job (all its instances), or a container of a service, that begins after time 0",
@@ -191,7 +199,9 @@ FORMAT = TraceFormat(
         "mem_used_gb": "batch_instance: average memory usage of an instance, weighted by run time, x 256 GB",
     },
     synthetic=(
-        SyntheticColumn("tenant", "the trace has no users", "null; the workload stage calls it unknown"),
+        SyntheticColumn(
+            "tenant", "the trace has no users", "null; the workload stage takes each job for a tenant of its own"
+        ),
         SyntheticColumn("shard_key", "the trace has no names of programs", "null; a job is a name of its own"),
         SyntheticColumn("read_mb", "the trace has no bytes read", "null; the workload stage draws it"),
         SyntheticColumn("write_mb", "the trace has no bytes written", "null; the workload stage draws it"),

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from cloudsched_env.traces.metadata import SyntheticColumn
 from cloudsched_env.traces.published import PublishedColumn, PublishedTable, named
+from cloudsched_env.traces.request_unit import RequestUnit
 from cloudsched_env.traces.trace_format import TraceFormat
 
-__all__ = ["BATCH_INSTANCE", "BATCH_TASK", "CONTAINER_META", "FORMAT", "MACHINE_META", "MEMORY_GB_OF_MACHINE"]
+__all__ = ["BATCH_INSTANCE", "BATCH_TASK", "CONTAINER_META", "FORMAT", "MACHINE_META", "REQUEST_UNIT"]
 
 MEMORY_GB_OF_MACHINE = 384.0
+REQUEST_UNIT = RequestUnit(
+    memory_gb=MEMORY_GB_OF_MACHINE,
+    because="instances ask for half a core or one: as fractions of a machine of 96 cores all would be below the "
+    "smallest request of a scenario, and equal",
+)
 _ARCHIVES = ("trace_2018", "alibaba_clusterdata_v2018")
 _STATUS = ("Ready", "Waiting", "Running", "Terminated", "Failed", "Cancelled", "Interrupted")
 _DAG_NAME = "^[A-Za-z]+([0-9]+)((?:_[0-9]+)*)(?:_[A-Za-z][A-Za-z0-9]*)?$"
@@ -220,6 +226,7 @@ FORMAT = TraceFormat(
     f"{MEMORY_GB_OF_MACHINE}, cpus / (SELECT max(cpus) FROM machine_meta), memory / 100 FROM ("
     "SELECT machine_id, max(cpus) AS cpus, max(memory) AS memory FROM machine_meta GROUP BY machine_id) "
     "GROUP BY cpus, memory ORDER BY n DESC, cpus, memory",
+    request_unit=REQUEST_UNIT,
     clock="seconds since the trace begins (eight days)",
     columns_from={
         "a row": "a task of a batch job (all its instances), or a container of a service, that begins after time 0",
@@ -241,7 +248,9 @@ FORMAT = TraceFormat(
         "mem_used_gb": "batch_instance: mem_avg of an instance, weighted by run time, / 100 x 384 GB",
     },
     synthetic=(
-        SyntheticColumn("tenant", "batch jobs have no users", "null; the workload stage calls it unknown"),
+        SyntheticColumn(
+            "tenant", "batch jobs have no users", "null; the workload stage takes each job for a tenant of its own"
+        ),
         SyntheticColumn("queue_s", "the trace has no time of submission", "null"),
         SyntheticColumn("read_mb", "the trace has no bytes read", "null; the workload stage draws it"),
         SyntheticColumn("write_mb", "the trace has no bytes written", "null; the workload stage draws it"),

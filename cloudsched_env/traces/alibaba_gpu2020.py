@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudsched_env.traces.metadata import SyntheticColumn
 from cloudsched_env.traces.published import PublishedColumn, PublishedTable, named
+from cloudsched_env.traces.request_unit import RequestUnit
 from cloudsched_env.traces.trace_format import TraceFormat
 
 __all__ = ["FORMAT", "GROUP_TAG", "INSTANCE", "JOB", "MACHINE_SPEC", "SENSOR", "TASK"]
@@ -214,6 +215,7 @@ FORMAT = TraceFormat(
     machine_sql="SELECT count(*) AS n, cap_cpu, cap_mem, cap_cpu / (SELECT max(cap_cpu) FROM pai_machine_spec), "
     "cap_mem / (SELECT max(cap_mem) FROM pai_machine_spec) FROM pai_machine_spec "
     "GROUP BY cap_cpu, cap_mem ORDER BY n DESC, cap_cpu, cap_mem",
+    request_unit=RequestUnit(96, 512, "the largest machines have 96 cores and 512 GB; tasks ask for several cores"),
     clock="seconds; shifted by the publisher, with the true time of day and weekday (UTC+8)",
     columns_from={
         "a row": "a task (role) of a job, all its instances",

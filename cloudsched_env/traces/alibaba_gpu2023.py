@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudsched_env.traces.metadata import SyntheticColumn
 from cloudsched_env.traces.published import FilePattern, PublishedColumn, PublishedTable
+from cloudsched_env.traces.request_unit import RequestUnit
 from cloudsched_env.traces.trace_format import TraceFormat
 
 __all__ = ["FORMAT", "NODES", "PODS"]
@@ -120,6 +121,7 @@ FORMAT = TraceFormat(
     "cpu_milli / (SELECT max(cpu_milli) FROM openb_node_list), "
     "memory_mib / (SELECT max(memory_mib) FROM openb_node_list) FROM openb_node_list "
     "GROUP BY cpu_milli, memory_mib ORDER BY n DESC, cpu_milli, memory_mib",
+    request_unit=RequestUnit(128, 824.6, "the largest nodes have 128 cores and 768 GiB; pods ask for several cores"),
     clock="seconds since the trace begins",
     columns_from={
         "a row": "a pod",
@@ -135,7 +137,9 @@ FORMAT = TraceFormat(
         "queue_s": "creation_time to scheduled_time",
     },
     synthetic=(
-        SyntheticColumn("tenant", "the trace has no users", "null; the workload stage calls it unknown"),
+        SyntheticColumn(
+            "tenant", "the trace has no users", "null; the workload stage takes each job for a tenant of its own"
+        ),
         SyntheticColumn("cpu_core_s, mem_used_gb", "use is not recorded", "null"),
         SyntheticColumn("read_mb", "the trace has no bytes read", "null; the workload stage draws it"),
         SyntheticColumn("write_mb", "the trace has no bytes written", "null; the workload stage draws it"),

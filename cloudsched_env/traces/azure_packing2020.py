@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudsched_env.traces.borg import CORES_OF_LARGEST_MACHINE, MEMORY_GB_OF_LARGEST_MACHINE
+from cloudsched_env.traces.borg import CORES_OF_LARGEST_MACHINE, MEMORY_GB_OF_LARGEST_MACHINE, REQUEST_UNIT
 from cloudsched_env.traces.metadata import SyntheticColumn
 from cloudsched_env.traces.published import FilePattern, PublishedColumn, PublishedTable
 from cloudsched_env.traces.trace_format import TraceFormat
@@ -95,6 +95,7 @@ FORMAT = TraceFormat(
     ),
     table_sql=_TABLE_SQL,
     span_sql=f"SELECT 0, {DAYS} * 86400",
+    request_unit=REQUEST_UNIT,
     row_counts={
         "tenants": "SELECT count(DISTINCT tenantId) FROM vm",
         "vm_types": "SELECT count(*) FROM types",

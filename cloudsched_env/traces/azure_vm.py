@@ -9,6 +9,7 @@ from pathlib import Path
 from cloudsched_env.traces.metadata import SyntheticColumn
 from cloudsched_env.traces.parts import find_parts
 from cloudsched_env.traces.published import PublishedColumn, PublishedTable, named
+from cloudsched_env.traces.request_unit import RequestUnit
 from cloudsched_env.traces.trace_format import TraceFormat
 
 __all__ = ["V1", "V2", "VMTABLE_V1", "VMTABLE_V2"]
@@ -17,6 +18,9 @@ END_S = 2_591_700
 """The last reading of the thirty days: a machine that was deleted then was still there."""
 HOST_CORES, HOST_MEMORY_GB = 64, 256
 """The assumed host of which requests are shares, as in profile `azure`: the trace holds no physical machines."""
+REQUEST_UNIT = RequestUnit(
+    HOST_CORES, HOST_MEMORY_GB, "the cores of the assumed host: virtual machines have 1 to 24 and more"
+)
 _CORE_BUCKETS = ("2", "4", "8", "24", ">24")
 _MEMORY_BUCKETS = ("2", "4", "8", "32", "64", ">64")
 
@@ -160,6 +164,7 @@ V1 = TraceFormat(
     synthetic=_SYNTHETIC,
     # No machine of this kind was counted; mapping version 2 declares it.
     machine_sql=f"SELECT 0, {HOST_CORES}, {HOST_MEMORY_GB}, 1, 1",
+    request_unit=REQUEST_UNIT,
     assumptions=(_HOST,),
     derived={"slo_class": "from vmcategory", "cpu_core_s": "avgcpu / 100 x vmcorecount x duration"},
     gotchas=_GOTCHAS,

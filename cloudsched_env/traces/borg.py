@@ -8,8 +8,8 @@ fractions of the largest machine.
 
 from __future__ import annotations
 
-from cloudsched_env.scenario import WorkloadConfig
 from cloudsched_env.traces.published import INT64_MAX
+from cloudsched_env.traces.request_unit import RequestUnit
 
 __all__ = [
     "AFTER_THE_WINDOW",
@@ -17,6 +17,7 @@ __all__ = [
     "EVENTS",
     "MACHINE_SQL",
     "MEMORY_GB_OF_LARGEST_MACHINE",
+    "REQUEST_UNIT",
     "ROW_COUNTS",
     "SPAN_SQL",
     "STEPS",
@@ -24,8 +25,10 @@ __all__ = [
     "table_sql",
 ]
 
-CORES_OF_LARGEST_MACHINE = WorkloadConfig().cores_of_largest_machine
-MEMORY_GB_OF_LARGEST_MACHINE = 32.0
+REQUEST_UNIT = RequestUnit(
+    because="the trace publishes fractions of the largest machine, which is taken as these cores"
+)
+CORES_OF_LARGEST_MACHINE, MEMORY_GB_OF_LARGEST_MACHINE = REQUEST_UNIT.cores, REQUEST_UNIT.memory_gb
 AFTER_THE_WINDOW = INT64_MAX
 EVENTS = ("SUBMIT", "SCHEDULE", "EVICT", "FAIL", "FINISH", "KILL", "LOST", "UPDATE_PENDING", "UPDATE_RUNNING")
 UNIT_ASSUMPTION = (

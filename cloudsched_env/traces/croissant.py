@@ -113,9 +113,10 @@ def _records(table: PublishedTable) -> dict[str, Any]:
         "description": table.meaning + ("" if table.required else " (optional)"),
         "field": [_field(table, column, place) for place, column in enumerate(table.columns, start=1)],
     }
-    keys = [{"@id": _id(table, column)} for column in table.columns if column.name in table.unique]
-    if keys and len(keys) == len(table.unique):
-        record["key"] = keys
+    # A key may not be null: where part of it is (Redset tells serverless clusters by that), there is none to declare.
+    keys = [table.column(name) for name in table.key_columns or table.unique]
+    if keys and not any(column.nullable for column in keys):
+        record["key"] = [{"@id": _id(table, column)} for column in keys]
     return record
 
 

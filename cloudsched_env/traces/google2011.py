@@ -229,6 +229,7 @@ FORMAT = TraceFormat(
     span_sql=borg.SPAN_SQL,
     row_counts=borg.ROW_COUNTS,
     machine_sql=borg.MACHINE_SQL,
+    request_unit=borg.REQUEST_UNIT,
     clock="seconds; 600 is Sunday 1 May 2011, 19:00 US Eastern time, when the published window begins",
     columns_from=_COLUMNS_FROM,
     synthetic=_SYNTHETIC,

@@ -165,6 +165,7 @@ FORMAT = TraceFormat(
         **borg.ROW_COUNTS,
     },
     machine_sql=borg.MACHINE_SQL,
+    request_unit=borg.REQUEST_UNIT,
     clock="seconds; 600 is 1 May 2019, 00:00 Pacific time, when the published window begins",
     columns_from={
         "a row": "an instance (collection_id, instance_index) of a job whose first event is a SUBMIT inside the window",

@@ -107,6 +107,9 @@ class TraceMetadata:
         citation: how to cite the data.
         url: where the data is published.
         written_by: package and version that wrote the table.
+        request_cores: cores of the table that are a request of 1.0; None in tables of older versions and in load
+            tables (`cloudsched_env.traces.request_unit`).
+        request_memory_gb: GB of the table that are all memory of a machine; likewise.
     """
 
     format: str
@@ -130,6 +133,8 @@ class TraceMetadata:
     citation: str
     url: str
     written_by: str
+    request_cores: float | None = None
+    request_memory_gb: float | None = None
 
     def to_json(self) -> str:
         """As JSON text, with the same bytes for the same content."""

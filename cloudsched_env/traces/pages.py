@@ -67,8 +67,9 @@ def format_page(trace_format: TraceFormat, real: str = "") -> str:
             shown = ", ".join(f"`{part}`" for part in column.name.split(", "))
             lines.append(f"| {shown} | {_cell(column.absent_because)} | {_cell(column.filled_by)} |")
         lines.append("")
-    if entry.assumptions:
-        lines += ["### Assumptions", "", *(f"* {text}" for text in entry.assumptions), ""]
+    assumptions = [*entry.assumptions, *([str(entry.request_unit)] if entry.kind == "tasks" else [])]
+    if assumptions:
+        lines += ["### Assumptions", "", *(f"* {text}" for text in assumptions), ""]
     lines += ["## Gotchas, and what is done about them", "", *(f"* {text}" for text in entry.gotchas), ""]
     lines += ["## Load and time", "", _SCALING if entry.kind == "tasks" else _LOAD_SCALING, ""]
     if real:
@@ -87,7 +88,7 @@ def _table(table: PublishedTable) -> list[str]:
     lines = [f"### {table.name}{need}", "", f"{table.meaning[0].upper()}{table.meaning[1:]}. Files: `{table.layout}`;"]
     lines[-1] += f" {header}." + (f" {table.parts} files in all." if table.parts else "")
     if table.unique:
-        lines[-1] += f" One row for each {', '.join(table.unique)}."
+        lines[-1] += f" One row for each {', '.join(table.key_columns or table.unique)}."
     lines += ["", "| column | a valid field | meaning |", "|---|---|---|"]
     lines += [f"| {column.name} | {_cell(column.expected)} | {_cell(column.meaning)} |" for column in table.columns]
     return [*lines, ""]

@@ -26,6 +26,10 @@ class ParquetPart:
         part: the file.
         table: what it should be.
 
+    Attributes:
+        rows: rows in it.
+        scan: query of its typed columns, ``row_number`` from 1 and ``well_formed``.
+
     Raises:
         TraceFormatError: it is not Parquet, is cut off, or lacks a column or has one of another type.
     """
@@ -47,7 +51,7 @@ class ParquetPart:
             f"{typed} AS {column.sql_name}" for column, (typed, _) in zip(table.columns, expressions, strict=True)
         )
         self._forms = [form for _, form in expressions]
-        self._scan = (
+        self.scan = (
             f"SELECT file_row_number + 1 AS row_number, {typed}, {' AND '.join(self._forms)} AS well_formed "
             f"FROM {self._read}"
         )
@@ -56,7 +60,7 @@ class ParquetPart:
         """Write the valid rows as a piece; returns how many there are."""
         return int(
             self.cursor.execute(
-                f"COPY (SELECT {keep} FROM ({self._scan}) WHERE {valid_rows_sql(self.table)}) "
+                f"COPY (SELECT {keep} FROM ({self.scan}) WHERE {valid_rows_sql(self.table)}) "
                 f"TO {quoted_path(target)} (FORMAT parquet, COMPRESSION snappy)"
             ).fetchone()[0]
         )
@@ -98,7 +102,7 @@ class ParquetPart:
 
     def _checked(self) -> str:
         forms = ", ".join(f"{form} AS form_{index}" for index, form in enumerate(self._forms))
-        typed = self._scan.removeprefix("SELECT ")
+        typed = self.scan.removeprefix("SELECT ")
         return f"SELECT * FROM (SELECT {forms}, {typed}) WHERE ({valid_rows_sql(self.table)}) IS NOT true"
 
     def _fault_sql(self, what: Literal["name", "empty"]) -> str:

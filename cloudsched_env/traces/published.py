@@ -194,7 +194,8 @@ class PublishedTable:
         null_texts: fields that mean null.
         quoted: whether fields may be quoted as RFC 4180 has it.
         consecutive: whether a hole between numbered parts is an error.
-        unique: columns that together identify a row; repeated rows are malformed.
+        unique: kept columns that together identify a row; repeated rows are malformed.
+        key_columns: published columns that these are made from, if their names differ.
         source_table: table of the database file (SQLite).
         meaning: one sentence for the documentation.
     """
@@ -209,6 +210,7 @@ class PublishedTable:
     quoted: bool = False
     consecutive: bool = False
     unique: tuple[str, ...] = ()
+    key_columns: tuple[str, ...] = ()
     source_table: str = ""
     meaning: str = ""
 

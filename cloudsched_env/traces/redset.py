@@ -47,6 +47,7 @@ QUERIES = PublishedTable(
     header="required",
     quoted=True,
     unique=("job",),
+    key_columns=("instance_id", "cluster_size", "query_id"),
     meaning="one row a query",
 )
 

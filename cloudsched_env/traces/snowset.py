@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudsched_env.traces.metadata import SyntheticColumn
 from cloudsched_env.traces.published import FilePattern, PublishedColumn, PublishedTable
+from cloudsched_env.traces.request_unit import RequestUnit
 from cloudsched_env.traces.trace_format import TraceFormat
 
 __all__ = ["FORMAT", "QUERIES"]
@@ -102,6 +103,11 @@ FORMAT = TraceFormat(
         "queries_write_only": 'SELECT count(*) FROM snowset WHERE written > 0 AND "read" = 0',
         "queries_read_write": 'SELECT count(*) FROM snowset WHERE written > 0 AND "read" > 0',
     },
+    request_unit=RequestUnit(
+        128,
+        because="a query may use all cores of its warehouse, 8 a server: so one server is one core of a scenario and "
+        "four are its largest request",
+    ),
     clock="seconds since 21 February 2018, 00:00 UTC",
     columns_from={
         "a row": "a query",

@@ -52,6 +52,11 @@ class Stager:
         on_error: ``"fail"`` stops at the first malformed row, ``"skip"`` leaves such rows out.
         on_progress: see `OnProgress`.
         limits: see `Limits`.
+
+    Attributes:
+        skipped: malformed rows that were left out.
+        sources: files that were read.
+        staged: the parts of each table, by its name, with their pieces.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Stager:
         self.limits = limits or Limits()
         self.skipped = SkipLog()
         self.sources: list[SourceFile] = []
+        self.staged: dict[str, list[tuple[Part, StagedPart]]] = {}
         self._report = on_progress or (lambda stage, done, total, unit: None)
         self._duckdb = require("duckdb")
         self._stop = threading.Event()
@@ -109,6 +115,7 @@ class Stager:
                     future.cancel()
                 self.work.connection.interrupt()
                 raise
+        self.staged[table.name] = list(zip(parts, results, strict=True))
         rows = 0
         pieces: list[Path] = []
         for staged in results:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cloudsched_env
+from cloudsched_env.traces.duplicates import settle_duplicates
 from cloudsched_env.traces.errors import TraceFormatError, require
 from cloudsched_env.traces.lines import Limits
 from cloudsched_env.traces.load_table import LOAD_TABLE
@@ -16,6 +17,7 @@ from cloudsched_env.traces.marker import GeneratedMarker, find_markers
 from cloudsched_env.traces.metadata import MachineType, SyntheticColumn, TraceMetadata
 from cloudsched_env.traces.parts import Part, find_parts, list_files
 from cloudsched_env.traces.published import PublishedTable
+from cloudsched_env.traces.request_unit import RequestUnit
 from cloudsched_env.traces.staging import OnError, OnProgress, Stager
 from cloudsched_env.traces.table import TABLE_VERSION, TASK_TABLE, TableKind, write_table
 from cloudsched_env.traces.work import EngineConfig, Work, open_work
@@ -44,6 +46,7 @@ class TraceFormat:
         span_sql: query of one row: start and end of the covered time in seconds.
         row_counts: queries of one number each, by name; the number of canonical rows is added as ``arrivals``.
         machine_sql: query of (count, cores, memory GB, published CPU, published memory), empty if there are none.
+        request_unit: what a request of 1.0 is, in cores and GB of the canonical table.
         clock: what second 0 of the canonical times is.
         columns_from: what each canonical column is made from, in words.
         synthetic: columns that the trace lacks in full or in part.
@@ -75,6 +78,7 @@ class TraceFormat:
     steps: tuple[tuple[str, str], ...] = ()
     row_counts: dict[str, str] = field(default_factory=dict)
     machine_sql: str = ""
+    request_unit: RequestUnit = field(default_factory=RequestUnit)
     synthetic: tuple[SyntheticColumn, ...] = ()
     derived: dict[str, str] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
@@ -147,7 +151,8 @@ class TraceFormat:
         with open_work(target, engine, plan, restart=restart) as work:
             stager = Stager(work, self.tables, on_error, on_progress, limits)
             rows = {table.name: stager.stage(table, parts[table], self.keep[table.name]) for table in self.tables}
-            self._refuse_duplicates(work, stager, on_error)
+            for table in self.tables:
+                settle_duplicates(stager, table, self.keep[table.name], on_error)
             self._run_steps(work, on_progress)
             metadata = self._describe(work, stager, parts, rows, path)
             if markers:
@@ -158,9 +163,9 @@ class TraceFormat:
                     on_progress(f"Writing {self.kind}", written, metadata.rows["arrivals"], "rows")
 
             report(0)
-            table = TASK_TABLE if self.kind == "tasks" else LOAD_TABLE
-            query = _completed(work.connection, table, self.table_sql)
-            write_table(table, target, _batches(work.connection, query), metadata, report)
+            kind = TASK_TABLE if self.kind == "tasks" else LOAD_TABLE
+            query = _completed(work.connection, kind, self.table_sql)
+            write_table(kind, target, _batches(work.connection, query), metadata, report)
         return metadata
 
     def _run_steps(self, work: Work, on_progress: OnProgress | None) -> None:
@@ -170,35 +175,6 @@ class TraceFormat:
             work.connection.execute(query)
         if on_progress and self.steps:
             on_progress(f"Finding {self.kind}", len(self.steps), len(self.steps), "queries")
-
-    def _refuse_duplicates(self, work: Work, stager: Stager, on_error: OnError) -> None:
-        """Rows that repeat the key of another row: an error, or left out and counted; the smallest row is kept."""
-        for table in self.tables:
-            if not table.unique:
-                continue
-            key = ", ".join(f'"{name}"' for name in table.unique)
-            found = work.connection.execute(
-                f"SELECT sum(n - 1), count(*) FROM (SELECT count(*) AS n FROM {table.name} GROUP BY {key} HAVING n > 1)"
-            ).fetchone()
-            if not found[1]:
-                continue
-            values = work.connection.execute(
-                f"SELECT {key} FROM {table.name} GROUP BY {key} HAVING count(*) > 1 ORDER BY {key} LIMIT 3"
-            ).fetchall()
-            examples = "; ".join(", ".join(map(str, row)) for row in values)
-            if on_error == "fail":
-                raise TraceFormatError(
-                    f"{found[1]:,} values of {', '.join(table.unique)} occur more than once, such as {examples}",
-                    file=", ".join(source.name for source in stager.sources)[:300],
-                    column=", ".join(table.unique),
-                    expected=f"one row of {table.name} for each",
-                    remedy="check that no file is there twice, or leave repeated rows out with --on-error skip",
-                )
-            stager.skipped.reasons[f"{table.name}, column {', '.join(table.unique)}: repeated"] += int(found[0])
-            work.connection.execute(
-                f"CREATE TABLE {table.name}_once AS SELECT DISTINCT ON ({key}) * FROM {table.name} ORDER BY ALL; "
-                f"CREATE OR REPLACE VIEW {table.name} AS SELECT * FROM {table.name}_once"
-            )
 
     def _describe(
         self,
@@ -252,6 +228,8 @@ class TraceFormat:
             citation=self.citation,
             url=self.url,
             written_by=f"cloudsched-env {cloudsched_env.__version__}",
+            request_cores=float(self.request_unit.cores),
+            request_memory_gb=float(self.request_unit.memory_gb),
         )
 
 

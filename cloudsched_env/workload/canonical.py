@@ -112,6 +112,8 @@ def write_table(trace: GeneratedTrace, path: str | os.PathLike[str]) -> int:
         citation=provenance.get("authors", "not stated in the profile"),
         url=provenance.get("url", ""),
         written_by=trace.origin["written_by"],
+        request_cores=trace.machine_cores,
+        request_memory_gb=trace.machine_memory_gb,
     )
     return write_tasks(path, _batches(trace), metadata)
 

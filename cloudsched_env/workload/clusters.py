@@ -11,6 +11,10 @@ k - 1, and h_k(s) = E (1 - |d| / s)^+ with d the time between two such jobs. The
 that give measured indices of dispersion follow from non-negative least squares; geometric numbers with mean m_k have
 p_k = 2 (m_k - 1) m_0 ... m_{k-1}, which is solved from the finest level up. Where only a part of the jobs comes in
 clusters and the rest alone, that part divides the p_k.
+
+The jobs of an instant have a heavier tail than that: more instants hold a single job, and the others more of them. A
+level may therefore be single with some probability z, and geometric with mean g otherwise. Its mean is then
+m = z + (1 - z) g, and a job meets 2 (1 - z) g (g - 1) / m others; mean and pairs together give z and g.
 """
 
 from __future__ import annotations
@@ -23,10 +27,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SPANS_S", "ClusterLevel", "draw_clusters", "expected_dispersion", "fit_levels", "slow_dispersion"]
+__all__ = [
+    "FIT_SCALES_S",
+    "SECONDS_SPAN_S",
+    "SPANS_S",
+    "ClusterLevel",
+    "draw_clusters",
+    "expected_dispersion",
+    "fit_levels",
+    "slow_dispersion",
+    "with_single",
+]
 
-# From an instant to five minutes: one level a scale of `burstiness.DISPERSION_SCALES_S`.
-SPANS_S = (0.05, 10.0, 60.0, 300.0)
+# From an instant to five minutes, one level a scale at which the dispersion is fitted.
+SPANS_S = (0.05, 4.0, 10.0, 60.0, 300.0)
+FIT_SCALES_S = (1.0, 3.0, 10.0, 60.0, 300.0)
+SECONDS_SPAN_S = 10.0
+"""Jobs of a user in a cluster of this span, or a shorter one, tend to be of one kind."""
 _PAIRS = 40_000  # pairs of jobs whose distances stand for their distribution
 
 Floats = NDArray[np.float64]
@@ -38,11 +55,24 @@ class ClusterLevel:
 
     Attributes:
         span_s: sub-clusters lie uniformly within so many seconds after the start of their cluster.
-        mean_children: mean of their geometric number, at least 1.
+        mean_children: mean of their number, at least 1.
+        single: probability that there is just one; the number is geometric otherwise.
     """
 
     span_s: float
     mean_children: float
+    single: float = 0.0
+
+    @property
+    def geometric_mean(self) -> float:
+        """Mean of the geometric number."""
+        return (self.mean_children - self.single) / (1.0 - self.single)
+
+    @property
+    def pairs(self) -> float:
+        """Other sub-clusters that a sub-cluster meets in its cluster, in the mean."""
+        mean = self.geometric_mean
+        return 2.0 * (1.0 - self.single) * mean * (mean - 1.0) / self.mean_children
 
 
 @functools.lru_cache(maxsize=64)
@@ -84,7 +114,7 @@ def expected_dispersion(levels: Sequence[ClusterLevel], scales_s: Sequence[float
         clustered: part of the jobs that comes in clusters; the others come alone.
     """
     mean = np.array([level.mean_children for level in levels])
-    pairs = 2.0 * (mean - 1.0) * np.concatenate(([1.0], np.cumprod(mean)[:-1]))
+    pairs = np.array([level.pairs for level in levels]) * np.concatenate(([1.0], np.cumprod(mean)[:-1]))
     return 1.0 + clustered * (_pair_kernel(tuple(level.span_s for level in levels), tuple(scales_s)) @ pairs)
 
 
@@ -94,6 +124,7 @@ def fit_levels(
     block_s: float,
     clustered: float = 1.0,
     spans_s: Sequence[float] = SPANS_S,
+    known_pairs: Sequence[float] = (),
 ) -> tuple[ClusterLevel, ...]:
     """Levels whose index of dispersion within blocks is the one measured.
 
@@ -105,25 +136,52 @@ def fit_levels(
         block_s: length of the blocks.
         clustered: part of the jobs that comes in clusters, above 0.
         spans_s: spans of the levels, ascending.
+        known_pairs: pairs of jobs of the finest levels, where they are known; the others are fitted.
 
     Returns:
         Levels from the finest to the coarsest. Where no clusters have this dispersion (below that of a Poisson
         process, or falling with the scale) the nearest one is taken, in relative least squares.
     """
     wanted, scales = np.asarray(dispersion, dtype=np.float64), np.asarray(scales_s, dtype=np.float64)
-    known = np.isfinite(wanted)
-    wanted, scales = wanted[known], scales[known]
+    measured = np.isfinite(wanted)
+    wanted, scales = wanted[measured], scales[measured]
     bins = np.floor(block_s / scales + 1e-9)[:, None]
     spans = tuple(spans_s)
     kernel = (bins * _pair_kernel(spans, tuple(scales.tolist())) - _pair_kernel(spans, (block_s,))) / (bins - 1.0)
     kernel = clustered * kernel
-    pairs = _non_negative_least_squares(kernel / wanted[:, None], (wanted - 1.0) / wanted)
+    matrix, target = kernel / wanted[:, None], (wanted - 1.0) / wanted
+    known = np.asarray(known_pairs, dtype=np.float64)
+    rest = _non_negative_least_squares(matrix[:, len(known) :], target - matrix[:, : len(known)] @ known)
+    pairs = np.concatenate((known, rest))
     levels, inner = [], 1.0
     for span, pair in zip(spans_s, pairs, strict=True):
         mean = 1.0 + pair / (2.0 * inner)
         levels.append(ClusterLevel(span, float(mean)))
         inner *= mean
     return tuple(levels)
+
+
+def with_single(levels: Sequence[ClusterLevel], mean_children: float) -> tuple[ClusterLevel, ...]:
+    """The same pairs of jobs at every level, but another mean number of jobs of an instant.
+
+    Args:
+        levels: from the finest to the coarsest, all geometric.
+        mean_children: wanted of the finest level. No less than 1.02 is taken, nor more than it has already, since a
+            geometric number has the most mean for its pairs.
+    """
+    finest, pairs = levels[0], levels[0].pairs
+    most = 1.0 + pairs / 2.0
+    wanted = min(max(mean_children, 1.02), most)
+    if wanted >= most - 1e-9:
+        return tuple(levels)
+    geometric = pairs * wanted / (2.0 * (wanted - 1.0))
+    single = 1.0 - (wanted - 1.0) / (geometric - 1.0)
+    found, inner, before = [ClusterLevel(finest.span_s, wanted, single)], wanted, finest.mean_children
+    for level in levels[1:]:
+        found.append(ClusterLevel(level.span_s, 1.0 + (level.mean_children - 1.0) * before / inner))
+        inner *= found[-1].mean_children
+        before *= level.mean_children
+    return tuple(found)
 
 
 def _non_negative_least_squares(matrix: Floats, target: Floats) -> Floats:
@@ -157,7 +215,9 @@ def draw_clusters(
     time = start_s
     owners: list[NDArray[np.intp]] = []
     for level in reversed(levels):
-        children = rng.geometric(1.0 / level.mean_children, size=len(time))
+        children = rng.geometric(1.0 / level.geometric_mean, size=len(time))
+        if level.single > 0.0:
+            children[rng.random(len(time)) < level.single] = 1
         parent = np.repeat(np.arange(len(time)), children)
         owners = [owner[parent] for owner in owners] + [parent]
         time = time[parent]

@@ -45,13 +45,14 @@ Floats = NDArray[np.float64]
 OnWindow = Callable[[int, int], None]
 
 MARGINALS = {
-    "cpu_request": "CPU request, of the largest machine",
+    "cpu_request": "CPU request, fraction",
     "memory_gb": "memory request, GB",
-    "duration_s": "run time, trace s",
-    "tasks": f"tasks of a job, at most {FAN_OUT_CAP}",
-    "gap_s": "time between jobs, trace s",
+    "duration_s": "run time, s",
+    "tasks": f"tasks of a job, to {FAN_OUT_CAP}",
+    "gap_s": "time between jobs, s",
 }
-"""Distributions that are compared: key and meaning. Requests and run times count tasks, the others jobs."""
+"""Distributions that are compared: key and meaning, in trace seconds. Requests and run times count tasks, the others
+jobs; a CPU request of 1 is the unit of `traces.request_unit`."""
 
 TAIL_QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 AUTOCORRELATION_BIN_S = 10.0

@@ -6,7 +6,7 @@ users, frequencies of request pairs, quantiles. No row of the trace is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,22 @@ from numpy.typing import NDArray
 
 from cloudsched_env.workload import assumptions as a
 from cloudsched_env.workload.burstiness import DISPERSION_SCALES_S, dispersion_within_blocks, index_of_dispersion
-from cloudsched_env.workload.clusters import SPANS_S, expected_dispersion, fit_levels, slow_dispersion
+from cloudsched_env.workload.clusters import (
+    FIT_SCALES_S,
+    SECONDS_SPAN_S,
+    SPANS_S,
+    ClusterLevel,
+    expected_dispersion,
+    fit_levels,
+    slow_dispersion,
+)
+from cloudsched_env.workload.gaps import match_gaps
 from cloudsched_env.workload.index import TraceIndex
 from cloudsched_env.workload.kinds import cluster_jobs
 from cloudsched_env.workload.marginal import continuous_marginal, discrete_marginal
 from cloudsched_env.workload.normal import normal_scores
 from cloudsched_env.workload.repetition import fit_names
+from cloudsched_env.workload.rounds import fit_rounds
 from cloudsched_env.workload.stream_profile import MODEL
 from cloudsched_env.workload.tasks import RawTasks
 
@@ -36,8 +46,8 @@ OnStage = Callable[[str], None]
 _DAY_S, _HOUR_S = 86_400.0, 3600.0
 _LEAST_GAPS = 20  # that tell something
 _ROUNDS = 8  # of the fixed point between clusters and the slow factor
+_RECURRING_JOBS = 1.5  # of a user in the mean; with fewer, users tell nothing
 _LEAST_TASKS = 3  # that have a request pair which a profile shows, each job counted up to the fan-out cap
-_SECONDS_SPAN_S = 10.0  # jobs of a user closer than this count as neighbours for the persistence of kinds
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,7 @@ class JobTable:
         priority: ``[jobs]``; 0 where not known.
         scheduling_class: ``[jobs]``; -1 where not known.
         length_s: length of the stretch.
-        machine_cores: cores of the largest machine, of which requests are fractions.
+        machine_cores: cores of the trace that a request of 1.0 is (`traces.request_unit`).
     """
 
     arrival_s: Floats
@@ -221,32 +231,45 @@ def _fit_arrivals(jobs: JobTable, config: FitConfig) -> dict[str, Any]:
     """Rate, clusters, slow factor and shape of the day."""
     rate = len(jobs.arrival_s) / jobs.length_s
     block = min(config.block_s, jobs.length_s)
-    within = [dispersion_within_blocks(jobs.arrival_s, jobs.length_s, s, block) for s in DISPERSION_SCALES_S]
+    measured = {s: dispersion_within_blocks(jobs.arrival_s, jobs.length_s, s, block) for s in FIT_SCALES_S}
+    within = list(measured.values())
     spans = (_instant_span_s(jobs.arrival_s, config.instant_s, within[0]), *SPANS_S[1:])
     factors = hour_factors(jobs.arrival_s, jobs.length_s, config.clock_hour)
     alone = float(_alone(jobs)[jobs.user].mean())
     clustered = max(1.0 - alone, 1e-3)
-    slow, levels = 0.0, fit_levels(within, DISPERSION_SCALES_S, block, clustered, spans)
+    slow, rest = 0.0, within
+
+    def fitted(known_pairs: Sequence[float] = ()) -> tuple[ClusterLevel, ...]:
+        return fit_levels(rest, FIT_SCALES_S, block, clustered, spans, known_pairs)
+
     if jobs.length_s >= 4 * _HOUR_S:
         hourly = index_of_dispersion(jobs.arrival_s, jobs.length_s, _HOUR_S)
         for _ in range(_ROUNDS):
             # What clusters and the hour of the day leave of the variance of hourly counts is the slow factor's, and
             # what that leaves within blocks is the clusters'.
-            left = hourly - expected_dispersion(levels, [_HOUR_S], clustered)[0]
+            left = hourly - expected_dispersion(fitted(), [_HOUR_S], clustered)[0]
             left -= rate * _HOUR_S * float(np.var(factors)) if factors else 0.0
             slow = max(0.0, left / rate / slow_dispersion(_HOUR_S, _HOUR_S))
             rest = [
-                d - rate * slow * slow_dispersion(s, _HOUR_S, block)
-                for s, d in zip(DISPERSION_SCALES_S, within, strict=True)
+                d - rate * slow * slow_dispersion(s, _HOUR_S, block) for s, d in zip(FIT_SCALES_S, within, strict=True)
             ]
-            levels = fit_levels(rest, DISPERSION_SCALES_S, block, clustered, spans)
+    rounds = fit_rounds(jobs.arrival_s, config.instant_s)
+    levels = match_gaps(jobs.arrival_s, jobs.length_s, fitted, alone, rounds, config.instant_s, config.seed)
     return {
         "jobs_per_s": float(f"{rate:.6g}"),
-        "levels": [{"span_s": level.span_s, "mean_children": round(level.mean_children, 4)} for level in levels],
+        "levels": [
+            {
+                "span_s": level.span_s,
+                "mean_children": round(level.mean_children, 4),
+                **({"single": round(level.single, 4)} if level.single > 0 else {}),
+            }
+            for level in levels
+        ],
+        "rounds": rounds,
         "other_user_probability": _other_user(jobs, within[0], block),
         "slow_factor": {"bin_s": _HOUR_S, "squared_cv": round(float(slow), 5)},
         "hour_factors": factors,
-        "measured_dispersion": {f"{s:g} s": round(d, 3) for s, d in zip(DISPERSION_SCALES_S, within, strict=True)},
+        "measured_dispersion": {f"{s:g} s": round(measured[s], 3) for s in DISPERSION_SCALES_S},
     }
 
 
@@ -265,12 +288,21 @@ def _instant_span_s(arrival_s: Floats, instant_s: float, dispersion: float) -> f
 
 
 def _alone(jobs: JobTable) -> Floats:
-    """Part of each user's jobs that has no other job of the user within the span of a visit, ``[users]``."""
-    order = np.lexsort((jobs.arrival_s, jobs.user))
+    """Part of each user's jobs that has no other job of the user within the span of a visit, ``[users]``.
+
+    Where users do not recur, which is how a trace without users comes, all jobs count as one user's: bursts are there
+    all the same.
+    """
+    count = np.bincount(jobs.user)
+    recur = len(jobs.user) >= _RECURRING_JOBS * len(count)
+    user = jobs.user if recur else np.zeros_like(jobs.user)
+    order = np.lexsort((jobs.arrival_s, user))
     apart = np.diff(jobs.arrival_s[order]) > SPANS_S[-1]
-    apart = np.concatenate(([True], apart | (np.diff(jobs.user[order]) != 0), [True]))
+    apart = np.concatenate(([True], apart | (np.diff(user[order]) != 0), [True]))
     lonely = apart[1:] & apart[:-1]
-    return np.bincount(jobs.user[order], lonely) / np.bincount(jobs.user)
+    if not recur:
+        return np.full(len(count), float(lonely.mean()))
+    return np.bincount(user[order], lonely) / count
 
 
 def hour_factors(arrival_s: Floats, length_s: float, clock_hour: float) -> list[float] | None:
@@ -398,7 +430,7 @@ def _persistence(jobs: JobTable, kind: Integers, own_mix: Floats) -> float:
     Two neighbours are alike with p^2 + (1 - p^2) b, where b is the chance that two jobs of the user are alike anyway.
     """
     order = np.lexsort((jobs.arrival_s, jobs.user))
-    near = (np.diff(jobs.user[order]) == 0) & (np.diff(jobs.arrival_s[order]) < _SECONDS_SPAN_S)
+    near = (np.diff(jobs.user[order]) == 0) & (np.diff(jobs.arrival_s[order]) < SECONDS_SPAN_S)
     if not near.any():
         return 0.0
     alike = float((np.diff(kind[order]) == 0)[near].mean())

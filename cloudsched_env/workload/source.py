@@ -127,19 +127,24 @@ class EvaluationSource(abc.ABC):
         if count < 1:
             raise ValueError(f"count is {count}: expected at least 1")
         episodes: list[Episode] = []
+        problem = ""
         entries = self.evaluation_entries()
         for place, entry in enumerate(entries):
             try:
                 episode = self.entry_episode(entry, seed)
-            except InfeasibleWindowError:
+            except InfeasibleWindowError as error:
+                problem = str(error)
                 continue
             episode.details["evaluation"] = {"place": place, "seed": seed}
             episodes.append(episode)
             if len(episodes) == count:
                 return episodes
+        remedy = (
+            f"the last window: {problem}" if problem and not episodes else "ask for fewer or use another seed as well"
+        )
         raise ValueError(
             f"the {self.split} list of this source has {len(entries)} episodes, {len(episodes)} of them feasible "
-            f"for scenario {self.scenario.id!r}: {count} were asked for; ask for fewer or use another seed as well"
+            f"for scenario {self.scenario.id!r}: {count} were asked for; {remedy}"
         )
 
 

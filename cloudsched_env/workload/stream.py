@@ -1,8 +1,8 @@
 """Draw the jobs and tasks of a `StreamProfile`: a window for an episode, or hours of a trace.
 
 Visits of users are a Poisson process whose rate follows the hour of the day and a slow random factor; each visit is a
-nest of clusters (`clusters`). Every job has a kind of its user's, or that of the jobs seconds before, a logical name
-that recurs or does not, and all else of its kind.
+nest of clusters (`clusters`). Jobs are recorded at once, or at the next round (`rounds`). Every job has a kind of its
+user's, or that of the jobs seconds before, a logical name that recurs or does not, and all else of its kind.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.workload import assumptions as a
-from cloudsched_env.workload.clusters import draw_clusters
+from cloudsched_env.workload.clusters import SECONDS_SPAN_S, draw_clusters
 from cloudsched_env.workload.stream_profile import StreamProfile
 from cloudsched_env.workload.window import WindowTasks
 
@@ -105,7 +105,7 @@ def draw_arrivals(
     clusters = np.flatnonzero(~alone)
     time, owners = draw_clusters(profile.levels, start_s[clusters], rng)
     user = visit_user[clusters][owners[0]]
-    instant, seconds = owners[-1], owners[-2]
+    instant, seconds = owners[-1], owners[-max(1, sum(level.span_s <= SECONDS_SPAN_S for level in profile.levels))]
     # The first job of an instant is the visitor's; others of the same instant may be somebody else's.
     strange = rng.random(len(time)) < profile.other_user_probability
     strange[_first_of(instant)] = False
@@ -118,6 +118,9 @@ def draw_arrivals(
     time, user = np.concatenate((time, start_s[single])), np.concatenate((user, visit_user[single]))
     kind = np.concatenate((kind, _kinds(profile, visit_user[single], rng)))
     order = np.argsort(time, kind="stable")
+    if profile.rounds is not None:
+        time[order] = profile.rounds.record(time[order], rng)
+        order = np.argsort(time, kind="stable")
     inside = order[np.searchsorted(time[order], 0.0) : np.searchsorted(time[order], length_s)]
     return JobArrivals(time[inside], user[inside], kind[inside], populations)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cloudsched_env.workload.clusters import ClusterLevel
 from cloudsched_env.workload.marginal import Marginal
+from cloudsched_env.workload.rounds import Rounds
 
 __all__ = ["MODEL", "JobKind", "KindTables", "StreamProfile"]
 
@@ -152,10 +153,11 @@ class StreamProfile:
 
     Attributes:
         name: name of the profile.
-        machine_cores: cores of the largest machine, of which requests are fractions.
-        machine_memory_gb: memory of the largest machine.
+        machine_cores: cores that a request of 1.0 is in the traced cluster (`traces.request_unit`).
+        machine_memory_gb: memory that stands for all of a machine there.
         jobs_per_s: mean rate of jobs, trace time.
         levels: nested clusters, from the finest to the coarsest.
+        rounds: at which jobs are recorded; None: at once.
         other_user_probability: chance that a further job of the finest cluster comes from another user.
         slow_bin_s: length of the bins of a slow gamma factor of the rate.
         slow_squared_cv: its squared coefficient of variation; 0: none.
@@ -176,6 +178,7 @@ class StreamProfile:
     machine_memory_gb: float
     jobs_per_s: float
     levels: tuple[ClusterLevel, ...]
+    rounds: Rounds | None
     other_user_probability: float
     slow_bin_s: float
     slow_squared_cv: float
@@ -246,6 +249,7 @@ class StreamProfile:
             machine_memory_gb=float(data["machine"]["memory_gb"]),
             jobs_per_s=float(arrivals["jobs_per_s"]),
             levels=tuple(ClusterLevel(**level) for level in arrivals["levels"]),
+            rounds=Rounds.from_dict(arrivals["rounds"]) if arrivals.get("rounds") else None,
             other_user_probability=float(arrivals["other_user_probability"]),
             slow_bin_s=float(arrivals["slow_factor"]["bin_s"]),
             slow_squared_cv=float(arrivals["slow_factor"]["squared_cv"]),

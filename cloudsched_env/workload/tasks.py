@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cloudsched_env.scenario import WorkloadConfig
+from cloudsched_env.traces.formats import request_unit_of
+from cloudsched_env.traces.request_unit import RequestUnit
 from cloudsched_env.traces.table import load_tasks
 from cloudsched_env.workload.copies import copies_limit, places_in_job
 from cloudsched_env.workload.episode import DataTag
@@ -50,7 +51,7 @@ class RawTasks:
         duration_s: run time in trace seconds, NaN if it never ran, ``[tasks]``.
         censored: the run time is only a lower bound, bool ``[tasks]``.
         span_s: first and last second that the trace covers.
-        cores_of_largest_machine: cores that ``cpu_cores`` assumes for a request of the whole largest machine.
+        cores_of_largest_machine: what a request of 1.0 is in ``cpu_cores`` (`traces.request_unit`).
         data_tag: ``"excerpt"``, ``"full trace"`` or ``"generated"``.
         source: name of the format or of the generator's profile, for result files.
         synthetic_columns: column name -> how it was filled, for what the trace does not hold.
@@ -120,7 +121,7 @@ class RawTasks:
         censored: ArrayLike,
         instances: ArrayLike | None = None,
         span_s: tuple[float, float] | None = None,
-        cores_of_largest_machine: float = 16.0,
+        cores_of_largest_machine: float = RequestUnit.cores,
         data_tag: DataTag = "excerpt",
         source: str = "custom",
         synthetic_columns: dict[str, str] | None = None,
@@ -205,13 +206,14 @@ class RawTasks:
         """
         table = load_tasks(path, _TABLE_COLUMNS)
         metadata = table.metadata
-        # Users and names are hashed once each, not once a task; a job without a name has one of its own.
-        user = stable_hash([*table.categories["tenant"], "unknown"])[table["tenant"]]
+        # Users and names are hashed once each, not once a task. A job without a name has one of its own, and so has one
+        # without a user: a single user for all of them would be one tenant, and leave all others without work.
+        user = stable_hash([*table.categories["tenant"], ""])[table["tenant"]]
         jobs, job = np.unique(table["job"], return_inverse=True)
         own_name = stable_hash(f"job {number}" for number in jobs)[job.reshape(-1)]
         name = stable_hash([*table.categories["shard_key"], ""])[table["shard_key"]]
         name = np.where(table["shard_key"] < 0, own_name, name)
-        whole_machine = [m.cores / m.published_cpu for m in metadata.machine_mix if m.cores and m.published_cpu]
+        user = np.where(table["tenant"] < 0, own_name, user)
         return cls.from_columns(
             arrival_s=table["arrival_s"],
             user=user,
@@ -225,7 +227,7 @@ class RawTasks:
             censored=table["duration_censored"],
             instances=np.maximum(table["instances"], 1),  # a row that counts none of itself is still one
             span_s=(metadata.span_start_s, metadata.span_end_s),
-            cores_of_largest_machine=max(whole_machine, default=WorkloadConfig().cores_of_largest_machine),
+            cores_of_largest_machine=request_unit_of(metadata).cores,
             data_tag=metadata.data_tag,
             source=metadata.format,
             synthetic_columns={c.name: c.filled_by for c in metadata.synthetic_columns},

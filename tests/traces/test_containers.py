@@ -211,14 +211,57 @@ def test_quoted_fields_are_read_and_a_broken_quote_is_one_bad_row(home):
 
 
 def test_a_repeated_id_is_an_error_or_left_out_and_counted(home):
-    rows = [*small.AZURE_V1, [*small.AZURE_V1[1][:4], 800, *small.AZURE_V1[1][5:]]]
+    # Lines 2 and 5 have one id, 3 and 6 another; of the two rows of an id the smaller one stays.
+    first = small.AZURE_V1[1]
+    rows = [*small.AZURE_V1, [*first[:4], 800, *first[5:]], small.AZURE_V1[2]]
+    here = len(small.AZURE_V1) + 1
     small.write_csv(home / "vmtable.csv.gz", rows)
-    with pytest.raises(TraceFormatError, match=r"1 values of vmid occur more than once, such as vm/b\+") as caught:
+    with pytest.raises(TraceFormatError, match=r"repeated: found 'vm/b\+', which line 2 has too; 1 more") as caught:
         run("azure-v1", home)
-    assert caught.value.column == "vmid"
+    assert caught.value.file == str(home / "vmtable.csv.gz")
+    assert (caught.value.line, caught.value.column) == (here, "vmid")
+    assert f"vmtable.csv.gz, line {here}, column vmid: repeated" in str(caught.value)
     metadata = run("azure-v1", home, on_error="skip")
-    assert metadata.skipped_rows == {"vmtable, column vmid: repeated": 1}
+    assert metadata.skipped_rows == {"vmtable, column vmid: repeated": 2}
+    left_out = [(row.file, row.line, row.column) for row in metadata.skipped_examples]
+    assert left_out == [("vmtable.csv.gz", 2, "vmid"), ("vmtable.csv.gz", here + 1, "vmid")]
+    assert metadata.skipped_examples[0].reason == "repeated; found 'vm/b+'"
     assert load_tasks(home.parent / "t.parquet")["duration_s"][0] == 500.0  # the smaller of the two rows
+
+
+def test_a_repeated_id_is_located_across_chunks_headers_malformed_rows_and_files(home):
+    rows = [*small.ALIBABA2017_TASKS[:2], ["broken"], *small.ALIBABA2017_TASKS[2:], small.ALIBABA2017_TASKS[1]]
+    header = ["create_timestamp", "modify_timestamp", "job_id", "task_id", "instance_num", "status", "cpu", "mem"]
+    small.write_csv(home / "batch_task.csv", rows, header)
+    metadata = run("alibaba2017", home, on_error="skip", limits=Limits(chunk_bytes=40))
+    found = [(row.file, row.line, row.column) for row in metadata.skipped_examples]
+    assert found == [("batch_task.csv", 4, None), ("batch_task.csv", len(rows) + 1, "job id, task id")]
+    (home / "other").mkdir()
+    small.write_csv(home / "batch_task.csv", small.ALIBABA2017_TASKS)
+    small.write_csv(home / "other" / "batch_task.csv", small.ALIBABA2017_TASKS[3:4])
+    with pytest.raises(TraceFormatError, match=r"which line 4 of batch_task\.csv has too") as caught:
+        run("alibaba2017", home)
+    assert caught.value.file == str(home / "other" / "batch_task.csv")
+    assert (caught.value.line, caught.value.column) == (1, "job id, task id")
+
+
+def test_a_repeated_id_of_a_parquet_file_or_a_database_is_located_by_its_row(home):
+    pq, pa = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    small.redset(home)
+    path = next(home.rglob("*.parquet"))
+    table = pq.read_table(path)
+    pq.write_table(pa.concat_tables([table, table.slice(1, 1)]), path)
+    with pytest.raises(TraceFormatError, match="which line 2 has too") as caught:
+        run("redset", home)
+    assert (caught.value.file, caught.value.line) == (str(path), len(table) + 1)
+    assert caught.value.column == "instance_id, cluster_size, query_id"
+    small.azure_packing2020(home)
+    with sqlite3.connect(home / "packing_trace_zone_a_v1.sqlite") as database:
+        database.execute("INSERT INTO vm VALUES (2, 9, 5, 1, 0.75, 0.9)")
+    metadata = run("azure-packing2020", home, on_error="skip")
+    assert [(row.line, row.column, row.reason) for row in metadata.skipped_examples] == [
+        (5, "vmId", "repeated; found '2'")
+    ]
 
 
 @pytest.mark.parametrize("damage", ["text", "cut off", "no table", "no column"])

@@ -96,7 +96,7 @@ def test_compare_adds_the_drift_where_a_real_table_is_held_out(app, tmp_path):
         app, "compare", real, "google2011-nested", "--part-a", "held-out", "--window-s", 1800, "--windows", 10,
         "--json", tmp_path / "c.json",
     )  # fmt: skip
-    assert "drift: A - train" in text
+    assert "drift: how far the trace's own train hours are from A" in text
     result = json.loads((tmp_path / "c.json").read_text())
     assert [sample["label"] for sample in result["samples"]][2] == "real.parquet, train"
     assert set(result["ks"]["memory_gb"]) == {"distance", "drift", "fit"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from cloudsched_env.traces.croissant import croissant
@@ -36,10 +34,29 @@ def test_croissant_describes_every_table_and_column_once(entry):
 
 
 @pytest.mark.parametrize("entry", FORMATS, ids=lambda entry: entry.name)
-def test_mlcroissant_accepts_the_description(entry, tmp_path):
+def test_mlcroissant_accepts_the_committed_description(entry):
     mlcroissant = pytest.importorskip("mlcroissant")
-    path = tmp_path / "croissant.json"
-    path.write_text(json.dumps(croissant(entry)))
-    dataset = mlcroissant.Dataset(jsonld=path)
+    dataset = mlcroissant.Dataset(jsonld=DOCS / "croissant" / f"{entry.name}.croissant.json")
     assert dataset.metadata.name == entry.name
     assert not dataset.metadata.ctx.issues.errors
+    assert {record.uuid for record in dataset.metadata.record_sets} == {table.name for table in entry.tables}
+
+
+def test_mlcroissant_refuses_a_field_of_a_file_that_is_not_described():
+    # Guards the test above: it would show nothing if anything were accepted.
+    mlcroissant = pytest.importorskip("mlcroissant")
+    broken = croissant(FORMATS[0])
+    broken["recordSet"][0]["field"][0]["source"]["fileSet"]["@id"] = "no-such-files"
+    with pytest.raises(mlcroissant.ValidationError, match="no-such-files"):
+        mlcroissant.Dataset(jsonld=broken)
+
+
+@pytest.mark.parametrize("entry", FORMATS, ids=lambda entry: entry.name)
+def test_keys_are_columns_that_may_not_be_null(entry):
+    found = {record["name"]: record for record in croissant(entry)["recordSet"]}
+    for table in entry.tables:
+        names = table.key_columns or table.unique
+        nullable = [name for name in names if table.column(name).nullable]
+        expected = [f"{table.name}/{name.replace(' ', '_')}" for name in names]
+        key = [part["@id"] for part in found[table.name].get("key", [])]
+        assert key == ([] if nullable else expected)

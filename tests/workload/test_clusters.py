@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cloudsched_env.workload.burstiness import DISPERSION_SCALES_S, dispersion_within_blocks, index_of_dispersion
 from cloudsched_env.workload.clusters import (
+    FIT_SCALES_S,
     SPANS_S,
     ClusterLevel,
     draw_clusters,
@@ -17,7 +18,7 @@ from cloudsched_env.workload.clusters import (
     slow_dispersion,
 )
 
-LEVELS = tuple(ClusterLevel(s, m) for s, m in zip(SPANS_S, (1.5, 1.2, 1.4, 1.8), strict=True))
+LEVELS = tuple(ClusterLevel(s, m) for s, m in zip(SPANS_S, (1.5, 1.1, 1.2, 1.4, 1.8), strict=True))
 RATE, LENGTH_S = 0.3, 36_000.0
 
 
@@ -42,8 +43,8 @@ def test_dispersion_of_drawn_clusters_is_the_expected_one():
 def test_clusters_of_one_are_a_poisson_process():
     single = tuple(ClusterLevel(span, 1.0) for span in SPANS_S)
     assert expected_dispersion(single, DISPERSION_SCALES_S) == pytest.approx(np.ones(4))
-    levels = fit_levels([1.0] * 4, DISPERSION_SCALES_S, 3600.0)
-    assert [level.mean_children for level in levels] == pytest.approx([1.0] * 4)
+    levels = fit_levels([1.0] * 5, FIT_SCALES_S, 3600.0)
+    assert [level.mean_children for level in levels] == pytest.approx([1.0] * 5)
 
 
 def test_one_level_is_the_textbook_neyman_scott_process():
@@ -56,22 +57,22 @@ def test_one_level_is_the_textbook_neyman_scott_process():
 
 @settings(max_examples=60, deadline=None)
 @given(
-    means=st.lists(st.floats(1.0, 4.0), min_size=4, max_size=4),
+    means=st.lists(st.floats(1.0, 4.0), min_size=5, max_size=5),
     clustered=st.floats(0.3, 1.0),
     block_s=st.sampled_from([1800.0, 3600.0, 7200.0]),
 )
 def test_fit_finds_the_clusters_that_give_a_dispersion(means, clustered, block_s):
     levels = tuple(ClusterLevel(s, m) for s, m in zip(SPANS_S, means, strict=True))
-    free, whole = (expected_dispersion(levels, scales, clustered) for scales in (DISPERSION_SCALES_S, [block_s]))
-    bins = block_s / np.array(DISPERSION_SCALES_S)
-    found = fit_levels((bins * free - whole) / (bins - 1), DISPERSION_SCALES_S, block_s, clustered)
+    free, whole = (expected_dispersion(levels, scales, clustered) for scales in (FIT_SCALES_S, [block_s]))
+    bins = block_s / np.array(FIT_SCALES_S)
+    found = fit_levels((bins * free - whole) / (bins - 1), FIT_SCALES_S, block_s, clustered)
     assert [level.mean_children for level in found] == pytest.approx(means, rel=1e-3)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(0.2, 300.0), min_size=4, max_size=4))
+@given(st.lists(st.floats(0.2, 300.0), min_size=5, max_size=5))
 def test_any_dispersion_gives_clusters_that_can_be_drawn(dispersion):
-    for level in fit_levels(dispersion, DISPERSION_SCALES_S, 3600.0):
+    for level in fit_levels(dispersion, FIT_SCALES_S, 3600.0):
         assert level.mean_children >= 1.0
         assert np.isfinite(level.mean_children)
 

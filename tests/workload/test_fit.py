@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from cloudsched_env.workload.burstiness import ks_distance
+from cloudsched_env.workload.burstiness import DISPERSION_SCALES_S, ks_distance
 from cloudsched_env.workload.canonical import generate_trace
+from cloudsched_env.workload.clusters import expected_dispersion
 from cloudsched_env.workload.comparison import sample_profile, sample_trace
 from cloudsched_env.workload.fit import FitConfig, common_share, fit_profile, hour_factors, job_table
 from cloudsched_env.workload.kinds import cluster_jobs, k_means
@@ -53,7 +54,16 @@ def test_fit_of_a_generated_stream_finds_its_profile_again(google):
     assert again.jobs_per_s == pytest.approx(profile.jobs_per_s, rel=0.12)
     assert again.tasks_per_job(16) == pytest.approx(profile.tasks_per_job(16), rel=0.1)
     mean = [level.mean_children for level in profile.levels]
-    assert [level.mean_children for level in again.levels] == pytest.approx(mean, rel=0.15)
+    assert [level.mean_children for level in again.levels[:2]] == pytest.approx(mean[:2], rel=0.15)
+    # Coarse levels stand in for one another, and for the slow factor; what they do together has to be the same.
+    dispersion = expected_dispersion(profile.levels, DISPERSION_SCALES_S, 1.0 - profile.alone)
+    found = expected_dispersion(again.levels, DISPERSION_SCALES_S, 1.0 - again.alone)
+    assert found[:3] == pytest.approx(dispersion[:3], rel=0.15)
+    assert found[3] == pytest.approx(dispersion[3], rel=0.35)  # 48 hours differ by 10 % from the next 48, and more
+    assert again.rounds is not None
+    assert np.median(again.rounds.interval_s.values) == pytest.approx(
+        np.median(profile.rounds.interval_s.values), rel=0.05
+    )
     assert again.levels[0].span_s == pytest.approx(profile.levels[0].span_s, rel=0.4)
     assert again.other_user_probability == pytest.approx(profile.other_user_probability, abs=0.1)
     assert again.fresh_name_probability == pytest.approx(profile.fresh_name_probability, abs=0.1)
