@@ -47,7 +47,7 @@ def test_a_task_falls_due_when_its_time_left_passes_each_horizon():
 
 def test_work_is_lost_from_when_the_rest_takes_longer_than_the_deadline_leaves():
     scenario = isolated()
-    # Two tasks share one core, so each runs at half speed: after t seconds 2 - t/2 are left, and 3 - t until the deadline.
+    # Two tasks share one core: after t seconds each has 2 - t/2 left, and 3 - t until its deadline.
     episode = make_episode(scenario, base_time_s=[2.0, 2.0], deadline_s=3.0)
     seen = watched(scenario, episode, "compute[0].work_left", "compute[0].lost_work_left", "compute[0].spare_work")
     lost = np.flatnonzero(seen[:, 1] > 0)
