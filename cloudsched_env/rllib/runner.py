@@ -196,8 +196,8 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
     def _reset(self, group: int, episodes: list[Any] | None = None) -> None:
         env = self.envs[group]
         # The same seed gives the same arrivals, disturbances and failures; actions are drawn for each cluster.
-        copies = 1 if self.validating else self.settings.sampling.copies
-        seeds = self._rng.integers(0, 2**31 - 1, size=env.num_envs // copies).repeat(copies).tolist()
+        inputs = np.arange(env.num_envs) if self.validating else self.settings.sampling.inputs[: env.num_envs]
+        seeds = self._rng.integers(0, 2**31 - 1, size=inputs[-1] + 1)[inputs].tolist()
         if episodes is None:
             env.reset(seeds)
         else:
@@ -260,7 +260,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
             weights_seq_no=self._weights_seq_no,
             last_observations=_joined(last_observations),
             cut_observations=_joined(cut_observations),
-            inputs=np.arange(self.num_envs) // self.settings.sampling.copies,
+            inputs=self.settings.sampling.inputs,
         )
 
     def _act(

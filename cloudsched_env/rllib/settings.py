@@ -14,6 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cloudsched_env.rllib.role_map import DEFAULT_MAP, check_map_name
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ class LGRSSettings:
     """Local-global reward shaping (`cloudsched_env.rllib.lgrs` has the equations)."""
 
     mode: Literal["literal", "pbrs", "td", "mix", "off"] = "td"
-    lambda_: float = _number(0.05, 0.0, 1.0, "weight of the local reward; 1 - lambda goes to the global term")
+    lambda_: float = _number(0.0, 0.0, 1.0, "weight of the local reward; 1 - lambda goes to the global term")
     potential_rate: float = _number(
         0.1, 0.0, 1.0, "share of the critic that the lagged potential takes over per update"
     )
@@ -66,7 +69,7 @@ class LGRSSettings:
 class VTraceSettings:
     """Off-policy correction (Espeholt et al. 2018) with lambda-weighted traces."""
 
-    lambda_: float = _number(0.95, 0.0, 1.0, "trace decay; with on-policy data the targets are those of GAE(lambda)")
+    lambda_: float = _number(0.9, 0.0, 1.0, "trace decay; with on-policy data the targets are those of GAE(lambda)")
     rho_bar: float = _number(1.0, 0.01, 100.0, "truncation of the importance weight of the temporal difference")
     c_bar: float = _number(1.0, 0.01, 100.0, "truncation of the importance weight of the trace")
 
@@ -88,7 +91,7 @@ class UpdateSettings:
     """Gradient updates on one batch."""
 
     epochs: int = _number(3, 1, 100, "passes over the batch")
-    minibatch_steps: int = _number(500, 1, 10_000_000, "env steps of a minibatch (all agents of a step stay together)")
+    minibatch_steps: int = _number(1000, 1, 10_000_000, "env steps of a minibatch (all agents of a step stay together)")
     agents_per_role: int = _number(
         4, 0, 1_000_000, "agents of a role, per env step, that a minibatch trains its policy on at most; 0: all"
     )
@@ -106,7 +109,7 @@ class UpdateSettings:
     learning_rate: float = _number(2e-3, 0.0, 1.0, "Adam step size of the policies")
     critic_learning_rate: float = _number(1e-3, 0.0, 1.0, "Adam step size of the critic")
     anneal_epochs: int = _number(
-        80, 0, 10_000_000, "epochs over which both step sizes fall linearly to a tenth, where they stay; 0: constant"
+        100, 0, 10_000_000, "epochs over which both step sizes fall linearly to a tenth, where they stay; 0: constant"
     )
     adam_epsilon: float = _number(1e-5, 1e-12, 1.0, "Adam epsilon")
     max_gradient_norm: float = _number(1.0, 1e-6, 1e9, "gradient norm limit of each module")
@@ -116,10 +119,18 @@ class UpdateSettings:
 class SamplingSettings:
     """How a runner gathers experience."""
 
-    clusters: int = _number(50, 1, 100_000, "clusters that one runner steps at once")
+    clusters: int = _number(100, 1, 100_000, "clusters that one runner steps at once")
     rollout_steps: int = _number(50, 1, 1_000_000, "env steps of each cluster between updates")
     phases: int = _number(5, 1, 10_000, "groups of clusters that stand at different times of the episode")
-    copies: int = _number(1, 1, 10_000, "clusters of a group that meet the same arrivals, disturbances and failures")
+    copies: int = _number(
+        0, 0, 10_000, "clusters of a group that meet the same arrivals, disturbances and failures; 0: all of the group"
+    )
+
+    @property
+    def inputs(self) -> NDArray[np.int64]:
+        """Number of what each cluster meets: the same for copies, ``[clusters]``."""
+        copies = self.copies or self.clusters // self.phases
+        return np.arange(self.clusters) // copies
 
 
 @dataclass(frozen=True)
@@ -196,7 +207,7 @@ class SettingsTree:
                 f"sampling.phases ({sampling.phases})"
             )
         group = sampling.clusters // sampling.phases
-        if group % sampling.copies:
+        if sampling.copies and group % sampling.copies:
             raise ValueError(
                 f"setting 'sampling.copies' is {sampling.copies}: expected a divisor of the clusters of a group, "
                 f"sampling.clusters / sampling.phases = {group}"
@@ -223,7 +234,7 @@ class HRACSettings(SettingsTree):
     overrides: Mapping[str, Any] = field(default_factory=dict)
     trace: str | None = None
     epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")
-    discount: float = _number(0.98, 0.0, 1.0, "discount factor per env step")
+    discount: float = _number(0.99, 0.0, 1.0, "discount factor per env step")
     roles: RoleSettings = field(default_factory=RoleSettings)
     lgrs: LGRSSettings = field(default_factory=LGRSSettings)
     vtrace: VTraceSettings = field(default_factory=VTraceSettings)

@@ -63,7 +63,7 @@ def test_attention_of_the_policies_is_trained_and_reaches_the_runner(build, exec
 
 
 def test_an_iteration_is_an_epoch_of_the_configured_env_steps(build):
-    row = epoch_row(build().train(), 1, 0.0)
+    row = epoch_row(build({"lgrs.lambda": 0.1}).train(), 1, 0.0)
     assert row["env_steps"] == 1600
     for role in ("compute", "storage", "scheduler"):
         assert 0 <= row[f"{role}/clipped_share"] <= 1

@@ -106,6 +106,7 @@ def toy_config(changes=None, config=None, **env_config):
         "sampling.clusters": 40,
         "sampling.phases": 4,
         "sampling.rollout_steps": 20,
+        "sampling.copies": 1,  # contexts are drawn apart whatever the seeds
         "epoch_env_steps": 1600,
         "update.minibatch_steps": 400,
         "update.learning_rate": 3e-3,
@@ -134,6 +135,7 @@ def toy_value_config(algorithm="qmix", changes=None, **env_config):
         "sampling.clusters": 40,
         "sampling.phases": 4,
         "sampling.rollout_steps": 20,
+        "sampling.copies": 1,  # contexts are drawn apart whatever the seeds
         "epoch_env_steps": 1600,
         # What happens next does not depend on what agents do.
         "discount": 0.0,

@@ -100,13 +100,13 @@ class ValueSettings(SettingsTree):
     overrides: Mapping[str, Any] = field(default_factory=dict)
     trace: str | None = None
     epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")
-    discount: float = _number(0.98, 0.0, 1.0, "discount factor per env step")
+    discount: float = _number(0.99, 0.0, 1.0, "discount factor per env step")
     standardise_rewards: bool = True
     mixing: MixingSettings = field(default_factory=MixingSettings)
     exploration: ExplorationSettings = field(default_factory=ExplorationSettings)
     replay: FragmentReplaySettings = field(default_factory=FragmentReplaySettings)
     update: ValueUpdateSettings = field(default_factory=ValueUpdateSettings)
-    sampling: SamplingSettings = field(default_factory=lambda: SamplingSettings(rollout_steps=20))
+    sampling: SamplingSettings = field(default_factory=lambda: SamplingSettings(clusters=50, rollout_steps=20, copies=1))
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     networks: Mapping[str, Any] = field(default_factory=lambda: dict(_NETWORKS))
     network_builder: str = "cloudsched_env.rllib.value_based.modules:build_value_networks"
