@@ -30,7 +30,7 @@ the value of the final state when time ran out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import torch
@@ -48,6 +48,8 @@ class LGRSConfig:
     Attributes:
         mode: what R_g is.
         weight: λ in [0, 1], the share of the local reward.
+        weight_by_role: λ of single roles, where it differs: local rewards of some roles lead where the team's does, and
+            with far less noise; those of others do not.
         gamma: discount; the same as the learner's, or ``pbrs`` is no longer policy-invariant.
         normalise: scale R_g to the running standard deviation of the role's local rewards, so that λ means the
             same for all roles and values of 1/(1 - gamma) times a reward do not swamp it.
@@ -57,6 +59,7 @@ class LGRSConfig:
 
     mode: Mode = "td"
     weight: float = 0.5
+    weight_by_role: Mapping[str, float] = field(default_factory=dict)
     gamma: float = 0.99
     normalise: bool = True
     decay: float = 0.99
@@ -69,12 +72,17 @@ class LGRSConfig:
         """
         if self.mode not in get_args(Mode):
             raise ValueError(f"lgrs field 'mode' is {self.mode!r}: expected one of {', '.join(get_args(Mode))}")
-        for name in ("weight", "gamma", "decay"):
-            value = getattr(self, name)
+        shares = {name: getattr(self, name) for name in ("weight", "gamma", "decay")}
+        shares |= {f"weight_by_role.{role}": value for role, value in self.weight_by_role.items()}
+        for name, value in shares.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
                 raise ValueError(f"lgrs field {name!r} is {value!r}: expected a number from 0 to 1")
         if self.decay == 1.0:
             raise ValueError("lgrs field 'decay' is 1.0: expected less than 1, otherwise the scale never learns")
+
+    def weight_of(self, role: str) -> float:
+        """λ of a role."""
+        return float(self.weight_by_role.get(role, self.weight))
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain JSON types."""
@@ -134,6 +142,9 @@ class LGRS(nn.Module):
         super().__init__()
         self.roles = tuple(roles)
         self.config = config
+        unknown = sorted(set(config.weight_by_role) - set(roles))
+        if unknown:
+            raise ValueError(f"lgrs weight_by_role names {', '.join(unknown)}: expected some of {', '.join(roles)}")
         # Rows: roles; columns: second central moments of the local reward and of R_g; debiased by the weight seen.
         self.register_buffer("variances", torch.zeros(len(self.roles), 2, dtype=torch.float64))
         self.register_buffer("seen", torch.zeros(len(self.roles), dtype=torch.float64))
@@ -172,7 +183,7 @@ class LGRS(nn.Module):
         signal = global_signal(config.mode, team_reward, value, next_value, terminated, config.gamma)
         if update:
             self._update(index, local_rewards, signal)
-        weight = 1.0 if config.mode == "off" else float(config.weight)
+        weight = 1.0 if config.mode == "off" else config.weight_of(role)
         scale = self.scale(role)
         local_term = weight * local_rewards
         global_term = (1.0 - weight) * scale * signal

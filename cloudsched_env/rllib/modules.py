@@ -190,7 +190,13 @@ class CriticModule(_NetworkModule):
         lgrs = self._settings.lgrs
         self.lgrs = LGRS(
             roles,
-            LGRSConfig(mode=lgrs.mode, weight=lgrs.lambda_, gamma=self._settings.discount, normalise=lgrs.normalise),
+            LGRSConfig(
+                mode=lgrs.mode,
+                weight=lgrs.lambda_,
+                weight_by_role=lgrs.lambda_by_role,
+                gamma=self._settings.discount,
+                normalise=lgrs.normalise,
+            ),
         )
         self.lagged_network = copy.deepcopy(self.network)
         self.lagged_normaliser = copy.deepcopy(self.normaliser(TEAM))

@@ -59,6 +59,9 @@ class LGRSSettings:
 
     mode: Literal["literal", "pbrs", "td", "mix", "off"] = "td"
     lambda_: float = _number(0.0, 0.0, 1.0, "weight of the local reward; 1 - lambda goes to the global term")
+    lambda_by_role: Mapping[str, float] = field(
+        default_factory=dict, metadata={"doc": "weight of the local reward of single roles, where it differs"}
+    )
     potential_rate: float = _number(
         0.1, 0.0, 1.0, "share of the critic that the lagged potential takes over per update"
     )
@@ -269,7 +272,11 @@ class HRACSettings(SettingsTree):
                 f"setting 'lgrs.mode' is {self.lgrs.mode!r}: with networks.critic={critic} expected 'mix' or 'off', "
                 "because the potential of the other modes is the team value of the critic 'role'"
             )
-        if critic == "team" and (self.lgrs.mode, self.lgrs.lambda_) != ("mix", 0.0):
+        if critic == "team" and (self.lgrs.mode, self.lgrs.lambda_, any(self.lgrs.lambda_by_role.values())) != (
+            "mix",
+            0.0,
+            False,
+        ):
             raise ValueError(
                 "setting 'networks.critic' is 'team', one value for all agents: expected one reward for all agents, "
                 "lgrs.mode=mix and lgrs.lambda=0"

@@ -233,3 +233,20 @@ def test_config_survives_json_and_refuses_unknown_keys():
     assert LGRSConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ValueError, match="'lambda'"):
         LGRSConfig.from_dict({"lambda": 0.3})
+
+
+def test_a_role_may_have_a_weight_of_its_own():
+    data = rollout()
+    both = LGRS(ROLES, LGRSConfig(mode="mix", weight=0.0, weight_by_role={"storage": 0.75}, normalise=False))
+    alone = LGRS(ROLES, LGRSConfig(mode="mix", weight=0.75, normalise=False))
+    assert torch.equal(both("storage", *data)[0], alone("storage", *data)[0])
+    team = data[1].unsqueeze(-1).expand_as(data[0])
+    assert torch.equal(both("compute", *data)[0], team)
+
+
+@pytest.mark.parametrize(
+    ("weights", "named"), [({"storage": 1.5}, "weight_by_role.storage"), ({"cook": 0.5}, "cook")]
+)
+def test_a_weight_of_a_role_that_does_not_exist_or_is_no_share_is_refused(weights, named):
+    with pytest.raises(ValueError, match=named):
+        LGRS(ROLES, LGRSConfig(weight_by_role=weights))

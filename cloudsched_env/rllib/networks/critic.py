@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cloudsched_env.rllib.networks.attention import AttentionOutput, RoleAttention
 from cloudsched_env.rllib.networks.config import NetworkConfig
-from cloudsched_env.rllib.networks.layers import block, linear, mlp
-from cloudsched_env.rllib.networks.scales import standardise_block
+from cloudsched_env.rllib.networks.layers import linear, mlp
+from cloudsched_env.rllib.networks.state_encoder import EncodedState, StateEncoder
 from cloudsched_env.roles.layout import Layout
 
 __all__ = ["TEAM", "CentralCritic"]
@@ -41,37 +41,11 @@ class CentralCritic(nn.Module):
         members: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
     ) -> None:
         super().__init__()
-        self.layout = state_layout
-        self.member_blocks = tuple(
-            block.name for block in state_layout.blocks if [name for name, _ in block.axes] == [block.name]
-        )
+        self.encoder = StateEncoder(state_layout, config)
         self.members = members
-        self.roles = tuple(members) if members is not None else self.member_blocks
+        self.roles = tuple(members) if members is not None else self.encoder.roles
         self.value_roles = () if config.critic == "team" else self.roles
-        self.cluster_blocks = tuple(block.name for block in state_layout.blocks if block.name not in self.member_blocks)
         hidden, size = config.hidden_sizes, config.embedding_size
-        self.encoders = nn.ModuleDict(
-            {
-                role: nn.Sequential(
-                    standardise_block(state_layout.role, state_layout.block(role), config.standardise_inputs),
-                    mlp(len(state_layout.block(role).fields), hidden, layer_norm=config.layer_norm),
-                    linear(hidden[-1], size),
-                    nn.ReLU(),
-                )
-                for role in self.member_blocks
-            }
-        )
-        cluster = sum(
-            len(state_layout.block(name).fields) * (3 if state_layout.block(name).axes else 1)
-            for name in self.cluster_blocks
-        )
-        self.cluster_scales = nn.ModuleDict(
-            {
-                name: standardise_block(state_layout.role, state_layout.block(name), config.standardise_inputs)
-                for name in self.cluster_blocks
-            }
-        )
-        self.cluster_encoder = nn.Sequential(linear(cluster, size), nn.ReLU())
         attends = config.similarity != "off" and config.critic != "team"
         self.attention = RoleAttention(self.roles, size, config) if attends else None
         self.mixes_values = config.aggregate == "value"
@@ -99,18 +73,13 @@ class CentralCritic(nn.Module):
 
     def with_attention(self, state: Tensor) -> tuple[dict[str, Tensor], AttentionOutput | None]:
         """Values as `forward` returns them, and what the roles attended to (one query per role, so n = 1)."""
-        parts: list[Tensor] = []
-        for name in self.cluster_blocks:
-            seen = self.cluster_scales[name](block(self.layout, state, name))
-            repeated = bool(self.layout.block(name).axes)
-            parts += [seen.mean(-2), seen.amin(-2), seen.amax(-2)] if repeated else [seen]
-        cluster = self.cluster_encoder(torch.cat(parts, -1))
+        encoded = self.encoder(state)
+        cluster = encoded.cluster
         mean: dict[str, Tensor] = {}
         pooled: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
-        embedded = {name: self.encoders[name](block(self.layout, state, name)) for name in self.member_blocks}
         for role in self.roles:
-            members = embedded[role] if self.members is None else self._of_role(embedded, self.members[role])
+            members = encoded.members[role] if self.members is None else self._of_role(encoded, self.members[role])
             mean[role] = members.mean(-2)
             pooled[role] = torch.cat((mean[role], members.amax(-2)), -1)
             counts[role] = members.shape[-2]
@@ -133,6 +102,6 @@ class CentralCritic(nn.Module):
         return values, attended
 
     @staticmethod
-    def _of_role(embedded: Mapping[str, Tensor], members: Mapping[str, Sequence[int]]) -> Tensor:
+    def _of_role(encoded: EncodedState, members: Mapping[str, Sequence[int]]) -> Tensor:
         """Embeddings of a role's members, ``[*, members, e]``."""
-        return torch.cat([embedded[name][..., list(positions), :] for name, positions in members.items()], -2)
+        return torch.cat([encoded.members[name][..., list(positions), :] for name, positions in members.items()], -2)

@@ -21,11 +21,20 @@ class EncodedState:
 
     Attributes:
         members: embedding of each member, ``{role: [*, n, e]}``.
-        summary: of the whole cluster, ``[*, summary size]``, whatever the number and the order of members.
+        cluster: embedding of what belongs to no role, ``[*, e]``.
     """
 
     members: dict[str, Tensor]
-    summary: Tensor
+    cluster: Tensor
+
+    @property
+    def summary(self) -> Tensor:
+        """Of the whole cluster, ``[*, summary size]``, whatever the number and the order of members."""
+        parts = [self.cluster]
+        for embeddings in self.members.values():
+            # The maximum shows the hot spot that a mean over many nodes hides.
+            parts += [embeddings.mean(-2), embeddings.amax(-2)]
+        return torch.cat(parts, -1)
 
 
 class StateEncoder(nn.Module):
@@ -80,8 +89,4 @@ class StateEncoder(nn.Module):
             repeated = bool(self.layout.block(name).axes)
             seen += [values.mean(-2), values.amin(-2), values.amax(-2)] if repeated else [values]
         members = {role: self.encoders[role](block(self.layout, state, role)) for role in self.roles}
-        parts = [self.cluster_encoder(torch.cat(seen, -1))]
-        for embeddings in members.values():
-            # The maximum shows the hot spot that a mean over many nodes hides.
-            parts += [embeddings.mean(-2), embeddings.amax(-2)]
-        return EncodedState(members, torch.cat(parts, -1))
+        return EncodedState(members, self.cluster_encoder(torch.cat(seen, -1)))

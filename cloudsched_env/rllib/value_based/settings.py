@@ -106,7 +106,9 @@ class ValueSettings(SettingsTree):
     exploration: ExplorationSettings = field(default_factory=ExplorationSettings)
     replay: FragmentReplaySettings = field(default_factory=FragmentReplaySettings)
     update: ValueUpdateSettings = field(default_factory=ValueUpdateSettings)
-    sampling: SamplingSettings = field(default_factory=lambda: SamplingSettings(clusters=50, rollout_steps=20, copies=1))
+    sampling: SamplingSettings = field(
+        default_factory=lambda: SamplingSettings(clusters=50, rollout_steps=20, copies=1)
+    )
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     networks: Mapping[str, Any] = field(default_factory=lambda: dict(_NETWORKS))
     network_builder: str = "cloudsched_env.rllib.value_based.modules:build_value_networks"
