@@ -244,9 +244,7 @@ def test_a_role_may_have_a_weight_of_its_own():
     assert torch.equal(both("compute", *data)[0], team)
 
 
-@pytest.mark.parametrize(
-    ("weights", "named"), [({"storage": 1.5}, "weight_by_role.storage"), ({"cook": 0.5}, "cook")]
-)
+@pytest.mark.parametrize(("weights", "named"), [({"storage": 1.5}, "weight_by_role.storage"), ({"cook": 0.5}, "cook")])
 def test_a_weight_of_a_role_that_does_not_exist_or_is_no_share_is_refused(weights, named):
     with pytest.raises(ValueError, match=named):
         LGRS(ROLES, LGRSConfig(weight_by_role=weights))
