@@ -187,7 +187,7 @@ def attention_entropies(sharpness):
             for layer in (*attention.query.values(), *attention.key.values()):
                 layer.weight.mul_(sharpness)
     observations, _ = random_observations(scenario, 20, 0)
-    states = torch.rand(20, networks["critic"].layout.size)
+    states = torch.rand(20, networks["critic"].encoder.layout.size)
     return attention_statistics(modules, "central_critic", states, observations)
 
 
