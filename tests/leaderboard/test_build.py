@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -16,6 +15,7 @@ from typer.testing import CliRunner
 from cloudsched_env.leaderboard.store import Results
 from cloudsched_env.leaderboard.suites import load_suite
 from cloudsched_env.leaderboard.verify import Verification
+from tests.scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "leaderboard.yml"
@@ -24,11 +24,7 @@ WORKFLOW = ROOT / ".github" / "workflows" / "leaderboard.yml"
 @pytest.fixture
 def build():
     """The module, which is no part of the package."""
-    file = ROOT / "benchmarks" / "leaderboard" / "build.py"
-    specification = importlib.util.spec_from_file_location("leaderboard_build", file)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_script("leaderboard/build.py", "leaderboard_build")
 
 
 def call(build, *arguments):

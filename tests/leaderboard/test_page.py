@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import html.parser
-import importlib.util
 import io
 import json
 import os
@@ -13,7 +12,6 @@ import re
 import shutil
 import types
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +24,7 @@ from cloudsched_env.leaderboard.site.charts import bar_chart_range, interval_bar
 from cloudsched_env.leaderboard.site.format import number, spread, web
 from cloudsched_env.leaderboard.standings import board_of
 from cloudsched_env.leaderboard.store import boards
+from tests.scripts import load_script
 
 pytest.importorskip("jinja2")
 
@@ -148,10 +147,7 @@ def test_a_convergence_that_was_not_reached_is_shown_as_censored(all_boards, tmp
 def test_continuous_integration_shows_the_rest_when_a_submission_is_broken(played, tmp_path):
     (tmp_path / "submissions" / "broken").mkdir(parents=True)
     (tmp_path / "submissions" / "broken" / "agent.json").write_text("{}")
-    file = Path(__file__).parents[2] / "benchmarks" / "leaderboard" / "build.py"
-    specification = importlib.util.spec_from_file_location("leaderboard_build", file)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    module = load_script("leaderboard/build.py", "leaderboard_build")
     app = typer.Typer()
     app.command()(module.main)
     folders = [

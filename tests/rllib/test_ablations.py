@@ -1,8 +1,6 @@
 """`benchmarks/ablations.py`: which runs there are, what is repeated, what the table says; the commands are replaced."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,17 +12,12 @@ import itertools
 from typer.testing import CliRunner
 
 from cloudsched_env.rllib.settings import HRACSettings
-
-PATH = Path(__file__).parents[2] / "benchmarks" / "ablations.py"
+from tests.scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def ablations():
-    spec = importlib.util.spec_from_file_location("ablations", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ablations"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("ablations.py")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import csv
 import fcntl
-import importlib.util
 import json
 import math
 import os
@@ -31,6 +30,7 @@ from comparison import evaluations, figure, publish, tables, trainings, variants
 
 from cloudsched_env.evaluation.protocol import evaluate  # noqa: E402
 from cloudsched_env.leaderboard.convergence import Curve  # noqa: E402
+from tests.scripts import load_script  # noqa: E402
 
 COLD, WARM = variants.Variant("mappo", "mappo"), variants.Variant("mappo+warm", "mappo", True, {"update.epochs": 2})
 
@@ -396,10 +396,7 @@ SMALL = """
 @pytest.fixture
 def command():
     """The script, which has the name of the folder of its parts."""
-    spec = importlib.util.spec_from_file_location("comparison_command", BENCHMARKS / "comparison.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("comparison.py", "comparison_command")
 
 
 def run_command(command, arguments):

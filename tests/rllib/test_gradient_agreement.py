@@ -1,23 +1,17 @@
 """`benchmarks/gradient_agreement.py`: what its two figures say of gradients whose signal is known."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("ray")
 
 import torch
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gradient_agreement.py"
+from tests.scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("gradient_agreement", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("gradient_agreement.py")
 
 
 def noisy(signal, rows=400, size=2000, seed=0):

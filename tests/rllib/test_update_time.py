@@ -1,29 +1,16 @@
 """`benchmarks/update_time.py`: the clusters it measures, and the exponent of times that follow a known law."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("ray")
 
 from cloudsched_env.scenario import load_scenario
-
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+from tests.scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def update_time():
-    sys.path.insert(0, str(FOLDER))
-    try:
-        spec = importlib.util.spec_from_file_location("update_time", FOLDER / "update_time.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["update_time"] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(FOLDER))
-    return module
+    return load_script("update_time.py")
 
 
 def test_every_size_is_a_valid_cluster_of_that_many_agents(update_time):
