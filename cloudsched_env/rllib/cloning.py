@@ -183,6 +183,7 @@ class BehaviourCloning:
         truncated[-1] = True
 
         def returns(name: str, rewards: Tensor) -> Tensor:
+            rewards = critic.centred(name, rewards, update=learn)
             value = critic.normaliser(name).denormalise(values[name])
             agents = rewards.dim() > data.team_rewards.dim()
             own = value.dim() > data.team_rewards.dim()  # a value of each agent

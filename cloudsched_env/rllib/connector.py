@@ -69,6 +69,27 @@ def without_common_luck(advantages: Tensor, inputs: Tensor) -> tuple[Tensor, flo
     return advantages - others, common
 
 
+def with_less_common_luck(targets: Tensor, values: Tensor, inputs: Tensor, share: float) -> Tensor:
+    """Value targets that keep only a share of what arrivals did to all clusters that met them.
+
+    A batch meets few different arrivals, each in many clusters. What they did beyond the critic's expectation is the
+    mean error over those clusters: mostly noise that the state cannot predict, and the same noise in all of them, so
+    that it does not average out within a batch. How clusters with the same arrivals differ is what an action did, and
+    what a critic that judges actions has to learn. Keeping a share of the mean error slows down learning of what is
+    common, without moving its fixed point: there the mean error is zero in expectation.
+
+    Args:
+        targets: [T, B].
+        values: of the critic before the update, [T, B].
+        inputs: clusters with the same number met the same arrivals, [B].
+        share: of the mean error that stays; 1 leaves the targets as they are.
+    """
+    _, group, sizes = inputs.unique(return_inverse=True, return_counts=True)
+    errors = targets - values
+    means = torch.zeros(len(errors), len(sizes)).index_add_(1, group, errors) / sizes
+    return torch.where(sizes[group] > 1, targets - (1.0 - share) * means[:, group], targets)
+
+
 @dataclass
 class _Stored:
     """One roll-out as tensors."""
@@ -224,11 +245,11 @@ class HRACBatchConnector(ConnectorV2):
         terminated = torch.zeros_like(stored.truncated)
         options: dict[str, Any] = {
             "gamma": settings.discount,
-            "lambda_": settings.vtrace.lambda_,
             "rho_bar": settings.vtrace.rho_bar,
             "c_bar": settings.vtrace.c_bar,
             "policy_rho_bar": settings.vtrace.rho_bar,
         }
+        common_share = settings.vtrace.common_share
         result: dict[str, dict[str, Tensor]] = {}
         targets: dict[str, Tensor] = {}
         for role, columns in stored.roles.items():
@@ -245,6 +266,7 @@ class HRACBatchConnector(ConnectorV2):
             if fresh:
                 for name, value in shaping.items():
                     log(f"{role}/lgrs_{name}", value)
+            rewards = critic.centred(role, rewards, update=fresh)
             head = TEAM if critic.scope == "team" else role
             normaliser = critic.normaliser(head)
             values, next_values = (normaliser.denormalise(v) for v in normalised[head])
@@ -257,6 +279,7 @@ class HRACBatchConnector(ConnectorV2):
                 next_values,
                 terminated.unsqueeze(-1),
                 stored.truncated.unsqueeze(-1),
+                lambda_=settings.trace_decay_of(role),
                 **options,
             )
             if not fresh:
@@ -265,10 +288,12 @@ class HRACBatchConnector(ConnectorV2):
             if head == role:
                 # One value for the role: its target is the mean over the agents.
                 targets[role] = traced.targets if critic.sees_observations else traced.targets.mean(-1)
+                seen = values if critic.sees_observations else values.squeeze(-1)
                 if fresh:
                     normaliser.update(targets[role])
-                    seen = values if critic.sees_observations else values.squeeze(-1)
                     log(f"{CRITIC}/explained_variance_{role}", _explained_variance(targets[role], seen))
+                if not critic.sees_observations:
+                    targets[role] = with_less_common_luck(targets[role], seen, stored.inputs, common_share)
             advantages, common = without_common_luck(traced.advantages, stored.inputs)
             if fresh:
                 log(f"{role}/return_mean", traced.targets.mean())
@@ -288,11 +313,20 @@ class HRACBatchConnector(ConnectorV2):
             values, next_values = (normaliser.denormalise(v) for v in normalised[TEAM])
             # The team's return depends on what all agents did: the ratio of the joint policy.
             joint = torch.stack([ratio.sum(-1) for ratio in log_ratios.values()]).sum(0)
-            traced = vtrace(joint, stored.team_rewards, values, next_values, terminated, stored.truncated, **options)
-            targets[TEAM] = traced.targets
+            traced = vtrace(
+                joint,
+                critic.centred(TEAM, stored.team_rewards, update=fresh),
+                values,
+                next_values,
+                terminated,
+                stored.truncated,
+                lambda_=settings.vtrace.lambda_,
+                **options,
+            )
             if fresh:
                 normaliser.update(traced.targets)
                 log(f"{CRITIC}/explained_variance_{TEAM}", _explained_variance(traced.targets, values))
+            targets[TEAM] = with_less_common_luck(traced.targets, values, stored.inputs, common_share)
         result[CRITIC] = {"states": stored.states}
         if critic.sees_observations:
             result[CRITIC] |= {SEEN + role: columns["observations"] for role, columns in stored.roles.items()}

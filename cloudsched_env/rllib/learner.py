@@ -375,4 +375,5 @@ class HRACLearner(TorchLearner):
         super().after_gradient_based_update(timesteps=timesteps)
         critic: CriticModule = self.module[CRITIC].unwrapped()
         self._average_over_learners(critic.normalisers.buffers())
+        self._average_over_learners(critic.centres.buffers())
         critic.advance_potential(self.settings.lgrs.potential_rate)

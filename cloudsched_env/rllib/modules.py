@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from cloudsched_env.rllib.lgrs import LGRS, LGRSConfig
 from cloudsched_env.rllib.networks import ATTENTION, ROLES, TEAM, NetworkConfig, build_networks
+from cloudsched_env.rllib.reward_centring import RewardCentre
 from cloudsched_env.rllib.role_map import DEFAULT_MAP, RoleMap
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.rllib.value_normalisation import ValueNormaliser
@@ -176,6 +177,7 @@ class CriticModule(_NetworkModule):
     """
 
     normalisers: nn.ModuleDict
+    centres: nn.ModuleDict
     lgrs: LGRS
     lagged_network: nn.Module
     lagged_normaliser: ValueNormaliser
@@ -185,7 +187,10 @@ class CriticModule(_NetworkModule):
         super().setup()
         settings = self._settings
         roles = RoleMap(load_scenario(settings.scenario, settings.overrides), settings.roles.map).names
-        self.normalisers = nn.ModuleDict({name: ValueNormaliser() for name in (*roles, TEAM)})
+        self.normalisers = nn.ModuleDict(
+            {name: ValueNormaliser(self._settings.update.normaliser_decay) for name in (*roles, TEAM)}
+        )
+        self.centres = nn.ModuleDict({name: RewardCentre() for name in (*roles, TEAM)})
         self.scope = NetworkConfig.from_dict(settings.network_settings()).critic if _is_ours(settings) else "role"
         lgrs = self._settings.lgrs
         self.lgrs = LGRS(
@@ -209,6 +214,10 @@ class CriticModule(_NetworkModule):
     def normaliser(self, name: str) -> ValueNormaliser:
         """The normaliser of a role's returns, or of the team's."""
         return cast(ValueNormaliser, self.normalisers[name])
+
+    def centred(self, name: str, rewards: Tensor, *, update: bool) -> Tensor:
+        """Rewards of a role, or of the team, less their running mean if the settings ask for it."""
+        return self.centres[name](rewards, update=update) if self._settings.centre_rewards else rewards
 
     @property
     def sees_observations(self) -> bool:
@@ -327,15 +336,24 @@ class HRACMultiModule(MultiRLModule):
         generator: torch.Generator | None = None,
         summaries: Mapping[str, Tensor] | None = None,
         states: Mapping[str, Tensor] | None = None,
+        noise: Mapping[str, Tensor] | None = None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Actions [*, n, k] and their log-probabilities [*, n], by role.
 
-        Agents with memory act on ``states``, which `embeddings` returned for this step.
+        Agents with memory act on ``states``, which `embeddings` returned for this step. ``noise`` is what the roles in
+        it draw with (`cloudsched_env.rllib.common_noise`).
         """
         embeddings, contexts = self.contexts(observations, summaries, states)
+        given = noise or {}
         return {
             role: self.policy(role).act(
-                observations[role], masks[role], contexts[role], deterministic, generator, embeddings[role]
+                observations[role],
+                masks[role],
+                contexts[role],
+                deterministic,
+                generator,
+                embeddings[role],
+                given.get(role),
             )
             for role in self.roles()
         }

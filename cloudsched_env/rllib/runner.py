@@ -30,6 +30,7 @@ from ray.rllib.utils.metrics import (
 )
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
+from cloudsched_env.rllib.common_noise import CommonNoise
 from cloudsched_env.rllib.modules import HRACMultiModule, execution_mode, spaces
 from cloudsched_env.rllib.monitoring import PlacementConflicts
 from cloudsched_env.rllib.networks import NetworkConfig, SummaryChannel
@@ -96,6 +97,9 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         }
         self.envs = [creator(dict(env_config)) for _ in range(groups)]
         self.role_map = RoleMap(self.envs[0].scenario, self.settings.role_map)
+        self.settings.check_roles(self.role_map.names)
+        kept_steps = self.settings.by_role.get("exploration.common_noise_steps", {})
+        self._noise = CommonNoise(self.role_map, kept_steps, self.num_envs)
         self.env = self.envs[0]
         self.envs[0].reset(0)  # compiles the simulator if need be, so that it does not count as sampling time
         self._clusters = [slice(i * (clusters // groups), (i + 1) * (clusters // groups)) for i in range(groups)]
@@ -183,6 +187,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
         self._cut = [-(-horizon * (g + 1) // len(self.envs)) for g in range(len(self.envs))]
         self._counted_return = [np.zeros(env.num_envs) for env in self.envs]
         self._channels = [SummaryChannel(env.scenario, self.role_map.counts) for env in self.envs]
+        self._noise.reset()
         size = self._network_config().embedding_size if self.module.remembers else 0
         self._memories = {
             role: torch.zeros(self.num_envs, count, size)
@@ -296,6 +301,7 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
             generator=self._generator,
             summaries=summaries,
             states=states,
+            noise=self._noise.draw(self._generator) if explore else None,
         )
         if states is not None:
             self._memories = states

@@ -73,6 +73,12 @@ class VTraceSettings:
     """Off-policy correction (Espeholt et al. 2018) with lambda-weighted traces."""
 
     lambda_: float = _number(0.9, 0.0, 1.0, "trace decay; with on-policy data the targets are those of GAE(lambda)")
+    lambda_by_role: Mapping[str, float] = field(
+        default_factory=dict, metadata={"doc": "trace decay of single roles, where it differs"}
+    )
+    common_share: float = _number(
+        1.0, 0.0, 1.0, "share that value targets keep of what arrivals did to all clusters that met them"
+    )
     rho_bar: float = _number(1.0, 0.01, 100.0, "truncation of the importance weight of the temporal difference")
     c_bar: float = _number(1.0, 0.01, 100.0, "truncation of the importance weight of the trace")
 
@@ -100,6 +106,7 @@ class UpdateSettings:
     )
     clip: float = _number(0.2, 0.001, 10.0, "clip range of the policy ratio")
     value_clip: float = _number(0.2, 0.0, 100.0, "clip range of normalised values; 0 turns value clipping off")
+    normaliser_decay: float = _number(0.99, 0.0, 0.99999, "decay of the value normalisers' moments per update")
     huber_delta: float = _number(10.0, 0.01, 1e6, "normalised error from which the value loss is linear")
     factor_clip: float = _number(
         2.0, 1.0, 1e6, "HAPPO: the factor of earlier roles' ratios is kept between its inverse and this"
@@ -134,6 +141,18 @@ class SamplingSettings:
         """Number of what each cluster meets: the same for copies, ``[clusters]``."""
         copies = self.copies or self.clusters // self.phases
         return np.arange(self.clusters) // copies
+
+
+@dataclass(frozen=True)
+class ExplorationSettings:
+    """What policies draw their actions with.
+
+    Attributes:
+        common_noise_steps: roles of nodes whose agents share the noise of a cluster, and for how many env steps on
+            average it is kept (`cloudsched_env.rllib.common_noise`); agents of other roles draw independently.
+    """
+
+    common_noise_steps: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -200,6 +219,21 @@ class SettingsTree:
         """Which agents share networks (`cloudsched_env.rllib.role_map`); only policy gradients have a choice."""
         return DEFAULT_MAP
 
+    @property
+    def by_role(self) -> dict[str, Mapping[str, float]]:
+        """The settings that are given for single roles, by name."""
+        return {}
+
+    def check_roles(self, names: typing.Collection[str]) -> None:
+        """Check that the settings given for single roles are for roles that there are.
+
+        Raises:
+            ValueError: naming the setting, the role and those that there are.
+        """
+        for setting, values in self.by_role.items():
+            for role in set(values) - set(names):
+                raise ValueError(f"setting {setting!r} is given for {role!r}: expected roles among {', '.join(names)}")
+
     def _check_run(self) -> None:
         """Check ranges, and the relations between settings that every method has."""
         _check(self, "")
@@ -229,6 +263,7 @@ class HRACSettings(SettingsTree):
         trace: path of a canonical task table (Parquet); None draws from the calibrated generator.
         epoch_env_steps: env steps, summed over clusters and runners, that count as one epoch.
         discount: discount factor per env step.
+        centre_rewards: train on rewards less their running mean (`cloudsched_env.rllib.reward_centring`).
         networks: settings of the networks (`cloudsched_env.rllib.networks.NetworkConfig`).
         network_builder: ``module:function`` that builds the networks; one's own may be named here.
     """
@@ -238,12 +273,14 @@ class HRACSettings(SettingsTree):
     trace: str | None = None
     epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")
     discount: float = _number(0.99, 0.0, 1.0, "discount factor per env step")
+    centre_rewards: bool = True
     roles: RoleSettings = field(default_factory=RoleSettings)
     lgrs: LGRSSettings = field(default_factory=LGRSSettings)
     vtrace: VTraceSettings = field(default_factory=VTraceSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     update: UpdateSettings = field(default_factory=UpdateSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    exploration: ExplorationSettings = field(default_factory=ExplorationSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     warm_start: WarmStartSettings = field(default_factory=WarmStartSettings)
     networks: Mapping[str, Any] = field(default_factory=dict)
@@ -298,9 +335,23 @@ class HRACSettings(SettingsTree):
         """Setting ``roles.map``."""
         return self.roles.map
 
+    @property
+    def by_role(self) -> dict[str, Mapping[str, float]]:
+        """See `SettingsTree.by_role`."""
+        return {
+            "lgrs.lambda_by_role": self.lgrs.lambda_by_role,
+            "vtrace.lambda_by_role": self.vtrace.lambda_by_role,
+            "update.entropy_by_role": self.update.entropy_by_role,
+            "exploration.common_noise_steps": self.exploration.common_noise_steps,
+        }
+
     def network_settings(self) -> dict[str, Any]:
         """Fields of `cloudsched_env.rllib.networks.NetworkConfig`: ``networks`` and the role map."""
         return {**self.networks, "role_map": self.roles.map}
+
+    def trace_decay_of(self, role: str) -> float:
+        """Trace decay of a role."""
+        return float(self.vtrace.lambda_by_role.get(role, self.vtrace.lambda_))
 
     def entropy_of(self, role: str) -> float:
         """Entropy bonus of a role."""

@@ -5,7 +5,14 @@ pytest.importorskip("ray")
 
 import torch
 
-from cloudsched_env.rllib.connector import HRACBatchConnector, _Stored, _with_next, decides, without_common_luck
+from cloudsched_env.rllib.connector import (
+    HRACBatchConnector,
+    _Stored,
+    _with_next,
+    decides,
+    with_less_common_luck,
+    without_common_luck,
+)
 from cloudsched_env.rllib.modules import CRITIC
 from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
 from tests.rllib.toy_env import toy_config
@@ -76,8 +83,9 @@ def test_without_replay_and_shaping_targets_are_those_of_gae(parts):
     g, lam = settings.discount, settings.vtrace.lambda_
     advantage = np.zeros((12, 40))
     later = np.zeros(40)
+    rewards = rollout.team_rewards - rollout.team_rewards.mean()
     for t in range(11, -1, -1):
-        delta = rollout.team_rewards[t] + g * following[t].numpy() - value[t].numpy()
+        delta = rewards[t] + g * following[t].numpy() - value[t].numpy()
         later = delta + g * lam * later * ~rollout.truncated[t]
         advantage[t] = later
     expected = torch.from_numpy(advantage) + value
@@ -167,3 +175,39 @@ def test_copies_share_what_they_meet_and_not_what_they_do(parts):
     assert (actions != actions[:, :, :1]).any()
     batch = connector(rl_module=modules, batch={}, episodes=[rollout])
     assert float(batch["compute"]["advantages"].mean()) == pytest.approx(0, abs=1e-4)
+
+
+def test_value_targets_keep_a_share_of_the_mean_error_of_copies_and_all_of_their_differences():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(6, 5, generator=generator)
+    targets = torch.randn(6, 5, generator=generator)
+    inputs = torch.tensor([0, 0, 0, 1, 2])
+    for share in (0.0, 0.25, 1.0):
+        kept = with_less_common_luck(targets, values, inputs, share)
+        torch.testing.assert_close(kept[:, :3].diff(dim=1), targets[:, :3].diff(dim=1))
+        mean_error = (targets - values)[:, :3].mean(1)
+        torch.testing.assert_close((kept - values)[:, :3].mean(1), share * mean_error)
+        assert torch.equal(kept[:, 3:], targets[:, 3:])  # nothing to compare with
+
+
+def test_a_critic_finds_what_sets_copies_apart_sooner_without_common_luck():
+    # One arrival path a batch, with luck ten times as large as what the state explains; 30 gradient steps of regression.
+    def slope(share):
+        generator = torch.Generator().manual_seed(1)
+        weight = torch.zeros((), requires_grad=True)
+        bias = torch.zeros((), requires_grad=True)
+        optimizer = torch.optim.SGD([weight, bias], lr=0.1)
+        for _ in range(30):
+            path = 0.5 * torch.randn((), generator=generator)  # what the path does to the state of all copies
+            states = path + torch.randn(1, 20, generator=generator)
+            targets = states + 10 * torch.randn((), generator=generator)
+            with torch.no_grad():
+                values = weight * states + bias
+                aimed = with_less_common_luck(targets, values, torch.zeros(20, dtype=torch.long), share)
+            optimizer.zero_grad()
+            (weight * states + bias - aimed).square().mean().backward()
+            optimizer.step()
+        return float(weight.detach())
+
+    assert abs(slope(0.1) - 1) < 0.2
+    assert abs(slope(1.0) - 1) > 0.4

@@ -93,6 +93,7 @@ class RolePolicy(nn.Module):
         deterministic: bool = False,
         generator: torch.Generator | None = None,
         embeddings: Tensor | None = None,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Choose actions, without gradient.
 
@@ -104,6 +105,8 @@ class RolePolicy(nn.Module):
             generator: where randomness comes from; torch's global one if None.
             embeddings: what `encode` returned for these observations, to save doing it twice; with memory what
                 `remember` or `recall` made of it.
+            noise: what choices are drawn with instead, Exp(1) and broadcastable to ``[*, n, L]``
+                (`cloudsched_env.rllib.common_noise`); only policies of nodes can.
 
         Returns:
             Actions int64 ``[*, n, k]`` and the log-probability of the joint action of each agent ``[*, n]``.

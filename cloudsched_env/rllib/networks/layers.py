@@ -62,15 +62,27 @@ def masked_log_softmax(logits: Tensor, mask: Tensor, role: str) -> Tensor:
     return logits.masked_fill(~allowed, INVALID_LOGIT).log_softmax(-1)
 
 
-def sample(log_probabilities: Tensor, deterministic: bool, generator: torch.Generator | None) -> Tensor:
+def sample(
+    log_probabilities: Tensor,
+    deterministic: bool,
+    generator: torch.Generator | None,
+    noise: Tensor | None = None,
+) -> Tensor:
     """Draw from a categorical distribution, or take its mode; int64 of the leading shape.
 
     The Gumbel-max trick in its exponential form: argmax p / E with E ~ Exp(1). Forbidden choices stay far below any
     allowed one, whose perturbation is at most about 1e2.
+
+    Args:
+        log_probabilities: ``[..., choices]``.
+        deterministic: take the mode.
+        generator: where E comes from; torch's global one if None.
+        noise: E itself, of a shape that broadcasts: rows with the same E and the same distribution choose the same.
     """
     if deterministic:
         return log_probabilities.argmax(-1)
-    noise = torch.empty_like(log_probabilities).exponential_(generator=generator)
+    if noise is None:
+        noise = torch.empty_like(log_probabilities).exponential_(generator=generator)
     return (log_probabilities - noise.log()).argmax(-1)
 
 

@@ -69,11 +69,14 @@ class NodePolicy(RolePolicy):
         deterministic: bool = False,
         generator: torch.Generator | None = None,
         embeddings: Tensor | None = None,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `RolePolicy.act`."""
         actions, log_prob = [], torch.zeros(observations.shape[:-1], device=observations.device)
-        for part in self._distributions(observations, masks, context, embeddings):
-            choice = sample(part, deterministic, generator)
+        draws = [None] * len(self.action_levels) if noise is None else noise.split(self.action_levels, -1)
+        distributions = self._distributions(observations, masks, context, embeddings)
+        for part, draw in zip(distributions, draws, strict=True):
+            choice = sample(part, deterministic, generator, draw)
             actions.append(choice)
             log_prob = log_prob + part.gather(-1, choice.unsqueeze(-1)).squeeze(-1)
         return torch.stack(actions, -1), log_prob

@@ -177,6 +177,7 @@ class SchedulerPolicy(RolePolicy):
         deterministic: bool = False,
         generator: torch.Generator | None = None,
         embeddings: Tensor | None = None,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `RolePolicy.act`. Slots are handled in order, each for all rows in which it leaves a choice."""
         lead = observations.shape[:-1]
