@@ -79,15 +79,21 @@ def with_less_common_luck(targets: Tensor, values: Tensor, inputs: Tensor, share
     common, without moving its fixed point: there the mean error is zero in expectation.
 
     Args:
-        targets: [T, B].
-        values: of the critic before the update, [T, B].
+        targets: [T, B], or of single agents [T, B, n].
+        values: of the critic before the update, same shape.
         inputs: clusters with the same number met the same arrivals, [B].
         share: of the mean error that stays; 1 leaves the targets as they are.
     """
+    return targets - (1.0 - share) * (_common(targets, inputs) - _common(values, inputs))
+
+
+def _common(values: Tensor, inputs: Tensor) -> Tensor:
+    """The mean over the clusters that met the same arrivals, 0 for a cluster that is alone; [T, B, ...] both."""
     _, group, sizes = inputs.unique(return_inverse=True, return_counts=True)
-    errors = targets - values
-    means = torch.zeros(len(errors), len(sizes)).index_add_(1, group, errors) / sizes
-    return torch.where(sizes[group] > 1, targets - (1.0 - share) * means[:, group], targets)
+    lead = (1, -1, *[1] * (values.dim() - 2))
+    sums = torch.zeros(len(values), len(sizes), *values.shape[2:], dtype=values.dtype).index_add_(1, group, values)
+    shared = (sizes[group] > 1).view(lead)
+    return torch.where(shared, (sums / sizes.view(lead))[:, group], 0.0)
 
 
 @dataclass
@@ -291,9 +297,9 @@ class HRACBatchConnector(ConnectorV2):
                 seen = values if critic.sees_observations else values.squeeze(-1)
                 if fresh:
                     normaliser.update(targets[role])
-                    log(f"{CRITIC}/explained_variance_{role}", _explained_variance(targets[role], seen))
-                if not critic.sees_observations:
-                    targets[role] = with_less_common_luck(targets[role], seen, stored.inputs, common_share)
+                    for name, value in _explained(targets[role], seen, stored.inputs).items():
+                        log(f"{CRITIC}/{name}_{role}", value)
+                targets[role] = with_less_common_luck(targets[role], seen, stored.inputs, common_share)
             advantages, common = without_common_luck(traced.advantages, stored.inputs)
             if fresh:
                 log(f"{role}/return_mean", traced.targets.mean())
@@ -325,7 +331,8 @@ class HRACBatchConnector(ConnectorV2):
             )
             if fresh:
                 normaliser.update(traced.targets)
-                log(f"{CRITIC}/explained_variance_{TEAM}", _explained_variance(traced.targets, values))
+                for name, value in _explained(traced.targets, values, stored.inputs).items():
+                    log(f"{CRITIC}/{name}_{TEAM}", value)
             targets[TEAM] = with_less_common_luck(traced.targets, values, stored.inputs, common_share)
         result[CRITIC] = {"states": stored.states}
         if critic.sees_observations:
@@ -413,3 +420,16 @@ def _normalised(advantages: Tensor, active: Tensor) -> Tensor:
 def _explained_variance(targets: Tensor, values: Tensor) -> float:
     variance = targets.var(correction=0)
     return float(1 - (targets - values).var(correction=0) / variance.clamp_min(1e-12))
+
+
+def _explained(targets: Tensor, values: Tensor, inputs: Tensor) -> dict[str, float]:
+    """How much of the variance of value targets the critic explains: of all, and of the differences between copies.
+
+    A critic that knows the time and the load explains nearly all, and may still have no idea of what an action did.
+    That is in how clusters differ that met the same arrivals.
+    """
+    explained = {"explained_variance": _explained_variance(targets, values)}
+    if len(inputs.unique()) < len(inputs):
+        own = (targets - _common(targets, inputs), values - _common(values, inputs))
+        explained["explained_difference"] = _explained_variance(*own)
+    return explained

@@ -7,6 +7,7 @@ import torch
 
 from cloudsched_env.rllib.connector import (
     HRACBatchConnector,
+    _explained,
     _Stored,
     _with_next,
     decides,
@@ -190,8 +191,23 @@ def test_value_targets_keep_a_share_of_the_mean_error_of_copies_and_all_of_their
         assert torch.equal(kept[:, 3:], targets[:, 3:])  # nothing to compare with
 
 
+def test_a_critic_that_only_knows_the_traffic_explains_nothing_of_what_sets_copies_apart():
+    generator = torch.Generator().manual_seed(2)
+    inputs = torch.arange(12) // 4
+    traffic = 5.0 * torch.randn(30, 3, generator=generator).repeat_interleave(4, 1)
+    own = torch.randn(30, 12, generator=generator)
+    knows_traffic = _explained(traffic + own, traffic, inputs)
+    assert knows_traffic["explained_variance"] > 0.9
+    assert knows_traffic["explained_difference"] == pytest.approx(0.0, abs=1e-6)
+    assert _explained(traffic + own, traffic + own, inputs)["explained_difference"] == pytest.approx(1.0)
+    assert "explained_difference" not in _explained(traffic + own, traffic, torch.arange(12))
+    agents = (traffic + own).unsqueeze(-1).expand(30, 12, 2)
+    alike = _explained(agents, agents - own.unsqueeze(-1), inputs)
+    assert alike["explained_difference"] == pytest.approx(0.0, abs=1e-6)
+
+
 def test_a_critic_finds_what_sets_copies_apart_sooner_without_common_luck():
-    # One arrival path a batch, with luck ten times as large as what the state explains; 30 gradient steps of regression.
+    # One arrival path a batch, with luck ten times as large as what the state explains; 30 steps of regression.
     def slope(share):
         generator = torch.Generator().manual_seed(1)
         weight = torch.zeros((), requires_grad=True)
