@@ -26,7 +26,8 @@ class CommonNoise:
 
     Args:
         role_map: the roles.
-        kept_steps: mean number of env steps for which noise is kept, by role; roles that are missing have none.
+        kept_steps: mean number of env steps for which noise is kept, by role or agent type; 0 or missing: no noise. An
+            agent type stands for all roles made of it alone.
         clusters: number C of clusters.
 
     Raises:
@@ -34,16 +35,20 @@ class CommonNoise:
     """
 
     def __init__(self, role_map: RoleMap, kept_steps: Mapping[str, float], clusters: int) -> None:
-        self._kept_steps = dict(kept_steps)
+        self._kept_steps: dict[str, float] = {}
         self._noise: dict[str, Tensor] = {}
         self._begun = False
-        for name in kept_steps:
-            role = role_map.roles[name]
+        for name, role in role_map.roles.items():
+            only_type = next(iter(role.members)) if len(role.members) == 1 else ""
+            steps = kept_steps.get(name, kept_steps.get(only_type, 0))
+            if not steps:
+                continue
             if "scheduler" in role.members:
                 raise ValueError(
                     f"setting 'exploration.common_noise_steps' is given for {name!r}: expected roles of nodes, "
                     "schedulers with common noise would send their tasks to the same nodes"
                 )
+            self._kept_steps[name] = steps
             self._noise[name] = torch.zeros(clusters, 1, sum(role.action_levels))
 
     def reset(self) -> None:

@@ -103,10 +103,20 @@ class HRACLearner(TorchLearner):
             return
         rate = self._learning_rate(module_id)
         optimizer = torch.optim.Adam(parameters, lr=rate, eps=update.adam_epsilon, fused=True)
-        schedule: Any = rate
-        if update.anneal_epochs:
-            schedule = [[0, rate], [update.anneal_epochs * self.settings.epoch_env_steps, 0.1 * rate]]
-        self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=schedule)
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=optimizer,
+            params=parameters,
+            lr_or_lr_schedule=self._schedule(rate, 0 if module_id == CRITIC else update.warmup_epochs),
+        )
+
+    def _schedule(self, rate: float, warmup_epochs: int) -> Any:
+        """Step size by env steps: up from 0, then down to a tenth."""
+        epoch, anneal_epochs = self.settings.epoch_env_steps, self.settings.update.anneal_epochs
+        points = [[0, 0.0], [warmup_epochs * epoch, rate]] if warmup_epochs else [[0, rate]]
+        if anneal_epochs:
+            points.append([(warmup_epochs + anneal_epochs) * epoch, 0.1 * rate])
+        return points if len(points) > 1 else rate
 
     def _learning_rate(self, module_id: str) -> float:
         """Step size that a module begins with."""

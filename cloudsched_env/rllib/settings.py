@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudsched_env.rllib.role_map import DEFAULT_MAP, check_map_name
+from cloudsched_env.rllib.role_map import AGENT_TYPES, DEFAULT_MAP, check_map_name
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -77,7 +77,7 @@ class VTraceSettings:
         default_factory=dict, metadata={"doc": "trace decay of single roles, where it differs"}
     )
     common_share: float = _number(
-        1.0, 0.0, 1.0, "share that value targets keep of what arrivals did to all clusters that met them"
+        0.2, 0.0, 1.0, "share that value targets keep of what arrivals did to all clusters that met them"
     )
     rho_bar: float = _number(1.0, 0.01, 100.0, "truncation of the importance weight of the temporal difference")
     c_bar: float = _number(1.0, 0.01, 100.0, "truncation of the importance weight of the trace")
@@ -116,8 +116,11 @@ class UpdateSettings:
     entropy_by_role: Mapping[str, float] = field(
         default_factory=dict, metadata={"doc": "entropy bonus of single roles, where it differs"}
     )
-    learning_rate: float = _number(2e-3, 0.0, 1.0, "Adam step size of the policies")
+    learning_rate: float = _number(1.5e-3, 0.0, 1.0, "Adam step size of the policies")
     critic_learning_rate: float = _number(1e-3, 0.0, 1.0, "Adam step size of the critic")
+    warmup_epochs: int = _number(
+        10, 0, 10_000_000, "epochs over which the policies' step size rises from 0, while the critic learns to judge"
+    )
     anneal_epochs: int = _number(
         100, 0, 10_000_000, "epochs over which both step sizes fall linearly to a tenth, where they stay; 0: constant"
     )
@@ -148,11 +151,12 @@ class ExplorationSettings:
     """What policies draw their actions with.
 
     Attributes:
-        common_noise_steps: roles of nodes whose agents share the noise of a cluster, and for how many env steps on
-            average it is kept (`cloudsched_env.rllib.common_noise`); agents of other roles draw independently.
+        common_noise_steps: for how many env steps on average the agents of a role share and keep the noise of their
+            cluster (`cloudsched_env.rllib.common_noise`); 0, or a role that is missing: they draw independently. What
+            is said of an agent type holds for every role made of that type alone.
     """
 
-    common_noise_steps: Mapping[str, float] = field(default_factory=dict)
+    common_noise_steps: Mapping[str, float] = field(default_factory=lambda: {"compute": 30, "storage": 30})
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,8 @@ class SettingsTree:
             ValueError: naming the setting, the role and those that there are.
         """
         for setting, values in self.by_role.items():
-            for role in set(values) - set(names):
+            types = AGENT_TYPES if setting == "exploration.common_noise_steps" else ()
+            for role in set(values) - {*names, *types}:
                 raise ValueError(f"setting {setting!r} is given for {role!r}: expected roles among {', '.join(names)}")
 
     def _check_run(self) -> None:
@@ -272,7 +277,7 @@ class HRACSettings(SettingsTree):
     overrides: Mapping[str, Any] = field(default_factory=dict)
     trace: str | None = None
     epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")
-    discount: float = _number(0.99, 0.0, 1.0, "discount factor per env step")
+    discount: float = _number(0.998, 0.0, 1.0, "discount factor per env step")
     centre_rewards: bool = True
     roles: RoleSettings = field(default_factory=RoleSettings)
     lgrs: LGRSSettings = field(default_factory=LGRSSettings)

@@ -60,8 +60,19 @@ def test_a_roll_out_with_common_noise_stores_the_log_probabilities_of_its_action
         np.testing.assert_allclose(output[role]["log_probs"], rollout.roles[role]["log_probs"], atol=1e-4)
     # A new policy hardly tells situations apart, so compute nodes of a cluster go together; schedulers never do.
     levels = rollout.roles["compute"]["actions"]
-    independent = make_runner().sample()[0].roles["compute"]["actions"]
+    off = {"exploration.common_noise_steps": {"compute": 0, "storage": 0}}
+    independent = make_runner(off).sample()[0].roles["compute"]["actions"]
     assert (levels[:, :, 0] == levels[:, :, 1]).mean() > (independent[:, :, 0] == independent[:, :, 1]).mean() + 0.1
+
+
+def test_an_agent_type_stands_for_all_roles_made_of_it_alone():
+    by_size = RoleMap(load_scenario("tiny-v1"), "node_size")
+    kept = {"compute": 30, "storage": 0}
+    assert set(CommonNoise(by_size, kept, 2).draw(generator())) == {
+        name for name, role in by_size.roles.items() if set(role.members) == {"compute"}
+    }
+    one_role = RoleMap(load_scenario("tiny-v1"), "shared")
+    assert CommonNoise(one_role, kept, 2).draw(generator()) == {}
 
 
 def test_common_noise_of_an_unknown_role_is_refused(ray_local):

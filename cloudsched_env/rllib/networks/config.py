@@ -85,7 +85,7 @@ class NetworkConfig:
     standardise_inputs: bool = True
     layer_norm: bool = True
     last_layer_gain: float = 0.01
-    level_preference: float = 3.0
+    level_preference: float = 1.5
     load_aversion: float = 3.0
     sequential_slots: bool = True
 
