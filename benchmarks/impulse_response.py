@@ -112,9 +112,11 @@ def main(
         steps = range(first, first + held)
         changed = play(env, player, seeds, first + after[-1], (role, index, level, steps))
         responses[level] = response(changed, unchanged, first, after)
-    table = Table("level", *(f"{n * step_s:g} s" for n in after), title=f"{knob} held for {for_s:g} s, {agent}")
-    for level, row in responses.items():
-        table.add_row(str(level), *(f"{v.estimate:+.2f} [{v.low:+.2f}, {v.high:+.2f}]" for v in row))
+    title = f"{knob} held for {for_s:g} s, {agent}: difference of summed team rewards"
+    table = Table("within", *(f"level {level}" for level in responses), title=title)
+    for row, count in enumerate(after):
+        intervals = [responses[level][row] for level in responses]
+        table.add_row(f"{count * step_s:g} s", *(f"{v.estimate:+.2f}±{(v.high - v.low) / 2:.2f}" for v in intervals))
     console.print(table)
     if result is not None:
         record = {
