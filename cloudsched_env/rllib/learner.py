@@ -107,7 +107,7 @@ class HRACLearner(TorchLearner):
             module_id=module_id,
             optimizer=optimizer,
             params=parameters,
-            lr_or_lr_schedule=self._schedule(rate, 0 if module_id == CRITIC else update.warmup_epochs),
+            lr_or_lr_schedule=self._schedule(rate, self._warmup_epochs(module_id)),
         )
 
     def _schedule(self, rate: float, warmup_epochs: int) -> Any:
@@ -122,6 +122,10 @@ class HRACLearner(TorchLearner):
         """Step size that a module begins with."""
         update = self.settings.update
         return update.critic_learning_rate if module_id == CRITIC else update.learning_rate
+
+    def _warmup_epochs(self, module_id: str) -> int:
+        """Epochs over which a module's step size rises from 0."""
+        return 0 if module_id == CRITIC else self.settings.update.warmup_epochs
 
     def _average_over_learners(self, tensors: Iterable[Tensor]) -> None:
         """Replace tensors of running statistics by their means over learners."""

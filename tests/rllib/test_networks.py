@@ -209,7 +209,8 @@ def test_a_new_node_prefers_the_initial_levels(role):
     actions, _ = policy.act(observations[role], masks)
     levels = {"compute": compute, "storage": storage}[role].initial_levels(scenario)
     for position, level in enumerate(levels):
-        expected = math.exp(3.0) / (math.exp(3.0) + policy.action_levels[position] - 1)
+        preferred = math.exp(NetworkConfig().level_preference)
+        expected = preferred / (preferred + policy.action_levels[position] - 1)
         assert float((actions[..., position] == level).float().mean()) == pytest.approx(expected, abs=0.08)
         assert set(actions[..., position].unique().tolist()) == set(range(policy.action_levels[position]))
 

@@ -164,7 +164,9 @@ def test_the_critic_pools_the_members_of_each_role(scenario):
 
 
 def test_a_new_padded_policy_prefers_the_initial_levels_of_each_type(scenario):
-    network = build_networks(scenario, NetworkConfig(role_map="shared", last_layer_gain=0.01))["shared"]
+    network = build_networks(scenario, NetworkConfig(role_map="shared", last_layer_gain=0.01, level_preference=3.0))[
+        "shared"
+    ]
     role_map = RoleMap(scenario, "shared")
     observations, masks = batch_of(scenario, batch=100)
     masks["compute"][:], masks["storage"][:] = 1, 1

@@ -113,6 +113,10 @@ def toy_config(changes=None, config=None, **env_config):
         "update.critic_learning_rate": 3e-3,
         "validation.every_epochs": 0,
         "validation.episodes": 8,
+        "update.warmup_epochs": 0,
+        # What an action does shows at once, and each agent's right choice has nothing to do with that of others.
+        "discount": 0.99,
+        "exploration.common_noise_steps": {"compute": 0, "storage": 0},
         # The toy has no initial levels and no load: nothing to begin from but chance.
         "networks.level_preference": 0.0,
         "networks.load_aversion": 0.0,

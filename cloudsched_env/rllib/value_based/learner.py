@@ -45,6 +45,9 @@ class ValueLearner(HRACLearner):
         )
         self._fragments = max(1, settings.update.fragments // learners)
 
+    def _warmup_epochs(self, module_id: str) -> int:
+        return 0
+
     def _learning_rate(self, module_id: str) -> float:
         return self.settings.update.learning_rate
 
