@@ -12,7 +12,8 @@ once. ``plan.json`` keeps what all runs share; a command that asks for something
 
 Studies: ``lambda`` (weight of the local reward x mode of the global term), ``attention`` (none, mean, dot, several
 heads, the most similar role only), ``execution`` (what policies receive of other roles), ``roles`` (one shared policy
-with a one-hot role, a network for each role, random groups), ``replay`` (on-policy, off-policy), ``warm_start``.
+with a one-hot role, a network for each role, random groups), ``credit`` (what lets a policy find out which of its
+actions paid), ``replay`` (on-policy, off-policy), ``warm_start``.
 """
 
 from __future__ import annotations
@@ -63,12 +64,16 @@ class Variant:
         return f"{re.sub(r'[^A-Za-z0-9.]+', '_', f'{self.study} {self.name}')}_{digest}"
 
 
-def variant(study: str, name: str, **groups: Mapping[str, Any]) -> Variant:
-    """A variant from ``group={setting: value}``; values that are the defaults are no change."""
+def variant(study: str, name: str, **groups: Any) -> Variant:
+    """A variant from ``group={setting: value}``, or ``setting=value``; values that are the defaults are no change."""
     defaults = HRACSettings().to_dict()
     networks = network_defaults()
     changes = []
     for group, values in groups.items():
+        if not isinstance(values, Mapping):
+            if defaults[group] != values:
+                changes.append((group, values))
+            continue
         for setting, value in values.items():
             known = networks.get(setting) if group == "networks" else defaults.get(group, {}).get(setting)
             if known != value:
@@ -108,6 +113,15 @@ def studies() -> dict[str, list[Variant]]:
         ],
         "roles": [
             variant("roles", name, roles={"map": name}) for name in ("agent_type", "node_size", "shared", "random:0")
+        ],
+        "credit": [
+            variant("credit", "all of it"),
+            variant("credit", "independent noise", exploration={"common_noise_steps": {"compute": 0, "storage": 0}}),
+            variant("credit", "rewards not centred", centre_rewards=False),
+            variant("credit", "luck in value targets", vtrace={"common_share": 1.0}),
+            variant("credit", "arrivals of one's own", sampling={"copies": 1}),
+            variant("credit", "horizon 20 s", discount=0.995),
+            variant("credit", "horizon 10 s", discount=0.99),
         ],
         "replay": [
             variant("replay", "on-policy", replay={"rollouts": 0, "passes": 0}),
