@@ -1,20 +1,18 @@
 """The stages of a headroom study, in order, each stored as soon as it is done and not repeated while it is valid.
 
-A stored result is valid as long as its key is the same: a digest of the scenario, the data, the settings that the stage
-reads, the source code it runs (the simulator, the agents, its own module) and the keys of the stages that it builds on.
+A stored result is valid as long as its key (`cloudsched_env.headroom.result_key`) is the same: a digest of the
+scenario, the data, the settings that the stage reads, the code it runs and the keys of the stages that it builds on.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from cloudsched_env.headroom import couplings, knockout, local_rewards, policies
 from cloudsched_env.headroom.bench import Bench, Progress, Silent
 from cloudsched_env.headroom.gates import compute_gates
 from cloudsched_env.headroom.joint import best_joint_heuristic
+from cloudsched_env.headroom.result_key import data_digest, result_key
 from cloudsched_env.headroom.settings import HeadroomSettings
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.workload.tasks import RawTasks
@@ -31,23 +30,6 @@ __all__ = ["STAGES", "Study", "run_study", "stage_names", "with_needed"]
 
 Run = Callable[[Bench, HeadroomSettings, Mapping[str, Any], Path], dict[str, Any]]
 
-_CODE = (
-    "cloudsched_env.sim",
-    "cloudsched_env.roles",
-    "cloudsched_env.workload",
-    "cloudsched_env.agents",
-    "cloudsched_env.agents.heuristics",
-    "cloudsched_env.agents.linear",
-)
-_FILES = (
-    ("cloudsched_env", "vector.py"),
-    ("cloudsched_env.agents", "parameters/linear_static.json"),
-    ("cloudsched_env.evaluation", "metrics.py"),
-    ("cloudsched_env.headroom", "bench.py"),
-    ("cloudsched_env.headroom", "by_type.py"),
-    ("cloudsched_env.headroom", "play.py"),
-    ("cloudsched_env.headroom", "families.py"),
-)
 _SEARCH = (
     "train_windows", "validation_windows", "windows", "population", "elite_share", "validate_every",
     "placement_deviation", "context_deviation", "defer_deviation", "defer_context_deviation",
@@ -239,14 +221,21 @@ def run_study(
     """
     chosen = with_needed(stages)
     tasks = RawTasks.from_file(trace) if trace is not None else None
-    data = "generator" if trace is None else hashlib.sha256(trace.read_bytes()).hexdigest()
+    data = data_digest(tasks)
     results: dict[str, dict[str, Any]] = {}
     keys: dict[str, str] = {}
     measured: list[str] = []
     seconds: dict[str, float] = {}
     with Bench(scenario, tasks, settings.seed, threads, progress or Silent()) as bench:
         for stage in chosen:
-            key = keys[stage.name] = _key(stage, scenario, data, settings, [keys[name] for name in stage.needs])
+            key = keys[stage.name] = result_key(
+                stage.name,
+                scenario,
+                data,
+                {name: getattr(settings, name) for name in ("seed", "episodes", *stage.settings)},
+                stage.modules,
+                [keys[name] for name in stage.needs],
+            )
             path = out / "stages" / f"{stage.name}.json"
             stored = _stored(path, key)
             entered(stage.name, stored is not None)
@@ -270,30 +259,6 @@ def run_study(
         "results": results,
     }
     return Study(results, _plain(content), measured)
-
-
-def _key(stage: Stage, scenario: Scenario, data: str, settings: HeadroomSettings, needed: Sequence[str]) -> str:
-    fields = ("seed", "episodes", *stage.settings)
-    parts = {
-        "stage": stage.name,
-        "scenario": scenario.to_dict(),
-        "data": data,
-        "settings": {name: getattr(settings, name) for name in fields},
-        "code": _code_digest(stage.modules),
-        "needed": list(needed),
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _code_digest(modules: Sequence[str]) -> str:
-    digest = hashlib.sha256()
-    for package in _CODE:
-        for entry in sorted(resources.files(package).iterdir(), key=lambda item: item.name):
-            if entry.name.endswith(".py"):
-                digest.update(entry.read_bytes())
-    for package, name in (*_FILES, *(("cloudsched_env.headroom", f"{module}.py") for module in modules)):
-        digest.update(resources.files(package).joinpath(name).read_bytes())
-    return digest.hexdigest()
 
 
 def _plain(content: Any) -> Any:
