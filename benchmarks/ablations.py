@@ -362,8 +362,9 @@ def stored_plan(out: Path) -> Plan:
     if not path.is_file():
         raise typer.BadParameter(f"{out} holds no runs: expected plan.json", param_hint="--out")
     found = json.loads(path.read_text(encoding="utf-8"))
-    trace = Path(found.pop("trace")) if found.get("trace") else found.pop("trace", None)
-    return Plan(out=out, trace=trace, **{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+    trace = given.pop("trace", None)
+    return Plan(out=out, trace=Path(trace) if trace else None, **given)
 
 
 def execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from cloudsched_env.rllib.learner import TrainingDivergedError
+from cloudsched_env.rllib.role_learner import TrainingDivergedError
 from cloudsched_env.rllib.run_folder import RunFolder
 
 __all__ = ["describe_failure"]

@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 
 from cloudsched_env.cli.train import app
 from cloudsched_env.rllib.compatibility import IncompatibleCheckpointError, check_run
-from cloudsched_env.rllib.learner import HRACLearner, TrainingDivergedError
+from cloudsched_env.rllib.learner import HRACLearner
+from cloudsched_env.rllib.role_learner import TrainingDivergedError
 from cloudsched_env.rllib.run_folder import RunFolder, RunState
 from cloudsched_env.rllib.training import TrainingOptions, train
 from tests.rllib.toy_env import toy_config

@@ -9,9 +9,10 @@ import torch
 
 from cloudsched_env.rllib.connector import HRACBatchConnector
 from cloudsched_env.rllib.hrac import HRACConfig
-from cloudsched_env.rllib.learner import HRACLearner, TrainingDivergedError
+from cloudsched_env.rllib.learner import HRACLearner
 from cloudsched_env.rllib.modules import CRITIC, spaces
 from cloudsched_env.rllib.results import epoch_row
+from cloudsched_env.rllib.role_learner import TrainingDivergedError
 from cloudsched_env.scenario import load_scenario
 from tests.rllib.toy_env import OPTIMUM, toy_config
 
@@ -192,6 +193,11 @@ def test_a_loss_that_is_not_finite_stops_training_and_saves_the_batch(learner, t
     (saved,) = tmp_path.glob("diverged_batch_*.pt")
     assert saved.name in str(caught.value)
     assert torch.load(saved)["compute"]["advantages"][7].isnan().all()
+    nowhere = tmp_path / "file"
+    nowhere.write_text("")
+    monkeypatch.setenv("CLOUDSCHED_RUN_DIR", str(nowhere))
+    with pytest.raises(TrainingDivergedError, match=r"advantages.*could not be saved to .*File exists"):
+        learner._update(batch)
 
 
 def test_roles_weigh_the_same_whatever_their_size_and_idle_agents_not_at_all(learner):

@@ -11,7 +11,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED as TRAINED
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME as TRAINED_LIFETIME
 from torch import Tensor
 
-from cloudsched_env.rllib.learner import HRACLearner
+from cloudsched_env.rllib.role_learner import RoleLearner
 from cloudsched_env.rllib.value_based.loss import td_loss
 from cloudsched_env.rllib.value_based.modules import MIXER, MixerModule
 from cloudsched_env.rllib.value_based.replay import FragmentBatch, FragmentReplay
@@ -20,23 +20,21 @@ from cloudsched_env.rllib.value_based.settings import ValueSettings
 __all__ = ["ValueLearner"]
 
 
-class ValueLearner(HRACLearner):
+class ValueLearner(RoleLearner):
     """Remembers roll-outs and trains the utility networks and the mixer on fragments of them.
 
-    From `HRACLearner` it has what does not depend on the loss: gradients averaged over learners, the limit on gradient
-    norms of each module, and the report when a loss is not finite. The buffer is each learner's own and no part of
-    checkpoints: a resumed run fills it again before it trains.
+    The buffer is each learner's own and no part of checkpoints: a resumed run fills it again before it trains.
     """
 
     @property
-    def settings(self) -> Any:
-        """Settings of the run, a `ValueSettings`."""
+    def settings(self) -> ValueSettings:
+        """Settings of the run."""
         return self.config.settings
 
     def build(self) -> None:
         """Build modules, optimizers and the empty buffer."""
         super().build()
-        settings: ValueSettings = self.settings
+        settings = self.settings
         learners = max(1, self.config.num_learners)
         self.replay = FragmentReplay(
             settings.replay.env_steps // learners,
@@ -44,12 +42,6 @@ class ValueLearner(HRACLearner):
             [self.config.seed or 0, int(self._learner_index)],
         )
         self._fragments = max(1, settings.update.fragments // learners)
-
-    def _warmup_epochs(self, module_id: str) -> int:
-        return 0
-
-    def _learning_rate(self, module_id: str) -> float:
-        return self.settings.update.learning_rate
 
     def update(
         self,
@@ -114,7 +106,7 @@ class ValueLearner(HRACLearner):
         return self.settings.update.steps if len(self.replay) >= needed else 0
 
     def _gradient_step(self, fragments: FragmentBatch) -> dict[Any, Tensor]:
-        settings: ValueSettings = self.settings
+        settings = self.settings
         mixer = self._mixer()
         if settings.standardise_rewards:
             rewards = mixer.rewards.normalise(fragments.team_rewards)
@@ -139,7 +131,7 @@ class ValueLearner(HRACLearner):
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Set step sizes and the share of random choices for the next roll-out."""
-        super(HRACLearner, self).after_gradient_based_update(timesteps=timesteps)
+        super().after_gradient_based_update(timesteps=timesteps)
         env_steps = int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME) or 0)
         epsilon = self.settings.exploration.epsilon(env_steps)
         for role in self._role_ids():

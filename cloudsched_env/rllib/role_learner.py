@@ -1,0 +1,165 @@
+"""`RoleLearner`: what learners of all methods share, whatever their loss is.
+
+One Adam for each module with a step size by env steps, gradients averaged over learners, a limit on gradient norms, and
+a report when a loss is not finite.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from torch import Tensor
+
+from cloudsched_env.rllib.modules import HRACMultiModule
+
+__all__ = ["Batch", "RoleLearner", "TrainingDivergedError"]
+
+Batch = Mapping[str, Mapping[str, Tensor]]
+
+
+class TrainingDivergedError(RuntimeError):
+    """A loss or gradient was not finite; the message says where the batch was saved."""
+
+
+class RoleLearner(TorchLearner):
+    """Moves the parameters of all roles' modules by one loss.
+
+    With several learners gradients and running statistics are averaged over them (one all-reduce a gradient step).
+    """
+
+    @classmethod
+    def rl_module_required_apis(cls) -> list[type]:
+        """No API of RLlib's own losses is needed."""
+        return []
+
+    @property
+    def settings(self) -> Any:
+        """Settings of the run."""
+        return self.config.settings
+
+    def build(self) -> None:
+        """Build modules and optimizers; several learners begin with the same weights."""
+        torch.set_num_threads(int(os.environ.get("CLOUDSCHED_LEARNER_THREADS", "1")))
+        super().build()
+        if not self._role_ids():
+            raise ValueError(
+                f"{type(self).__name__} needs an HRACMultiModule with policies, got modules "
+                f"{sorted(self.module.keys())}"
+            )
+
+    def _role_ids(self) -> list[str]:
+        return self.module.roles() if isinstance(self.module, HRACMultiModule) else []
+
+    def _make_modules_ddp_if_necessary(self) -> None:
+        # Roles may attend to each other, so a forward pass crosses modules, which wrapping each module in
+        # DistributedDataParallel does not support: gradients are averaged in `_step` instead.
+        if self._parallel:
+            for tensor in self._all_tensors():
+                torch.distributed.broadcast(tensor, src=0)
+
+    @property
+    def _parallel(self) -> bool:
+        return self.config.num_learners > 1
+
+    def _all_tensors(self) -> Iterator[Tensor]:
+        for module in self.module.values():
+            yield from (p.data for p in module.parameters())
+            yield from module.buffers()
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """One Adam for each module, over the parameters that learn (lagged copies and targets do not)."""
+        update = self.settings.update
+        parameters = [p for p in self._module[module_id].parameters() if p.requires_grad]
+        if not parameters:
+            return
+        rate = self._learning_rate(module_id)
+        optimizer = torch.optim.Adam(parameters, lr=rate, eps=update.adam_epsilon, fused=True)
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=optimizer,
+            params=parameters,
+            lr_or_lr_schedule=self._schedule(rate, self._warmup_epochs(module_id)),
+        )
+
+    def _schedule(self, rate: float, warmup_epochs: int) -> Any:
+        """Step size by env steps: up from 0, then down to a tenth."""
+        epoch, anneal_epochs = self.settings.epoch_env_steps, self.settings.update.anneal_epochs
+        points = [[0, 0.0], [warmup_epochs * epoch, rate]] if warmup_epochs else [[0, rate]]
+        if anneal_epochs:
+            points.append([(warmup_epochs + anneal_epochs) * epoch, 0.1 * rate])
+        return points if len(points) > 1 else rate
+
+    def _learning_rate(self, module_id: str) -> float:
+        """Step size that a module begins with."""
+        return self.settings.update.learning_rate
+
+    def _warmup_epochs(self, module_id: str) -> int:
+        """Epochs over which a module's step size rises from 0."""
+        return 0
+
+    def _average_over_learners(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors of running statistics by their means over learners."""
+        for tensor in tensors if self._parallel else ():
+            if tensor.is_floating_point():
+                torch.distributed.all_reduce(tensor)
+                tensor /= self.config.num_learners
+
+    def _step(
+        self, loss: Tensor, batch: Batch, statistics: dict[Any, Tensor], modules: Collection[str] | None = None
+    ) -> None:
+        """Move the parameters of some modules, or of all."""
+        modules = list(self._module_optimizers) if modules is None else modules
+        for optimizer in self._optimizer_parameters:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self._parallel:
+            self._average_gradients()
+        limit = self.settings.update.max_gradient_norm
+        norms: dict[str, Tensor] = {}
+        for module_id in modules:
+            parameters = [p for p in self.module[module_id].parameters() if p.grad is not None]
+            norms[module_id] = torch.nn.utils.clip_grad_norm_(parameters, limit)
+            statistics[(module_id, "gradient_norm")] = norms[module_id]
+        if not torch.isfinite(torch.stack([loss.detach(), *norms.values()])).all():
+            raise TrainingDivergedError(self._report(loss, norms, batch))
+        for module_id in modules:
+            for _, optimizer in self.get_optimizers_for_module(module_id):
+                optimizer.step()
+
+    def _average_gradients(self) -> None:
+        parameters = list(self._params.values())
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in parameters])
+        torch.distributed.all_reduce(flat)
+        flat /= self.config.num_learners
+        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.reshape(parameter.shape).clone()
+
+    def _report(self, loss: Tensor, norms: Mapping[str, Tensor], batch: Batch) -> str:
+        """Save the minibatch and say what was not finite."""
+        folder = Path(os.environ.get("CLOUDSCHED_RUN_DIR", "."))
+        path = folder / f"diverged_batch_{int(time.time())}.pt"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.save({module: dict(columns) for module, columns in batch.items()}, path)
+            saved = f"was saved to {path}"
+        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
+            saved = f"could not be saved to {path}: {str(error).splitlines()[0]}"
+        broken = [module for module, norm in norms.items() if not torch.isfinite(norm)]
+        odd = [
+            f"{module}.{name}"
+            for module, columns in batch.items()
+            for name, values in columns.items()
+            if values.is_floating_point() and not torch.isfinite(values).all()
+        ]
+        return (
+            f"training diverged at update {self._weights_seq_no}: loss {float(loss.detach()):g}, "
+            f"gradients not finite in {broken or 'no module'}, batch columns not finite: {odd or 'none'}. "
+            f"The minibatch {saved}. "
+            "Lower update.learning_rate or update.max_gradient_norm, or look into the columns named here."
+        )
