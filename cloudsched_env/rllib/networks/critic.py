@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cloudsched_env.rllib.networks.attention import AttentionOutput, RoleAttention
 from cloudsched_env.rllib.networks.config import NetworkConfig
 from cloudsched_env.rllib.networks.layers import linear, mlp
-from cloudsched_env.rllib.networks.state_encoder import EncodedState, StateEncoder
+from cloudsched_env.rllib.networks.state_encoder import EncodedState, StateEncoder, pool
 from cloudsched_env.roles.layout import Layout
 
 __all__ = ["TEAM", "CentralCritic"]
@@ -21,8 +21,8 @@ TEAM = "team"
 class CentralCritic(nn.Module):
     """Values of the global state, for training only.
 
-    Members of a role share an encoder; a role is described by the mean and the maximum of its members' embeddings
-    (the maximum shows the hot spot that a mean over many nodes hides) and by what it attends to of the other roles.
+    Members of a role share an encoder; a role is described by the mean and the maximum of its members' embeddings and
+    by what it attends to of the other roles.
     Pooling makes the values independent of the order and the number of members.
 
     Args:
@@ -75,18 +75,17 @@ class CentralCritic(nn.Module):
         """Values as `forward` returns them, and what the roles attended to (one query per role, so n = 1)."""
         encoded = self.encoder(state)
         cluster = encoded.cluster
-        mean: dict[str, Tensor] = {}
         pooled: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
         for role in self.roles:
             members = encoded.members[role] if self.members is None else self._of_role(encoded, self.members[role])
-            mean[role] = members.mean(-2)
-            pooled[role] = torch.cat((mean[role], members.amax(-2)), -1)
+            pooled[role] = pool(members)
             counts[role] = members.shape[-2]
         attended: AttentionOutput | None = None
         if self.attention is not None:
             # The mean over members of W h_j is W applied to the mean, so the pooled embedding serves as the one member.
-            embeddings = {role: mean[role].unsqueeze(-2) for role in self.roles}
+            size = self.encoder.member_size
+            embeddings = {role: pooled[role][..., :size].unsqueeze(-2) for role in self.roles}
             attended = self.attention.contexts(embeddings, self.attention.summaries(embeddings), counts)
         values: dict[str, Tensor] = {}
         for role in self.value_roles:

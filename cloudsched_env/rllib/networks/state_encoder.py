@@ -12,7 +12,15 @@ from cloudsched_env.rllib.networks.layers import block, linear, mlp
 from cloudsched_env.rllib.networks.scales import standardise_block
 from cloudsched_env.roles.layout import Layout
 
-__all__ = ["EncodedState", "StateEncoder"]
+__all__ = ["EncodedState", "StateEncoder", "pool"]
+
+
+def pool(members: Tensor) -> Tensor:
+    """Mean and maximum of embeddings ``[*, n, e]``, ``[*, 2 e]``.
+
+    The maximum shows the hot spot that a mean over many nodes hides.
+    """
+    return torch.cat((members.mean(-2), members.amax(-2)), -1)
 
 
 @dataclass(frozen=True)
@@ -30,11 +38,7 @@ class EncodedState:
     @property
     def summary(self) -> Tensor:
         """Of the whole cluster, ``[*, summary size]``, whatever the number and the order of members."""
-        parts = [self.cluster]
-        for embeddings in self.members.values():
-            # The maximum shows the hot spot that a mean over many nodes hides.
-            parts += [embeddings.mean(-2), embeddings.amax(-2)]
-        return torch.cat(parts, -1)
+        return torch.cat([self.cluster, *map(pool, self.members.values())], -1)
 
 
 class StateEncoder(nn.Module):
