@@ -101,6 +101,17 @@ def test_rewards_are_standardised_unless_told_otherwise(build, standardise):
     )
 
 
+def test_the_mean_of_rewards_follows_recent_ones(build):
+    def means(decay: float) -> tuple[float, float]:
+        algorithm = build("vdn", {"reward_decay": decay, "update.steps": 1, "epoch_env_steps": 800})
+        first, second = (epoch_row(algorithm.train(), epoch, 0.0)["mixer/reward_mean"] for epoch in (1, 2))
+        return first, second
+
+    first, newest = means(0.0)
+    assert newest != first
+    assert means(0.9) == pytest.approx((first, (0.9 * first + newest) / 1.9))
+
+
 def test_there_are_no_gradient_steps_before_the_buffer_has_its_minimum(build):
     algorithm = build("qmix", {"replay.minimum_env_steps": 1600, "epoch_env_steps": 800})
     before = weights(algorithm)

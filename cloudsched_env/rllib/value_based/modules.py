@@ -136,12 +136,12 @@ class MixerModule(_ValueModule):
 
     def setup(self) -> None:
         """Build the mixer and the target networks, which begin as the utility networks begin."""
-        _, networks = self._build()
+        settings, networks = self._build()
         _, copies = self._build()
         self.network = networks[MIXER]
         self.targets = nn.ModuleDict(copies)
         # Standard deviations of a team reward in [0, 1] are far below the floor that returns need.
-        self.rewards = ValueNormaliser(minimum_variance=1e-6)
+        self.rewards = ValueNormaliser(settings.reward_decay, minimum_variance=1e-6)
         self.register_buffer("gradient_steps", torch.zeros((), dtype=torch.int64))
         for parameter in self.targets.parameters():
             parameter.requires_grad_(False)

@@ -90,8 +90,9 @@ class ValueSettings(SettingsTree):
         trace: path of a canonical task table (Parquet); None draws from the calibrated generator.
         epoch_env_steps: env steps, summed over clusters and runners, that count as one epoch.
         discount: discount factor per env step.
-        standardise_rewards: train on (r - mean) / std of the team rewards so far. Centring adds the same constant to
-            all values as long as only time ends an episode.
+        standardise_rewards: train on (r - mean) / std of recent team rewards. Centring adds the same constant to all
+            values as long as only time ends an episode; where the mean lags behind what policies gain, values climb
+            after it (`cloudsched_env.rllib.reward_centring` tells what that does).
         networks: settings of the networks (`cloudsched_env.rllib.networks.NetworkConfig`).
         network_builder: ``module:function`` that builds the networks; one's own may be named here.
     """
@@ -102,6 +103,9 @@ class ValueSettings(SettingsTree):
     epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")
     discount: float = _number(0.99, 0.0, 1.0, "discount factor per env step")
     standardise_rewards: bool = True
+    reward_decay: float = _number(
+        0.99, 0.0, 0.99999, "decay of the mean and the variance of rewards per roll-out (1,000 env steps by default)"
+    )
     mixing: MixingSettings = field(default_factory=MixingSettings)
     exploration: ExplorationSettings = field(default_factory=ExplorationSettings)
     replay: FragmentReplaySettings = field(default_factory=FragmentReplaySettings)
