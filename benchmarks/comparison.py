@@ -95,12 +95,13 @@ def main(
     try:
         experiment = read_experiment(variants)
         chosen = choose(experiment.variants, _names(algorithms), _names(warm_start), only or ())
-        if train or everything:
-            check_settings(chosen)
+        settings = check_settings(chosen) if train or everything else {}
         tasks = import_trace(trace, trace_format, runs, console)
         plan = Plan(runs, scenario, tasks, fingerprint(tasks), epochs, experiment.expert, experiment.recorded_episodes)
         plan.keep()
         trainings = order(plan, chosen, seeds)
+        for training in trainings if settings else ():
+            training.check_defaults(settings[training.variant.name])
         command = shlex.join(["python", "benchmarks/comparison.py", *_portable_arguments(trace)])
         if train or everything:
             failures = train_step(plan, trainings, jobs, console)

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -34,6 +34,7 @@ from cloudsched_env.leaderboard.store import write_file
 from comparison.variants import TRAJECTORIES, Variant
 
 COMMAND = "from cloudsched_env.cli import main; main()"
+_OF_THE_PLAN = ("scenario", "overrides", "trace")
 FINISHED, BEGUN, NEW = "finished", "begun", "new"
 _SPEED_WINDOW_S = 3600.0  # of the estimate of the time left: trainings of different algorithms differ in speed
 
@@ -149,6 +150,32 @@ class Training:
                     f"{self.name} was begun with other settings: {different}; give the variant another name, or remove "
                     f"{self.folder}"
                 )
+
+    def check_defaults(self, settings: Mapping[str, Any]) -> None:
+        """Compare the settings that it was begun with with what they are now, defaults of the package included.
+
+        Args:
+            settings: all of the variant's, see `variants.check_settings`.
+
+        Raises:
+            ValueError: naming the setting that differs.
+        """
+        path = self.run / "run.json"
+        if not path.is_file() or self.state() is None:
+            return
+        stored = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        # Scenario, trace and recorded episodes are the plan's.
+        owned = {name: value for name, value in settings.items() if name not in _OF_THE_PLAN}
+        begun = {name: stored.get(name) for name in owned}
+        for values in (owned, begun):
+            if isinstance(values.get("warm_start"), Mapping):
+                values["warm_start"] = {**values["warm_start"], "trajectories": None}
+        different = first_difference(begun, json.loads(json.dumps(owned)), self.variant.name)
+        if different:
+            raise ValueError(
+                f"{self.name} was begun with other defaults: {different}; write the old value into the variant's "
+                f"settings, or remove {self.folder} (all seeds of a row must have the same)"
+            )
 
     @property
     def policy(self) -> Path:

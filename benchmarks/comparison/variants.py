@@ -114,8 +114,11 @@ def choose(
     return [v for v in variants if v.algorithm in (wanted_warm if v.warm_start else wanted_cold)]
 
 
-def check_settings(variants: Sequence[Variant]) -> None:
+def check_settings(variants: Sequence[Variant]) -> dict[str, dict[str, Any]]:
     """Build the configuration of every variant, so that a mistake is told before the first training.
+
+    Returns:
+        All settings of each variant, defaults included, by its name.
 
     Raises:
         ValueError: naming the variant and the setting.
@@ -123,6 +126,7 @@ def check_settings(variants: Sequence[Variant]) -> None:
     from cloudsched_env.rllib.config_files import load_experiment
     from cloudsched_env.rllib.role_config import RoleBatchedConfig
 
+    found: dict[str, dict[str, Any]] = {}
     for variant in variants:
         try:
             config = load_experiment(variant.algorithm).config
@@ -133,6 +137,8 @@ def check_settings(variants: Sequence[Variant]) -> None:
             config.change_settings({**changes, TRAJECTORIES: "trajectories"} if variant.warm_start else changes)
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(f"variant {variant.name}: {error}") from error
+        found[variant.name] = config.settings.to_dict()
+    return found
 
 
 def _variant(entry: Any, where: str) -> Variant:

@@ -206,6 +206,20 @@ def test_trainings_that_do_not_fit_are_refused_before_anything_starts(tmp_path):
         plan_of(tmp_path, scenario="paper-v1").keep()
 
 
+def test_seeds_of_a_row_share_the_defaults_of_the_package_too(tmp_path):
+    (training,) = trainings.order(plan_of(tmp_path), [WARM], 1)
+    settings = variants.check_settings([WARM])[WARM.name]
+    training.check_defaults(settings)  # nothing is there yet
+    set_state(training, 2)
+    recorded = {**settings, "trace": "tasks.parquet"}
+    recorded["warm_start"] = {**settings["warm_start"], "trajectories": "elsewhere"}
+    (training.run / "run.json").write_text(json.dumps({"settings": recorded}))
+    training.check_defaults(settings)
+    other = {**settings, "discount": 0.9}
+    with pytest.raises(ValueError, match=r"other defaults: .*discount is 0.9 now, but was 0.9.*remove"):
+        training.check_defaults(other)
+
+
 def test_a_training_that_fails_is_tried_twice_reported_and_does_not_stop_the_others(tmp_path):
     plan = plan_of(tmp_path)
     wanted = trainings.order(plan, [COLD, WARM], 2)
