@@ -13,7 +13,7 @@ published files, which is imported first; without one, work is generated. Steps,
 * ``--evaluate``: rules, the random agent and the policies of finished trainings (the checkpoint that was best on
   validation windows) on the same test windows, one after the other; raw results in marl-eval's layout.
 * ``--table``: ``table.md`` and the learning curves, of whatever has been evaluated.
-* ``--publish``: for every variant the policy of the median seed, with its configuration, curves and command.
+* ``--publish``: for every variant the policies of all seeds, with configuration, curves and command.
 
 Nothing is lost by Ctrl-C, a kill or a power cut, and nothing is repeated: give the same command again. More epochs go
 on with finished trainings; what failed is reported at the end and tried again by the next command.

@@ -1,4 +1,10 @@
-"""``baselines/<variant>/``: a policy, its configuration and curves, and the command that made them."""
+"""``baselines/<variant>/``: the policy and the curve of every seed, configuration, and the command that made them.
+
+seed_0/policy/     the checkpoint that was best on validation windows
+seed_0/curve.csv   validation while training
+config.yaml        every setting, with the seed that is the median by validation
+README.md          scores, which seed is the median, how to repeat the training
+"""
 
 from __future__ import annotations
 
@@ -53,11 +59,12 @@ def publish(
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        shutil.copytree(chosen.policy, aside / "policy")
         run = json.loads((chosen.run / "run.json").read_text(encoding="utf-8"))
         write_file(aside / "config.yaml", _config(plan, chosen, run))
         for training in trainings:
-            write_file(aside / "curves" / f"seed_{training.seed}.csv", curve(training))
+            seed = aside / f"seed_{training.seed}"
+            shutil.copytree(training.policy, seed / "policy")
+            write_file(seed / "curve.csv", curve(training))
         write_file(aside / "README.md", _readme(plan, chosen, trainings, run, results, command, trace_format))
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
@@ -132,22 +139,22 @@ def _readme(
             f"Data: {results.data_tag}. Algorithm `{chosen.variant.algorithm}`, begun from {start}; settings that "
             f"differ from the shipped configuration: {changed}; all of them: `config.yaml`.",
             "",
-            f"`policy/` is seed {chosen.seed}, the median of {len(trainings)} seeds by validation, {checkpoint}; "
-            f"{state['env_steps']:,} env steps, {state['elapsed_s'] / 60:.1f} minutes. Nothing was chosen on test "
-            "windows. `curves/seed_*.csv` are the validations of all seeds.",
+            f"`seed_*/policy` are the policies of {len(trainings)} seeds, `seed_*/curve.csv` their validations. Seed "
+            f"{chosen.seed} is the median by validation: {checkpoint}; {state['env_steps']:,} env steps, "
+            f"{state['elapsed_s'] / 60:.1f} minutes. Nothing was chosen on test windows.",
             "",
             "| | score IQM | J |",
             "|---|---:|---:|",
-            f"| this policy, {results.key['episodes']} test windows | {_iqm(row.metrics[SCORE][place]):.3f} | "
+            f"| seed {chosen.seed}, {results.key['episodes']} test windows | {_iqm(row.metrics[SCORE][place]):.3f} | "
             f"{own.mean():.3f} |",
             f"| mean of {len(row.seeds)} seeds | {_with_interval(score)} | {_with_interval(reward)} |",
             "",
-            "Repeat this training:",
+            f"Repeat the training of seed {chosen.seed}:",
             "",
             *(f"    {line}" for line in _commands(plan, chosen, trace_format)),
             "",
-            "Use it: `cloudsched evaluate baselines/" + slug(chosen.variant.name) + "/policy linear_feedback balanced "
-            f"--scenario {plan.scenario}" + (f" --trace {TASKS}`" if plan.trace else "`"),
+            f"Use it: `cloudsched evaluate baselines/{slug(chosen.variant.name)}/seed_{chosen.seed}/policy "
+            f"linear_feedback balanced --scenario {plan.scenario}" + (f" --trace {TASKS}`" if plan.trace else "`"),
             "",
             f"All of the comparison: `{command}`. Trained with {versions}.",
             "",

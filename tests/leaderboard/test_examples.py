@@ -163,7 +163,7 @@ def test_masked_choices_follow_the_softmax_of_what_is_allowed():
 def safetensors_folder(tmp_path_factory):
     for package in ("torch", "safetensors"):
         pytest.importorskip(package)
-    folder = tmp_path_factory.mktemp("project") / "baselines" / "cloned" / "seed0" / "policy"
+    folder = tmp_path_factory.mktemp("project") / "baselines" / "cloned" / "seed_0" / "policy"
     text = run_example(EXAMPLES / "safetensors_policy.py", folder)
     for role in ("compute", "storage", "scheduler"):
         first, last = map(
@@ -183,12 +183,12 @@ def test_a_safetensors_policy_keeps_to_the_contract_and_beats_random(safetensors
 def test_one_line_of_the_reference_list_brings_a_policy_of_the_baselines(safetensors_folder, small_suite, tmp_path):
     project = safetensors_folder.parents[3]
     curve = "env_steps,validation/team_reward\n1000,0.4\n2000,0.5\n"
-    (safetensors_folder.parent / "progress.csv").write_text(curve)
+    (safetensors_folder.parent / "curve.csv").write_text(curve)
     line = {
         "name": "cloned",
-        "spec": "{here}/../../baselines/cloned/seed{seed}/policy",
+        "spec": "{here}/../../baselines/cloned/seed_{seed}/policy",
         "trainings": 1,
-        "curves": "../../baselines/cloned/seed*/progress.csv",
+        "curves": "../../baselines/cloned/seed_*/curve.csv",
     }
     reference = project / "benchmarks" / "leaderboard" / "reference.json"
     reference.parent.mkdir(parents=True)

@@ -488,8 +488,10 @@ def test_trainings_evaluation_and_tables_from_nothing_and_nothing_twice(command,
     experiment = load_experiment(tmp_path / "baselines/mappo+warm/config.yaml")
     assert experiment.config.settings.sampling.clusters == 4
     assert experiment.stop == {"training_iteration": 1}
-    again = evaluate([str(tmp_path / "baselines/qmix/policy")], "tiny-v1", "test", 2)
+    again = evaluate([str(tmp_path / "baselines/qmix/seed_0/policy")], "tiny-v1", "test", 2)
     np.testing.assert_allclose(again.agents[0].metrics["team_reward"], found.agents[0].metrics["team_reward"])
+    with (tmp_path / "baselines/qmix/seed_0/curve.csv").open(newline="") as file:
+        assert float(next(csv.DictReader(file))["validation/team_reward"]) == pytest.approx(validated)
     readme = (tmp_path / "baselines/mappo+warm/README.md").read_text()
     assert "cloudsched record linear_feedback --scenario tiny-v1 --episodes 2 --out trajectories" in readme
     assert "--set=warm_start.trajectories=trajectories" in readme
