@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import numbers
-import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import field
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic.dataclasses import dataclass
+
+from cloudsched_env.config_tree import CHECKED, changed, field_names, marked, number, to_plain, unit_of
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -40,45 +42,29 @@ __all__ = [
     "load_scenario",
     "scenario_chain",
     "scenario_ids",
+    "switch_names",
 ]
 
 
+FIELD = "scenario field"
 _EXAMPLE = '{"telemetry.loss_probability": 0.3}'
-# Numbers of numpy are as good as Python's.
-_ACCEPTED: dict[Any, Any] = {float: numbers.Real, int: numbers.Integral}
 
 
 def _number(default: float, low: float, high: float, unit: str, doc: str) -> Any:
-    """A numeric field that carries its range, unit and meaning, so that errors and docs can name them."""
-    return field(default=default, metadata={"low": low, "high": high, "unit": unit, "doc": doc})
-
-
-def _choice(default: str, choices: tuple[str, ...], doc: str) -> Any:
-    """A field that takes one of a few names."""
-    return field(default=default, metadata={"choices": choices, "unit": "choice", "doc": doc})
-
-
-def _name(default: str, doc: str) -> Any:
-    """The name of something that is looked up when it is needed."""
-    return field(default=default, metadata={"unit": "name", "doc": doc})
+    return number(default, low, high, doc, unit)
 
 
 def _option(doc: str) -> Any:
     """Something that is off unless asked for."""
-    return field(default=False, metadata={"unit": "option", "doc": doc})
+    return marked(False, "option", doc)
 
 
-def _switch(doc: str) -> Any:
+def _switch(doc: str, default: bool = True) -> Any:
     """A mechanism's on/off switch, for ablations."""
-    return field(default=True, metadata={"unit": "switch", "doc": doc})
+    return marked(default, "switch", doc)
 
 
-def _off_switch(doc: str) -> Any:
-    """The switch of a mechanism that only some scenarios have."""
-    return field(default=False, metadata={"unit": "switch", "doc": doc})
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class NodeType:
     """One kind of compute node and how many of it there are."""
 
@@ -87,7 +73,7 @@ class NodeType:
     memory_gb: float = _number(16.0, 0.25, 65536, "GB", "memory of one node, execution and cache together")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class TimeConfig:
     """The clock of an episode."""
 
@@ -96,7 +82,7 @@ class TimeConfig:
     horizon_steps: int = _number(650, 1, 1_000_000, "steps", "length of an episode, warm-up included")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ClusterConfig:
     """How many agents of each role, and the machines behind them (mix of Google 2011 machine_events)."""
 
@@ -111,12 +97,12 @@ class ClusterConfig:
     schedulers: int = _number(3, 1, 1_000, "schedulers", "schedulers; tenants are divided among them")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class WorkloadConfig:
     """From tasks of a trace to the offered load of an episode (`docs/workload.md`)."""
 
-    profile: str = _name(
-        "google2011", "what tasks are drawn from where there is no trace: a shipped profile, or a .json file"
+    profile: str = marked(
+        "google2011", "name", "what tasks are drawn from where there is no trace: a shipped profile, or a .json file"
     )
     tenants: int = _number(12, 1, 4096, "tenants", "tenants that the users of the trace are folded into")
     shards_per_tenant: int = _number(8, 1, 1024, "shards", "data shards of a tenant")
@@ -145,10 +131,12 @@ class WorkloadConfig:
     flash_crowd_factor: float = _number(4.0, 1, 1e4, "1", "arrival intensity of a hit tenant inside / outside")
     flash_crowd_duration_s: float = _number(5.0, 1e-3, 1e6, "s", "length of a flash crowd")
     flash_crowd_tenant_share: float = _number(0.5, 0, 1, "1", "share of tenants that a crowd hits, at least one")
-    tenant_weights: str = _choice("equal", ("equal", "skewed"), "how the cluster is to be divided among tenants")
+    tenant_weights: Literal["equal", "skewed"] = marked(
+        "equal", "choice", "how the cluster is to be divided among tenants"
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class SchedulingConfig:
     """Placement: what a scheduler sees and how a decision travels."""
 
@@ -162,7 +150,7 @@ class SchedulingConfig:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ComputeConfig:
     """CPU processor sharing, memory split, admission and spill."""
 
@@ -180,7 +168,7 @@ class ComputeConfig:
     contention_onset: float = _number(1.5, 1, 100, "1", "core over-commitment at which contention starts")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class CacheConfig:
     """Buffer cache of a compute node, per shard, with random replacement."""
 
@@ -193,7 +181,7 @@ class CacheConfig:
     initial_warmth: float = _number(0.5, 0, 1, "1", "cached part of each hot set on its home nodes at the start")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class StorageConfig:
     """Bandwidth sharing, replicas and quorum."""
 
@@ -210,7 +198,7 @@ class StorageConfig:
     quorum_enabled: bool = _switch("off: a write waits for the fastest replica only")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class CompactionConfig:
     """Compaction debt: write amplification, read amplification and write stalls."""
 
@@ -225,7 +213,7 @@ class CompactionConfig:
     initial_debt: float = _number(0.3, 0, 10, "soft limits", "debt at the start")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class FailureConfig:
     """Crashes and repairs; 0 crashes per hour turns them off."""
 
@@ -234,7 +222,7 @@ class FailureConfig:
     repair_mean_s: float = _number(10.0, 0.1, 1e6, "s", "mean of the exponential repair time")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class PurgeConfig:
     """Multi-version garbage of a compute node: what writes leave behind, and the cores that purge it."""
 
@@ -250,7 +238,7 @@ class PurgeConfig:
     initial_garbage: float = _number(0.3, 0, 100, "soft limits", "garbage at the start")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class BackgroundConfig:
     """Noisy neighbours: other tenants of the host, or throttling, take cores from compute nodes for a while."""
 
@@ -261,18 +249,18 @@ class BackgroundConfig:
     maximum_loss: float = _number(0.5, 0, 0.95, "1", "largest share of the cores that a disturbance takes")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ElasticConfig:
     """Compute nodes that sleep when they are not needed, and what it costs to keep them on."""
 
-    enabled: bool = _off_switch("compute nodes decide whether to sleep; off: all are always on")
+    enabled: bool = _switch("compute nodes decide whether to sleep; off: all are always on", default=False)
     # 97 s from request to login of a Linux machine on EC2 (Mao & Humphrey, IEEE CLOUD 2012), compressed 90 times.
     wake_s: float = _number(1.1, 0, 1e5, "s", "from the decision to wake until the node accepts tasks")
     minimum_nodes: int = _number(2, 1, 100_000, "nodes", "nodes that accept tasks and may not sleep")
     cost_weight: float = _number(0.3, 0, 10, "1", "team reward lost per share of the cores that is not asleep")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class TelemetryConfig:
     """Who sees what of the other nodes, how late, and how much of it is lost."""
 
@@ -282,7 +270,7 @@ class TelemetryConfig:
     loss_burst_length: float = _number(1.0, 1, 1e6, "deliveries", "mean run of losses (1: independent losses)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ObservationConfig:
     """What agents see beyond the fields that are always there."""
 
@@ -293,12 +281,12 @@ class ObservationConfig:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class RewardConfig:
     """The team reward and what goes into the local ones."""
 
-    team: str = _choice(
-        "mixed", ("mixed", "goodput", "alpha_fair", "min_share"), "team reward: the weighted terms, or one objective"
+    team: Literal["mixed", "goodput", "alpha_fair", "min_share"] = marked(
+        "mixed", "choice", "team reward: the weighted terms, or one objective"
     )
     fairness_alpha: float = _number(
         1.0, 0, 100, "1", "alpha_fair: 0 mean share, 1 geometric, 2 harmonic, towards max-min"
@@ -312,7 +300,7 @@ class RewardConfig:
     scheduler_goodput_weight: float = _number(0.3, 0, 1, "1", "weight of own goodput in a scheduler's reward")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class Scenario:
     """A complete, validated description of one simulated cluster and its workload.
 
@@ -342,17 +330,11 @@ class Scenario:
     reward: RewardConfig = field(default_factory=RewardConfig)
 
     def __post_init__(self) -> None:
-        """Check every range and every relation between fields.
+        """Check the relations between fields; their ranges are checked before.
 
         Raises:
             ValueError: naming the field, its value and what was expected.
         """
-        for group in dataclasses.fields(self):
-            value = getattr(self, group.name)
-            if dataclasses.is_dataclass(value):
-                _check_ranges(value, group.name)
-        for index, node_type in enumerate(self.cluster.compute_nodes):
-            _check_ranges(node_type, f"cluster.compute_nodes[{index}]")
         _check_relations(self)
 
     @property
@@ -406,23 +388,18 @@ class Scenario:
         """
         if not isinstance(changes, Mapping):
             raise ValueError(f"overrides are {changes!r}: expected field names and values, such as {_EXAMPLE}")
-        tree: dict[str, Any] = {}
-        for path, value in changes.items():
-            if not isinstance(path, str):
-                raise ValueError(f"override {path!r}: expected the dotted name of a field, as in {_EXAMPLE}")
-            node = tree
-            *groups, leaf = path.split(".")
-            for group in groups:
-                node = node.setdefault(group, {})
-                if not isinstance(node, dict):
-                    raise ValueError(f"scenario field {path!r} cannot be set inside another override of {group!r}")
-            _put(node, leaf, value, path)
-        changed: Scenario = _merge(self, tree, "")
-        return changed
+        return changed(self, changes, FIELD)
 
     def to_dict(self) -> dict[str, Any]:
         """The scenario as plain JSON types."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        return to_plain(self)
+
+
+def switch_names() -> list[str]:
+    """Dotted names of the on/off switches of mechanisms."""
+    names = [name for name in field_names(Scenario) if "." in name]
+    groups = {f.name: type(getattr(Scenario(), f.name)) for f in dataclasses.fields(Scenario)}
+    return [name for name in names if unit_of(groups[name.split(".")[0]], name.split(".")[1]) == "switch"]
 
 
 def _scenario_folder() -> Traversable:
@@ -485,76 +462,8 @@ def _load_file(scenario_id: str) -> Scenario:
     """The scenario of a file: the defaults, with the differences of each file that it extends and its own."""
     chosen = Scenario()
     for member in reversed(scenario_chain(scenario_id)):
-        chosen = _merge(dataclasses.replace(chosen, id=member, description=""), _read_file(member)[1], "")
+        chosen = changed(dataclasses.replace(chosen, id=member, description=""), _read_file(member)[1], FIELD)
     return chosen
-
-
-def _put(node: dict[str, Any], name: str, value: Any, path: str) -> None:
-    """Set one entry of a tree of changes; groups are copied, and merged with what is there."""
-    if isinstance(value, Mapping):
-        group = node.setdefault(name, {})
-        if isinstance(group, dict):
-            for inner_name, inner in value.items():
-                _put(group, inner_name, inner, f"{path}.{inner_name}")
-            return
-    if name in node:
-        raise ValueError(f"scenario field {path!r} is overridden twice")
-    node[name] = value
-
-
-def _merge(base: Any, changes: Mapping[str, Any], path: str) -> Any:
-    """Copy a dataclass with nested changes, refusing names that it does not have."""
-    known = {f.name: f for f in dataclasses.fields(base)}
-    hints = typing.get_type_hints(type(base))
-    values: dict[str, Any] = {}
-    for name, value in changes.items():
-        where = f"{path}.{name}" if path else name
-        if name not in known:
-            raise ValueError(f"unknown scenario field {where!r}: expected one of {', '.join(known)}")
-        current = getattr(base, name)
-        if dataclasses.is_dataclass(current):
-            if not isinstance(value, Mapping):
-                raise ValueError(f"scenario field {where!r}: expected a group of fields, got {value!r}")
-            values[name] = _merge(current, value, where)
-        else:
-            values[name] = _convert(value, hints[name], where)
-    return dataclasses.replace(base, **values)
-
-
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Turn a JSON value into the declared type, or say what was expected."""
-    if typing.get_origin(hint) is tuple:
-        item: Any = typing.get_args(hint)[0]
-        if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
-            raise ValueError(f"scenario field {where!r}: expected a list, got {value!r}")
-        if dataclasses.is_dataclass(item):
-            return tuple(_convert_group(v, item, f"{where}[{i}]") for i, v in enumerate(value))
-        return tuple(_convert(v, item, f"{where}[{i}]") for i, v in enumerate(value))
-    accepted: Any = _ACCEPTED.get(hint, hint)
-    if isinstance(value, bool) is not (hint is bool) or not isinstance(value, accepted):
-        raise ValueError(f"scenario field {where!r}: expected {hint.__name__}, got {value!r}")
-    return hint(value)
-
-
-def _convert_group(value: Any, kind: Any, where: str) -> Any:
-    """Turn one entry of a list of groups, such as a node type, into its dataclass."""
-    if isinstance(value, kind):
-        return value
-    if not isinstance(value, Mapping):
-        raise ValueError(f"scenario field {where!r}: expected a group of fields, got {value!r}")
-    return _merge(kind(), value, where)
-
-
-def _check_ranges(group: Any, path: str) -> None:
-    for entry in dataclasses.fields(group):
-        value = getattr(group, entry.name)
-        choices = entry.metadata.get("choices")
-        if choices is not None and value not in choices:
-            raise ValueError(f"scenario field '{path}.{entry.name}' is {value!r}: expected one of {', '.join(choices)}")
-        low, high = entry.metadata.get("low"), entry.metadata.get("high")
-        if low is not None and not low <= value <= high:
-            unit = entry.metadata["unit"]
-            raise ValueError(f"scenario field '{path}.{entry.name}' is {value}: expected {low} to {high} ({unit})")
 
 
 def _check_relations(s: Scenario) -> None:

@@ -7,7 +7,6 @@ scenario's own: every field that is declared as a switch and is on. Telemetry st
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from cloudsched_env.headroom.joint import grid, halving
 from cloudsched_env.headroom.play import MakeAgent
 from cloudsched_env.headroom.policies import KUBE_DEFAULT, RANDOM, parameters_of
 from cloudsched_env.headroom.settings import HeadroomSettings
-from cloudsched_env.scenario import Scenario
+from cloudsched_env.scenario import Scenario, switch_names
 from cloudsched_env.workload.bound import upper_bound
 
 __all__ = ["ALL_OFF", "ALL_ON", "switch_off", "switches"]
@@ -33,16 +32,8 @@ ALL_ON, ALL_OFF = "all on", "all off"
 
 def switches(scenario: Scenario) -> list[str]:
     """Dotted names of the mechanisms that are on and can be switched off."""
-    found = []
-    for group in dataclasses.fields(scenario):
-        value = getattr(scenario, group.name)
-        if dataclasses.is_dataclass(value):
-            found += [
-                f"{group.name}.{entry.name}"
-                for entry in dataclasses.fields(value)
-                if entry.metadata.get("unit") == "switch" and getattr(value, entry.name) is True
-            ]
-    return found
+    on = scenario.to_dict()
+    return [name for name in switch_names() if on[name.split(".")[0]][name.split(".")[1]]]
 
 
 def switch_off(

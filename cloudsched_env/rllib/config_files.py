@@ -12,6 +12,7 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from cloudsched_env.config_tree import nearest_names
 from cloudsched_env.rllib.algorithms.happo import HAPPOConfig
 from cloudsched_env.rllib.algorithms.ippo import IPPOConfig
 from cloudsched_env.rllib.algorithms.mappo import MAPPOConfig
@@ -19,7 +20,6 @@ from cloudsched_env.rllib.algorithms.qmix import QMIXConfig
 from cloudsched_env.rllib.algorithms.vdn import VDNConfig
 from cloudsched_env.rllib.hrac import HRACConfig
 from cloudsched_env.rllib.role_config import RoleBatchedConfig
-from cloudsched_env.rllib.settings import nearest_names
 
 __all__ = ["Experiment", "algorithm_config", "load_experiment", "shipped_configs"]
 

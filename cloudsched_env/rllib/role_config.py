@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from cloudsched_env.config_tree import nearest_names
 from cloudsched_env.rllib.role_map import RoleMap
 from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
-from cloudsched_env.rllib.settings import nearest_names
 from cloudsched_env.scenario import load_scenario
 
 if TYPE_CHECKING:

@@ -1,22 +1,20 @@
 """Every setting of HRAC with LGRS, its default, range and meaning, in one validated tree of frozen dataclasses.
 
 Settings are addressed by dotted name, as in ``lgrs.mode``; an unknown name is refused together with the nearest
-known ones. A trailing underscore that Python needs (``lambda_``) is no part of the public name (``lambda``).
+known ones (`cloudsched_env.config_tree`).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import types
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic.dataclasses import dataclass
 
+from cloudsched_env.config_tree import CHECKED, changed, from_plain, number, option, to_plain
 from cloudsched_env.rllib.role_map import AGENT_TYPES, DEFAULT_MAP, check_map_name
 
 if TYPE_CHECKING:
@@ -33,16 +31,12 @@ __all__ = [
     "VTraceSettings",
     "ValidationSettings",
     "WarmStartSettings",
-    "nearest_names",
-    "setting_names",
 ]
 
-
-def _number(default: float, low: float, high: float, doc: str) -> Any:
-    return field(default=default, metadata={"low": low, "high": high, "doc": doc})
+SETTING = "setting"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class RoleSettings:
     """Which agents share networks and normalisers.
 
@@ -53,37 +47,35 @@ class RoleSettings:
     map: str = DEFAULT_MAP
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class LGRSSettings:
     """Local-global reward shaping (`cloudsched_env.rllib.lgrs` has the equations)."""
 
     mode: Literal["literal", "pbrs", "td", "mix", "off"] = "td"
-    lambda_: float = _number(0.0, 0.0, 1.0, "weight of the local reward; 1 - lambda goes to the global term")
-    lambda_by_role: Mapping[str, float] = field(
-        default_factory=dict, metadata={"doc": "weight of the local reward of single roles, where it differs"}
+    lambda_: float = number(
+        0.0, 0.0, 1.0, "weight of the local reward; 1 - lambda goes to the global term", name="lambda"
     )
-    potential_rate: float = _number(
-        0.1, 0.0, 1.0, "share of the critic that the lagged potential takes over per update"
-    )
+    lambda_by_role: Mapping[str, float] = option(dict, "weight of the local reward of single roles, where it differs")
+    potential_rate: float = number(0.1, 0.0, 1.0, "share of the critic that the lagged potential takes over per update")
     normalise: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class VTraceSettings:
     """Off-policy correction (Espeholt et al. 2018) with lambda-weighted traces."""
 
-    lambda_: float = _number(0.9, 0.0, 1.0, "trace decay; with on-policy data the targets are those of GAE(lambda)")
-    lambda_by_role: Mapping[str, float] = field(
-        default_factory=dict, metadata={"doc": "trace decay of single roles, where it differs"}
+    lambda_: float = number(
+        0.9, 0.0, 1.0, "trace decay; with on-policy data the targets are those of GAE(lambda)", name="lambda"
     )
-    common_share: float = _number(
+    lambda_by_role: Mapping[str, float] = option(dict, "trace decay of single roles, where it differs")
+    common_share: float = number(
         0.2, 0.0, 1.0, "share that value targets keep of what arrivals did to all clusters that met them"
     )
-    rho_bar: float = _number(1.0, 0.01, 100.0, "truncation of the importance weight of the temporal difference")
-    c_bar: float = _number(1.0, 0.01, 100.0, "truncation of the importance weight of the trace")
+    rho_bar: float = number(1.0, 0.01, 100.0, "truncation of the importance weight of the temporal difference")
+    c_bar: float = number(1.0, 0.01, 100.0, "truncation of the importance weight of the trace")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ReplaySettings:
     """The circular buffer of recent roll-outs, kept by each learner.
 
@@ -91,51 +83,49 @@ class ReplaySettings:
     (docs/dev/learning-log.md); V-trace then corrects nothing and its targets are those of GAE(lambda).
     """
 
-    rollouts: int = _number(0, 0, 1000, "older roll-outs that are remembered; 0 makes training on-policy")
-    passes: int = _number(0, 0, 100, "older roll-outs that an update trains on beside the newest")
+    rollouts: int = number(0, 0, 1000, "older roll-outs that are remembered; 0 makes training on-policy")
+    passes: int = number(0, 0, 100, "older roll-outs that an update trains on beside the newest")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class UpdateSettings:
     """Gradient updates on one batch."""
 
-    epochs: int = _number(3, 1, 100, "passes over the batch")
-    minibatch_steps: int = _number(1000, 1, 10_000_000, "env steps of a minibatch (all agents of a step stay together)")
-    agents_per_role: int = _number(
+    epochs: int = number(3, 1, 100, "passes over the batch")
+    minibatch_steps: int = number(1000, 1, 10_000_000, "env steps of a minibatch (all agents of a step stay together)")
+    agents_per_role: int = number(
         4, 0, 1_000_000, "agents of a role, per env step, that a minibatch trains its policy on at most; 0: all"
     )
-    clip: float = _number(0.2, 0.001, 10.0, "clip range of the policy ratio")
-    value_clip: float = _number(0.2, 0.0, 100.0, "clip range of normalised values; 0 turns value clipping off")
-    normaliser_decay: float = _number(0.99, 0.0, 0.99999, "decay of the value normalisers' moments per update")
-    huber_delta: float = _number(10.0, 0.01, 1e6, "normalised error from which the value loss is linear")
-    factor_clip: float = _number(
+    clip: float = number(0.2, 0.001, 10.0, "clip range of the policy ratio")
+    value_clip: float = number(0.2, 0.0, 100.0, "clip range of normalised values; 0 turns value clipping off")
+    normaliser_decay: float = number(0.99, 0.0, 0.99999, "decay of the value normalisers' moments per update")
+    huber_delta: float = number(10.0, 0.01, 1e6, "normalised error from which the value loss is linear")
+    factor_clip: float = number(
         2.0, 1.0, 1e6, "HAPPO: the factor of earlier roles' ratios is kept between its inverse and this"
     )
-    value_weight: float = _number(1.0, 0.0, 1000.0, "weight of the value loss")
-    entropy: float = _number(0.001, 0.0, 10.0, "entropy bonus of a role, per sub-action decision")
-    entropy_by_role: Mapping[str, float] = field(
-        default_factory=dict, metadata={"doc": "entropy bonus of single roles, where it differs"}
-    )
-    learning_rate: float = _number(1.5e-3, 0.0, 1.0, "Adam step size of the policies")
-    critic_learning_rate: float = _number(1e-3, 0.0, 1.0, "Adam step size of the critic")
-    warmup_epochs: int = _number(
+    value_weight: float = number(1.0, 0.0, 1000.0, "weight of the value loss")
+    entropy: float = number(0.001, 0.0, 10.0, "entropy bonus of a role, per sub-action decision")
+    entropy_by_role: Mapping[str, float] = option(dict, "entropy bonus of single roles, where it differs")
+    learning_rate: float = number(1.5e-3, 0.0, 1.0, "Adam step size of the policies")
+    critic_learning_rate: float = number(1e-3, 0.0, 1.0, "Adam step size of the critic")
+    warmup_epochs: int = number(
         10, 0, 10_000_000, "epochs over which the policies' step size rises from 0, while the critic learns to judge"
     )
-    anneal_epochs: int = _number(
+    anneal_epochs: int = number(
         100, 0, 10_000_000, "epochs over which both step sizes fall linearly to a tenth, where they stay; 0: constant"
     )
-    adam_epsilon: float = _number(1e-5, 1e-12, 1.0, "Adam epsilon")
-    max_gradient_norm: float = _number(1.0, 1e-6, 1e9, "gradient norm limit of each module")
+    adam_epsilon: float = number(1e-5, 1e-12, 1.0, "Adam epsilon")
+    max_gradient_norm: float = number(1.0, 1e-6, 1e9, "gradient norm limit of each module")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class SamplingSettings:
     """How a runner gathers experience."""
 
-    clusters: int = _number(100, 1, 100_000, "clusters that one runner steps at once")
-    rollout_steps: int = _number(50, 1, 1_000_000, "env steps of each cluster between updates")
-    phases: int = _number(5, 1, 10_000, "groups of clusters that stand at different times of the episode")
-    copies: int = _number(
+    clusters: int = number(100, 1, 100_000, "clusters that one runner steps at once")
+    rollout_steps: int = number(50, 1, 1_000_000, "env steps of each cluster between updates")
+    phases: int = number(5, 1, 10_000, "groups of clusters that stand at different times of the episode")
+    copies: int = number(
         0, 0, 10_000, "clusters of a group that meet the same arrivals, disturbances and failures; 0: all of the group"
     )
 
@@ -146,7 +136,7 @@ class SamplingSettings:
         return np.arange(self.clusters) // copies
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ExplorationSettings:
     """What policies draw their actions with.
 
@@ -159,7 +149,7 @@ class ExplorationSettings:
     common_noise_steps: Mapping[str, float] = field(default_factory=lambda: {"compute": 30, "storage": 30})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class WarmStartSettings:
     """Behaviour cloning before the first epoch (`cloudsched_env.rllib.cloning` has the loss).
 
@@ -169,17 +159,17 @@ class WarmStartSettings:
     """
 
     trajectories: str | None = None
-    epochs: int = _number(10, 1, 10_000, "passes over the recorded episodes")
-    minibatch_steps: int = _number(500, 1, 10_000_000, "env steps of a minibatch")
-    learning_rate: float = _number(2e-3, 0.0, 1.0, "Adam step size of cloning, policies and critic")
-    entropy: float = _number(
+    epochs: int = number(10, 1, 10_000, "passes over the recorded episodes")
+    minibatch_steps: int = number(500, 1, 10_000_000, "env steps of a minibatch")
+    learning_rate: float = number(2e-3, 0.0, 1.0, "Adam step size of cloning, policies and critic")
+    entropy: float = number(
         0.2, 0.0, 10.0, "entropy bonus per sub-action while cloning: what the clone keeps of the other choices"
     )
-    held_out: float = _number(0.1, 0.0, 0.9, "share of the episodes that only judge the clone; at least one")
+    held_out: float = number(0.1, 0.0, 0.9, "share of the episodes that only judge the clone; at least one")
     critic: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ValidationSettings:
     """How training is judged: fixed episodes of the validation split, fixed seeds.
 
@@ -187,8 +177,8 @@ class ValidationSettings:
     policy is judged is the mode in which its folder acts unless told otherwise.
     """
 
-    every_epochs: int = _number(5, 0, 1_000_000, "epochs between validations; 0 turns validation off")
-    episodes: int = _number(16, 1, 100_000, "episodes of a validation")
+    every_epochs: int = number(5, 0, 1_000_000, "epochs between validations; 0 turns validation off")
+    episodes: int = number(16, 1, 100_000, "episodes of a validation")
     deterministic: bool = True
 
 
@@ -207,16 +197,16 @@ class SettingsTree:
             ValueError: for an unknown name (the nearest known ones are suggested), a wrong type or a value out of
                 range.
         """
-        return _merge(self, _nest(self, changes, "", setting_names(type(self))), "")
+        return changed(self, changes, SETTING)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON types, under their public names."""
-        return _plain(self)
+        return to_plain(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`; missing names keep their defaults."""
-        return cls().override(values)
+        return from_plain(cls, values, SETTING)
 
     @property
     def role_map(self) -> str:
@@ -228,7 +218,7 @@ class SettingsTree:
         """The settings that are given for single roles, by name."""
         return {}
 
-    def check_roles(self, names: typing.Collection[str]) -> None:
+    def check_roles(self, names: Collection[str]) -> None:
         """Check that the settings given for single roles are for roles that there are.
 
         Raises:
@@ -240,8 +230,7 @@ class SettingsTree:
                 raise ValueError(f"setting {setting!r} is given for {role!r}: expected roles among {', '.join(names)}")
 
     def _check_run(self) -> None:
-        """Check ranges, and the relations between settings that every method has."""
-        _check(self, "")
+        """Check the relations between settings that every method has."""
         sampling, builder = self.sampling, self.network_builder
         if sampling.clusters % sampling.phases:
             raise ValueError(
@@ -258,7 +247,7 @@ class SettingsTree:
             raise ValueError(f"setting 'network_builder' is {builder!r}: expected 'module:function'")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class HRACSettings(SettingsTree):
     """All settings of one HRAC training run.
 
@@ -276,8 +265,8 @@ class HRACSettings(SettingsTree):
     scenario: str = "paper-v1"
     overrides: Mapping[str, Any] = field(default_factory=dict)
     trace: str | None = None
-    epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")
-    discount: float = _number(0.998, 0.0, 1.0, "discount factor per env step")
+    epoch_env_steps: int = number(10_000, 1, 1_000_000_000, "env steps of an epoch")
+    discount: float = number(0.998, 0.0, 1.0, "discount factor per env step")
     centre_rewards: bool = True
     roles: RoleSettings = field(default_factory=RoleSettings)
     lgrs: LGRSSettings = field(default_factory=LGRSSettings)
@@ -361,105 +350,3 @@ class HRACSettings(SettingsTree):
     def entropy_of(self, role: str) -> float:
         """Entropy bonus of a role."""
         return float(self.update.entropy_by_role.get(role, self.update.entropy))
-
-
-def setting_names(group: Any = HRACSettings, prefix: str = "") -> list[str]:
-    """Dotted names of all settings."""
-    names: list[str] = []
-    for entry in dataclasses.fields(group):
-        name = prefix + entry.name.rstrip("_")
-        kind = typing.get_type_hints(group)[entry.name]
-        names += setting_names(kind, name + ".") if dataclasses.is_dataclass(kind) else [name]
-    return names
-
-
-def nearest_names(name: str, known: typing.Iterable[str]) -> str:
-    """A phrase that helps after a typing error: the nearest known names, or all of them."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if not near:
-        near = [k for k in known if k.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
-
-
-def _nest(base: Any, changes: Mapping[str, Any], path: str, known: typing.Sequence[str]) -> dict[str, Any]:
-    """Dotted names to nested mappings. Below a mapping-valued setting, dots belong to the key."""
-    tree: dict[str, Any] = {}
-    fields = {f.name.rstrip("_"): f.name for f in dataclasses.fields(base)}
-    for name, value in changes.items():
-        head, _, rest = str(name).partition(".")
-        if head not in fields:
-            where = f"{path}{name}"
-            raise ValueError(f"unknown setting {where!r}: {nearest_names(where, known)}")
-        if rest:
-            value = {rest: value}
-        current = getattr(base, fields[head])
-        if dataclasses.is_dataclass(current):
-            if not isinstance(value, Mapping):
-                raise ValueError(f"setting {path + head!r}: expected a group of settings, got {value!r}")
-            tree[head] = {**tree.get(head, {}), **_nest(current, value, f"{path}{head}.", known)}
-        elif isinstance(current, Mapping):
-            if not isinstance(value, Mapping):
-                raise ValueError(f"setting {path + head!r}: expected a mapping, got {value!r}")
-            tree[head] = {**tree.get(head, {}), **value}
-        else:
-            if rest:
-                raise ValueError(f"unknown setting {path + str(name)!r}: {path + head!r} is a single value")
-            tree[head] = value
-    return tree
-
-
-def _merge(base: Any, tree: Mapping[str, Any], path: str) -> Any:
-    hints = typing.get_type_hints(type(base))
-    values: dict[str, Any] = {}
-    for entry in dataclasses.fields(base):
-        public = entry.name.rstrip("_")
-        if public not in tree:
-            continue
-        current, value = getattr(base, entry.name), tree[public]
-        if dataclasses.is_dataclass(current):
-            values[entry.name] = _merge(current, value, f"{path}{public}.")
-        elif isinstance(current, Mapping):
-            values[entry.name] = {**current, **value}
-        else:
-            values[entry.name] = _convert(value, hints[entry.name], path + public)
-    return dataclasses.replace(base, **values)
-
-
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    if isinstance(hint, types.UnionType):
-        options = [h for h in typing.get_args(hint) if h is not types.NoneType]
-        return None if value is None else _convert(value, options[0], where)
-    if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-        if value not in choices:
-            raise ValueError(f"setting {where!r} is {value!r}: expected one of {', '.join(choices)}")
-        return value
-    accepted: Any = (int, float) if hint is float else hint
-    if isinstance(value, bool) is not (hint is bool) or not isinstance(value, accepted):
-        raise ValueError(f"setting {where!r} is {value!r}: expected {hint.__name__}")
-    return hint(value)
-
-
-def _check(group: Any, path: str) -> None:
-    hints = typing.get_type_hints(type(group))
-    for entry in dataclasses.fields(group):
-        value, where = getattr(group, entry.name), path + entry.name.rstrip("_")
-        if dataclasses.is_dataclass(value):
-            _check(value, where + ".")
-            continue
-        low, high = entry.metadata.get("low"), entry.metadata.get("high")
-        if low is not None and not low <= value <= high:
-            raise ValueError(f"setting {where!r} is {value}: expected {low:g} to {high:g} ({entry.metadata['doc']})")
-        if typing.get_origin(hints[entry.name]) is Literal:
-            _convert(value, hints[entry.name], where)
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {f.name.rstrip("_"): _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value

@@ -118,11 +118,11 @@ def _build(config: Any, folder: RunFolder, checkpoint: Path | None) -> tuple[Any
 
 
 def _loop(algorithm: Any, state: RunState, folder: RunFolder, options: TrainingOptions) -> TrainingReport:
+    from cloudsched_env.config_tree import nearest_names
     from cloudsched_env.rllib.diagnostics import Diagnostics
     from cloudsched_env.rllib.progress import EpochDisplay
     from cloudsched_env.rllib.results import epoch_row, result_named, validation_score
     from cloudsched_env.rllib.role_config import RoleBatchedConfig
-    from cloudsched_env.rllib.settings import nearest_names
 
     is_ours = isinstance(algorithm.config, RoleBatchedConfig)
     export = _exporter(algorithm, state) if is_ours and _exportable(algorithm) else None

@@ -7,11 +7,10 @@ not every copy has to be in memory for them to be exact.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from numpy.typing import NDArray
 
+from cloudsched_env.config_tree import limits
 from cloudsched_env.scenario import WorkloadConfig
 
 __all__ = ["EXPANDED_TASKS_BOUND", "LEAST_COPIES", "MOST_COPIES", "copies_limit", "places_in_job"]
@@ -21,10 +20,11 @@ EXPANDED_TASKS_BOUND = 15_000_000
 
 These take 1.7 GB with what windows need; the bound, about 2 GB."""
 
-_FAN_OUT_CAP = next(entry for entry in dataclasses.fields(WorkloadConfig) if entry.name == "fan_out_cap")
+_LIMITS = limits(WorkloadConfig, "fan_out_cap")
+assert _LIMITS is not None
 LEAST_COPIES = int(WorkloadConfig().fan_out_cap)
 """Copies of a row that are always kept: what the shipped scenarios keep of a job."""
-MOST_COPIES = int(_FAN_OUT_CAP.metadata["high"])
+MOST_COPIES = int(_LIMITS[1])
 """Copies of a row that are ever kept: what a scenario can ask for."""
 
 

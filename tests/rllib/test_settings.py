@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from cloudsched_env.rllib.settings import HRACSettings, setting_names
+from cloudsched_env.config_tree import field_names
+from cloudsched_env.rllib.settings import HRACSettings
 
 
 def test_dotted_and_nested_names_mean_the_same():
@@ -63,7 +64,7 @@ def test_a_wrong_value_is_refused_with_what_was_expected(changes, message):
 
 def test_every_setting_can_be_set_by_its_listed_name():
     values = HRACSettings().to_dict()
-    for name in setting_names():
+    for name in field_names(HRACSettings):
         node = values
         for part in name.split("."):
             node = node[part]

@@ -10,7 +10,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cloudsched_env.scenario import Scenario
+from cloudsched_env.config_tree import limits
+from cloudsched_env.scenario import Scenario, switch_names
 from cloudsched_env.sim.failure import Outage
 from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
 from cloudsched_env.workload.episode import Episode
@@ -45,26 +46,21 @@ _GROUPS = (
 )  # fmt: skip
 
 
-def numeric_fields(groups: tuple[str, ...] = _GROUPS) -> dict[str, Any]:
-    """Dotted names of the scenario's numeric fields, with the metadata of their ranges."""
+def numeric_fields(groups: tuple[str, ...] = _GROUPS) -> dict[str, tuple[float, float, bool]]:
+    """Dotted names of the scenario's numeric fields, with their ranges and whether they are whole numbers."""
     defaults = Scenario()
-    return {
-        f"{group}.{entry.name}": entry
-        for group in groups
-        for entry in dataclasses.fields(getattr(defaults, group))
-        if "low" in entry.metadata
-    }
+    found = {}
+    for group in groups:
+        mine = getattr(defaults, group)
+        for entry in dataclasses.fields(mine):
+            if span := limits(type(mine), entry.name):
+                found[f"{group}.{entry.name}"] = (*span, isinstance(getattr(mine, entry.name), int))
+    return found
 
 
 def switch_fields() -> list[str]:
-    """Dotted names of all switches."""
-    defaults = Scenario()
-    return [
-        f"{group}.{entry.name}"
-        for group in _GROUPS
-        for entry in dataclasses.fields(getattr(defaults, group))
-        if entry.metadata.get("unit") == "switch"
-    ]
+    """Dotted names of the switches of those groups."""
+    return [name for name in switch_names() if name.split(".")[0] in _GROUPS]
 
 
 def _number(low: float, high: float, whole: bool) -> st.SearchStrategy[Any]:
@@ -131,8 +127,7 @@ def scenarios(draw: st.DrawFn, extreme: bool = True) -> Scenario:
     if extreme:
         free = sorted(fields.keys() - changes.keys() - _TIED - CAPS.keys())
         for name in draw(st.sets(st.sampled_from(free), max_size=12)):
-            entry = fields[name].metadata
-            changes[name] = draw(_number(entry["low"], entry["high"], isinstance(fields[name].default, int)))
+            changes[name] = draw(_number(*fields[name]))
         changes |= _tied(draw)
     elif draw(st.booleans()):
         changes |= draw(_PURGING)
@@ -149,8 +144,8 @@ def _tied(draw: st.DrawFn) -> dict[str, Any]:
     """Fields that are related to one another: limits of debt, and levels with where they begin."""
     changes: dict[str, Any] = {}
     if draw(st.booleans()):
-        limits = sorted(draw(st.lists(_number(1e-3, 1e4, whole=False), min_size=2, max_size=2)))
-        changes |= dict(zip(("compaction.soft_limit_s", "compaction.hard_limit_s"), limits, strict=True))
+        soft_and_hard = sorted(draw(st.lists(_number(1e-3, 1e4, whole=False), min_size=2, max_size=2)))
+        changes |= dict(zip(("compaction.soft_limit_s", "compaction.hard_limit_s"), soft_and_hard, strict=True))
     for role, names, low, high, initial in (
         ("compute", ("cache_fractions",), 0.0, 0.95, "cache_level"),
         ("compute", ("memory_overcommit", "core_overcommit"), 0.01, 100.0, "admission_level"),

@@ -7,10 +7,9 @@ one line.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from cloudsched_env.scenario import Scenario
+from cloudsched_env.scenario import Scenario, switch_names
 
 OFF_VALUES: dict[str, Any] = {
     # One node of one core, one tenant with one shard on one storage node: tests ask for what they need.
@@ -57,19 +56,8 @@ OFF_VALUES: dict[str, Any] = {
 }
 
 
-def switches() -> list[str]:
-    """Dotted names of all on/off switches of a scenario."""
-    return [
-        f"{group.name}.{entry.name}"
-        for group in dataclasses.fields(Scenario)
-        if dataclasses.is_dataclass(getattr(Scenario(), group.name))
-        for entry in dataclasses.fields(getattr(Scenario(), group.name))
-        if entry.metadata.get("unit") == "switch"
-    ]
-
-
 def isolated(**overrides: Any) -> Scenario:
     """An ideal cluster of one core, with fields changed as in ``isolated(storage__sharing_enabled=True)``."""
-    changes = dict.fromkeys(switches(), False) | OFF_VALUES
+    changes = dict.fromkeys(switch_names(), False) | OFF_VALUES
     changes |= {name.replace("__", "."): value for name, value in overrides.items()}
     return Scenario(id="isolated-v0").override(changes)

@@ -3,21 +3,22 @@
 import numpy as np
 import pytest
 
+from cloudsched_env.scenario import switch_names
 from tests.simulator.drive import make_episode, play, times
-from tests.simulator.isolated import isolated, switches
+from tests.simulator.isolated import isolated
 
 
 def test_every_switch_of_a_scenario_is_off():
     scenario = isolated()
-    assert {"cache.enabled", "compaction.enabled", "storage.sharing_enabled"} <= set(switches())
-    for name in switches():
+    assert {"cache.enabled", "compaction.enabled", "storage.sharing_enabled"} <= set(switch_names())
+    for name in switch_names():
         group, field = name.split(".")
         assert getattr(getattr(scenario, group), field) is False, name
 
 
 def test_an_override_switches_on_one_thing_only():
     scenario = isolated(cache__enabled=True)
-    on = [name for name in switches() if getattr(getattr(scenario, name.split(".")[0]), name.split(".")[1])]
+    on = [name for name in switch_names() if getattr(getattr(scenario, name.split(".")[0]), name.split(".")[1])]
     assert on == ["cache.enabled"]
 
 

@@ -3,22 +3,22 @@
 import re
 from pathlib import Path
 
-from cloudsched_env.scenario import Scenario
-from tests.simulator.isolated import OFF_VALUES, switches
+from cloudsched_env.scenario import Scenario, switch_names
+from tests.simulator.isolated import OFF_VALUES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "mechanisms.md").read_text(encoding="utf-8")
 
 
 def test_every_switch_of_a_scenario_is_in_the_table():
-    missing = [name for name in switches() if f"`{name}`" not in PAGE]
+    missing = [name for name in switch_names() if f"`{name}`" not in PAGE]
     assert not missing, f"docs/mechanisms.md: add a row for {missing}"
 
 
 def test_fields_named_in_the_table_exist():
     table = PAGE.split("## Switches")[1].split("## CPU")[0]
     scenario = Scenario()
-    groups = {name.split(".")[0] for name in OFF_VALUES} | {name.split(".")[0] for name in switches()}
+    groups = {name.split(".")[0] for name in OFF_VALUES} | {name.split(".")[0] for name in switch_names()}
     names = [name for name in re.findall(r"`([a-z_]+\.[a-z_]+)`", table) if name.split(".")[0] in groups]
     assert len(names) > 15
     for name in names:

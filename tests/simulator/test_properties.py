@@ -175,11 +175,12 @@ def test_actions_out_of_range_are_refused_by_name_and_change_nothing(
 def test_a_number_outside_its_range_is_refused_by_the_name_of_its_field(data: st.DataObject) -> None:
     fields = numeric_fields(("workload", "failure", *{name.split(".")[0] for name in numeric_fields()}))
     name = data.draw(st.sampled_from(sorted(fields)))
-    low, high = fields[name].metadata["low"], fields[name].metadata["high"]
-    if isinstance(fields[name].default, int):
+    low, high, whole = fields[name]
+    if whole:
+        low, high = int(low), int(high)
         wrong = data.draw(st.one_of(st.integers(max_value=low - 1), st.integers(min_value=high + 1)))
     else:
         below, above = st.floats(max_value=low, exclude_max=True), st.floats(min_value=high, exclude_min=True)
         wrong = data.draw(st.one_of(below, above, st.just(float("nan"))))
-    with pytest.raises(ValueError, match=rf"'{name}' is .*: expected {low} to {high}"):
+    with pytest.raises(ValueError, match=rf"'{name}' is .*: expected {low:.10g} to {high:.10g} "):
         Scenario().override({name: wrong})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from cloudsched_env.config_tree import CHECKED, from_plain, number, to_plain
 from cloudsched_env.rllib.role_map import DEFAULT_MAP, check_map_name
 
 __all__ = ["Aggregate", "CriticScope", "Execution", "Memory", "NetworkConfig", "Similarity"]
@@ -19,7 +20,10 @@ Memory = Literal["none", "gru"]
 CriticScope = Literal["role", "team", "agent", "local"]
 
 
-@dataclass(frozen=True)
+_LARGEST = 1_000_000
+
+
+@dataclass(frozen=True, config=CHECKED)
 class NetworkConfig:
     """Configuration of the policies, the role attention and the central critic.
 
@@ -66,62 +70,36 @@ class NetworkConfig:
             that decompose values need.
     """
 
-    hidden_sizes: tuple[int, ...] = (64, 64)
-    embedding_size: int = 32
-    pointer_size: int = 32
+    hidden_sizes: tuple[Annotated[int, Field(ge=1, le=_LARGEST)], ...] = Field((64, 64), min_length=1)
+    embedding_size: int = number(32, 1, _LARGEST, "units")
+    pointer_size: int = number(32, 1, _LARGEST, "units")
     similarity: Similarity = "scaled_dot"
-    attention_heads: int = 4
-    attention_top_k: int = 0
-    summary_size: int = 16
-    context_size: int = 32
+    attention_heads: int = number(4, 1, _LARGEST, "heads")
+    attention_top_k: int = number(0, 0, _LARGEST, "roles; 0: all")
+    summary_size: int = number(16, 1, _LARGEST, "units")
+    context_size: int = number(32, 1, _LARGEST, "units")
     count_bias: bool = True
     aggregate: Aggregate = "features"
     execution: Execution = "none"
     critic: CriticScope = "role"
     role_map: str = DEFAULT_MAP
     memory: Memory = "none"
-    memory_chunk: int = 10
+    memory_chunk: int = number(10, 1, _LARGEST, "env steps")
     detach_summaries: bool = False
     standardise_inputs: bool = True
     layer_norm: bool = True
-    last_layer_gain: float = 0.01
-    level_preference: float = 1.5
-    load_aversion: float = 3.0
+    last_layer_gain: float = number(0.01, 1e-9, 1e3, "gain")
+    level_preference: float = number(1.5, 0.0, 1e3, "logits")
+    load_aversion: float = number(3.0, 0.0, 1e3, "logits per unit of load")
     sequential_slots: bool = True
 
     def __post_init__(self) -> None:
-        """Check values and their relations.
+        """Check the relations between values.
 
         Raises:
             ValueError: naming the field, its value and what was expected.
         """
-        hints = typing.get_type_hints(type(self))
-        for entry in dataclasses.fields(self):
-            value, hint = getattr(self, entry.name), hints[entry.name]
-            if typing.get_origin(hint) is Literal:
-                choices = typing.get_args(hint)
-                if value not in choices:
-                    raise ValueError(f"network field {entry.name!r} is {value!r}: expected one of {', '.join(choices)}")
-            elif entry.name == "hidden_sizes":
-                if not value or not all(type(size) is int and size > 0 for size in value):
-                    raise ValueError(f"network field 'hidden_sizes' is {value!r}: expected a list of positive integers")
-                object.__setattr__(self, "hidden_sizes", tuple(value))
-            elif hint is bool:
-                if not isinstance(value, bool):
-                    raise ValueError(f"network field {entry.name!r} is {value!r}: expected true or false")
-            elif entry.name == "role_map":
-                check_map_name(value)
-            elif entry.name == "attention_top_k":
-                if type(value) is not int or value < 0:
-                    raise ValueError(f"network field 'attention_top_k' is {value!r}: expected an integer from 0 on")
-            elif hint is int:
-                if type(value) is not int or value <= 0:
-                    raise ValueError(f"network field {entry.name!r} is {value!r}: expected a positive integer")
-            elif entry.name in ("load_aversion", "level_preference"):
-                if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
-                    raise ValueError(f"network field {entry.name!r} is {value!r}: expected a number from 0 on")
-            elif not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
-                raise ValueError(f"network field {entry.name!r} is {value!r}: expected a positive number")
+        check_map_name(self.role_map)
         if self.context_size % self.attention_heads:
             raise ValueError(
                 f"network field 'attention_heads' is {self.attention_heads}: expected a divisor of "
@@ -149,7 +127,7 @@ class NetworkConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain JSON types."""
-        return {**dataclasses.asdict(self), "hidden_sizes": list(self.hidden_sizes)}
+        return to_plain(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
@@ -158,8 +136,4 @@ class NetworkConfig:
         Raises:
             ValueError: for a key that does not exist (the known ones are named) or a value that is not allowed.
         """
-        known = [entry.name for entry in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                raise ValueError(f"unknown network field {name!r}: expected one of {', '.join(known)}")
-        return cls(**dict(values))
+        return from_plain(cls, values, "network field")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
-from cloudsched_env.rllib.settings import SamplingSettings, SettingsTree, ValidationSettings, _number
+from pydantic.dataclasses import dataclass
+
+from cloudsched_env.config_tree import CHECKED, number
+from cloudsched_env.rllib.settings import SamplingSettings, SettingsTree, ValidationSettings
 
 __all__ = [
     "ExplorationSettings",
@@ -17,7 +20,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class MixingSettings:
     """How utilities become one value (`cloudsched_env.rllib.networks.mixer`).
 
@@ -26,17 +29,17 @@ class MixingSettings:
     """
 
     kind: Literal["monotonic", "sum"] = "monotonic"
-    embedding_size: int = _number(32, 1, 100_000, "hidden units of the mixing network")
-    hypernet_size: int = _number(64, 1, 100_000, "hidden units of the networks that make its weights")
+    embedding_size: int = number(32, 1, 100_000, "hidden units of the mixing network")
+    hypernet_size: int = number(64, 1, 100_000, "hidden units of the networks that make its weights")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ExplorationSettings:
     """Epsilon-greedy, for every sub-action on its own; linear from start to end, where it stays."""
 
-    start: float = _number(1.0, 0.0, 1.0, "share of random choices at the beginning")
-    end: float = _number(0.05, 0.0, 1.0, "share of random choices from then on")
-    anneal_env_steps: int = _number(100_000, 0, 1_000_000_000, "env steps over which the share falls")
+    start: float = number(1.0, 0.0, 1.0, "share of random choices at the beginning")
+    end: float = number(0.05, 0.0, 1.0, "share of random choices from then on")
+    anneal_env_steps: int = number(100_000, 0, 1_000_000_000, "env steps over which the share falls")
 
     def epsilon(self, env_steps: int) -> float:
         """Share of random choices after so many env steps."""
@@ -45,7 +48,7 @@ class ExplorationSettings:
         return self.start + (self.end - self.start) * env_steps / self.anneal_env_steps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class FragmentReplaySettings:
     """The buffer of fragments (`cloudsched_env.rllib.value_based.replay`), one on each learner.
 
@@ -53,26 +56,26 @@ class FragmentReplaySettings:
     default number) and 1.2 kB on tiny-v1.
     """
 
-    env_steps: int = _number(50_000, 1, 1_000_000_000, "env steps that are remembered at most")
-    memory_mb: float = _number(1_000.0, 0.001, 1e9, "memory that they may take (10^6 bytes); the smaller bound counts")
-    minimum_env_steps: int = _number(2_500, 0, 1_000_000_000, "env steps in the buffer before the first update")
+    env_steps: int = number(50_000, 1, 1_000_000_000, "env steps that are remembered at most")
+    memory_mb: float = number(1_000.0, 0.001, 1e9, "memory that they may take (10^6 bytes); the smaller bound counts")
+    minimum_env_steps: int = number(2_500, 0, 1_000_000_000, "env steps in the buffer before the first update")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ValueUpdateSettings:
     """Gradient steps."""
 
-    steps: int = _number(16, 1, 100_000, "gradient steps after each roll-out")
-    fragments: int = _number(16, 1, 1_000_000, "fragments of a gradient step, over all learners")
-    trace: float = _number(0.6, 0.0, 1.0, "lambda of Peng's Q(lambda); 0: one-step targets")
+    steps: int = number(16, 1, 100_000, "gradient steps after each roll-out")
+    fragments: int = number(16, 1, 1_000_000, "fragments of a gradient step, over all learners")
+    trace: float = number(0.6, 0.0, 1.0, "lambda of Peng's Q(lambda); 0: one-step targets")
     double: bool = True
-    target_every: int = _number(25, 1, 1_000_000_000, "gradient steps between copies to the target networks")
-    learning_rate: float = _number(1e-3, 0.0, 1.0, "Adam step size of the utility networks and the mixer")
-    anneal_epochs: int = _number(
+    target_every: int = number(25, 1, 1_000_000_000, "gradient steps between copies to the target networks")
+    learning_rate: float = number(1e-3, 0.0, 1.0, "Adam step size of the utility networks and the mixer")
+    anneal_epochs: int = number(
         80, 0, 10_000_000, "epochs over which the step size falls linearly to a tenth, where it stays; 0: constant"
     )
-    adam_epsilon: float = _number(1e-5, 1e-12, 1.0, "Adam epsilon")
-    max_gradient_norm: float = _number(10.0, 1e-6, 1e9, "gradient norm limit of each module")
+    adam_epsilon: float = number(1e-5, 1e-12, 1.0, "Adam epsilon")
+    max_gradient_norm: float = number(10.0, 1e-6, 1e9, "gradient norm limit of each module")
 
 
 # Utilities are no logits: a preference is a first guess in units of standardised returns, which learning has to undo
@@ -80,7 +83,7 @@ class ValueUpdateSettings:
 _NETWORKS: Mapping[str, Any] = {"sequential_slots": False, "level_preference": 0.1, "load_aversion": 0.1}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ValueSettings(SettingsTree):
     """All settings of one training run of QMIX or VDN.
 
@@ -100,10 +103,10 @@ class ValueSettings(SettingsTree):
     scenario: str = "paper-v1"
     overrides: Mapping[str, Any] = field(default_factory=dict)
     trace: str | None = None
-    epoch_env_steps: int = _number(10_000, 1, 1_000_000_000, "env steps of an epoch")
-    discount: float = _number(0.99, 0.0, 1.0, "discount factor per env step")
+    epoch_env_steps: int = number(10_000, 1, 1_000_000_000, "env steps of an epoch")
+    discount: float = number(0.99, 0.0, 1.0, "discount factor per env step")
     standardise_rewards: bool = True
-    reward_decay: float = _number(
+    reward_decay: float = number(
         0.99, 0.0, 0.99999, "decay of the mean and the variance of rewards per roll-out (1,000 env steps by default)"
     )
     mixing: MixingSettings = field(default_factory=MixingSettings)
