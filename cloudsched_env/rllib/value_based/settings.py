@@ -67,7 +67,7 @@ class ValueUpdateSettings:
 
     steps: int = number(16, 1, 100_000, "gradient steps after each roll-out")
     fragments: int = number(16, 1, 1_000_000, "fragments of a gradient step, over all learners")
-    trace: float = number(0.6, 0.0, 1.0, "lambda of Peng's Q(lambda); 0: one-step targets")
+    trace: float = number(0.9, 0.0, 1.0, "lambda of Peng's Q(lambda); 0: one-step targets")
     double: bool = True
     target_every: int = number(25, 1, 1_000_000_000, "gradient steps between copies to the target networks")
     learning_rate: float = number(1e-3, 0.0, 1.0, "Adam step size of the utility networks and the mixer")
@@ -104,10 +104,10 @@ class ValueSettings(SettingsTree):
     overrides: Mapping[str, Any] = field(default_factory=dict)
     trace: str | None = None
     epoch_env_steps: int = number(10_000, 1, 1_000_000_000, "env steps of an epoch")
-    discount: float = number(0.99, 0.0, 1.0, "discount factor per env step")
+    discount: float = number(0.998, 0.0, 1.0, "discount factor per env step")
     standardise_rewards: bool = True
     reward_decay: float = number(
-        0.99, 0.0, 0.99999, "decay of the mean and the variance of rewards per roll-out (1,000 env steps by default)"
+        0.999, 0.0, 0.99999, "decay of the mean and the variance of rewards per roll-out (1,000 env steps by default)"
     )
     mixing: MixingSettings = field(default_factory=MixingSettings)
     exploration: ExplorationSettings = field(default_factory=ExplorationSettings)
