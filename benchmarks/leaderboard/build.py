@@ -31,7 +31,7 @@ from cloudsched_env.leaderboard.verify import verify_submission
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 # What the numbers of every agent depend on: after a change here all submissions are played again.
-DYNAMICS = ("sim", "roles", "workload", "scenarios", "scenario.py", "vector.py", "evaluation", "agents")
+DYNAMICS = ("sim", "roles", "workload", "scenarios", "scenario", "vector.py", "evaluation", "agents")
 console = Console(soft_wrap=True, highlight=False)
 
 

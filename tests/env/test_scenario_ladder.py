@@ -11,8 +11,8 @@ from pettingzoo.test.state_test import state_test
 from pettingzoo.utils.conversions import parallel_to_aec
 
 import cloudsched_env
-from cloudsched_env import scenario as scenario_module
 from cloudsched_env.scenario import Scenario, load_scenario, scenario_chain, scenario_ids
+from cloudsched_env.scenario import files as scenario_files
 
 IDS = scenario_ids()
 # PettingZoo's tests walk through agents one by one, so that large clusters get fewer cycles.
@@ -157,7 +157,7 @@ def test_stress_variants_extend_paper_and_have_a_description(scenario):
 def write_scenarios(folder, monkeypatch, **files):
     for name, content in files.items():
         (folder / f"{name}.json").write_text(content if isinstance(content, str) else json.dumps(content))
-    monkeypatch.setattr(scenario_module, "_scenario_folder", lambda: folder)
+    monkeypatch.setattr(scenario_files, "_scenario_folder", lambda: folder)
 
 
 def test_a_file_may_extend_another_through_several_steps(tmp_path, monkeypatch):

@@ -1,29 +1,19 @@
-"""What a scenario is: every constant of a simulated cluster, with its unit, range and default.
+"""The groups of a scenario's constants, one a mechanism: every constant with its unit, range and default.
 
-A scenario is a tree of frozen dataclasses, one a mechanism. The defaults written here are the
-calibrated cluster of the ``paper`` scenarios (16 compute, 6 storage, 3 schedulers); the named scenarios in
-``cloudsched_env/scenarios/*.json`` say only in what they differ: from the defaults, or from the scenario that they name
-as ``"extends"``. `docs/simulator.md` has the equation that uses each constant, and `docs/calibration.md` says where
-each value comes from.
+The defaults written here are the calibrated cluster of the ``paper`` scenarios (16 compute, 6 storage, 3 schedulers).
+`docs/simulator.md` has the equation that uses each constant, `docs/calibration.md` says where each value comes from.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Mapping
-from dataclasses import field
-from importlib import resources
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from cloudsched_env.config_tree import CHECKED, changed, field_names, marked, number, to_plain, unit_of
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
+from cloudsched_env.config_tree import CHECKED, marked, number
 
 __all__ = [
+    "BackgroundConfig",
     "CacheConfig",
     "ClusterConfig",
     "CompactionConfig",
@@ -32,22 +22,14 @@ __all__ = [
     "FailureConfig",
     "NodeType",
     "ObservationConfig",
+    "PurgeConfig",
     "RewardConfig",
-    "Scenario",
     "SchedulingConfig",
     "StorageConfig",
     "TelemetryConfig",
     "TimeConfig",
     "WorkloadConfig",
-    "load_scenario",
-    "scenario_chain",
-    "scenario_ids",
-    "switch_names",
 ]
-
-
-FIELD = "scenario field"
-_EXAMPLE = '{"telemetry.loss_probability": 0.3}'
 
 
 def _number(default: float, low: float, high: float, unit: str, doc: str) -> Any:
@@ -298,264 +280,3 @@ class RewardConfig:
     latency_scale_s: float = _number(0.25, 1e-3, 1e4, "s", "mean wait at which the latency term is one half")
     fairness_decay: float = _number(0.98, 0, 1, "per step", "decay of served and arrived work per tenant")
     scheduler_goodput_weight: float = _number(0.3, 0, 1, "1", "weight of own goodput in a scheduler's reward")
-
-
-@dataclass(frozen=True, config=CHECKED)
-class Scenario:
-    """A complete, validated description of one simulated cluster and its workload.
-
-    Build one with `load_scenario`, change fields with `override`.
-
-    Attributes:
-        id: versioned name, such as ``paper-v1``; a change of behaviour is a new version.
-        description: one line for people.
-    """
-
-    id: str = "custom-v0"
-    description: str = ""
-    time: TimeConfig = field(default_factory=TimeConfig)
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    workload: WorkloadConfig = field(default_factory=WorkloadConfig)
-    scheduling: SchedulingConfig = field(default_factory=SchedulingConfig)
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    cache: CacheConfig = field(default_factory=CacheConfig)
-    storage: StorageConfig = field(default_factory=StorageConfig)
-    compaction: CompactionConfig = field(default_factory=CompactionConfig)
-    failure: FailureConfig = field(default_factory=FailureConfig)
-    purge: PurgeConfig = field(default_factory=PurgeConfig)
-    background: BackgroundConfig = field(default_factory=BackgroundConfig)
-    elastic: ElasticConfig = field(default_factory=ElasticConfig)
-    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
-    observation: ObservationConfig = field(default_factory=ObservationConfig)
-    reward: RewardConfig = field(default_factory=RewardConfig)
-
-    def __post_init__(self) -> None:
-        """Check the relations between fields; their ranges are checked before.
-
-        Raises:
-            ValueError: naming the field, its value and what was expected.
-        """
-        _check_relations(self)
-
-    @property
-    def compute_count(self) -> int:
-        """Number of compute nodes."""
-        return sum(node_type.count for node_type in self.cluster.compute_nodes)
-
-    @property
-    def candidate_count(self) -> int:
-        """Compute nodes that a scheduler observes, and can choose from, in one step."""
-        return min(self.compute_count, self.scheduling.candidate_nodes)
-
-    @property
-    def observed_storage_count(self) -> int:
-        """Storage nodes that a scheduler observes in one step."""
-        return min(self.cluster.storage_nodes, self.scheduling.candidate_nodes)
-
-    @property
-    def shards(self) -> int:
-        """Number of data shards of all tenants."""
-        return self.workload.tenants * self.workload.shards_per_tenant
-
-    @property
-    def shows_entitlement(self) -> bool:
-        """Whether shares of entitlement are kept and observed."""
-        return self.observation.entitlement or self.reward.team in ("alpha_fair", "min_share")
-
-    @property
-    def duration_s(self) -> float:
-        """Simulated seconds of one episode."""
-        return self.time.horizon_steps * self.time.step_s
-
-    @property
-    def role_counts(self) -> dict[str, int]:
-        """Agents of each role, in the order in which agents are listed."""
-        return {
-            "compute": self.compute_count,
-            "storage": self.cluster.storage_nodes,
-            "scheduler": self.cluster.schedulers,
-        }
-
-    def override(self, changes: Mapping[str, Any]) -> Scenario:
-        """Return a copy with fields changed by dotted name, as in ``{"telemetry.loss_probability": 0.3}``.
-
-        Groups may also be nested, as in ``{"telemetry": {"loss_probability": 0.3}}``. The id stays,
-        unless it is among the changes.
-
-        Raises:
-            ValueError: for a name that no field has, a value of another type or outside its range, or a field that
-                is changed twice.
-        """
-        if not isinstance(changes, Mapping):
-            raise ValueError(f"overrides are {changes!r}: expected field names and values, such as {_EXAMPLE}")
-        return changed(self, changes, FIELD)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The scenario as plain JSON types."""
-        return to_plain(self)
-
-
-def switch_names() -> list[str]:
-    """Dotted names of the on/off switches of mechanisms."""
-    names = [name for name in field_names(Scenario) if "." in name]
-    groups = {f.name: type(getattr(Scenario(), f.name)) for f in dataclasses.fields(Scenario)}
-    return [name for name in names if unit_of(groups[name.split(".")[0]], name.split(".")[1]) == "switch"]
-
-
-def _scenario_folder() -> Traversable:
-    return resources.files("cloudsched_env") / "scenarios"
-
-
-def scenario_ids() -> list[str]:
-    """Names of the scenarios that come with the package."""
-    entries = _scenario_folder().iterdir()
-    return sorted(entry.name.removesuffix(".json") for entry in entries if entry.name.endswith(".json"))
-
-
-def scenario_chain(scenario_id: str) -> list[str]:
-    """The named scenario and those that its file extends, nearest first: ``["large-v1", "paper-v1"]``.
-
-    Raises:
-        ValueError: for an unknown id, or scenarios that extend each other in a circle.
-    """
-    chain: list[str] = []
-    following: str | None = scenario_id
-    while following is not None:
-        if following in chain:
-            circle = " -> ".join((*chain, following))
-            raise ValueError(f'scenarios extend each other in a circle: {circle}; remove "extends" from one of them')
-        known = scenario_ids()
-        if following not in known:
-            asked = f" (extended by {chain[-1]!r})" if chain else ""
-            raise ValueError(f"unknown scenario {following!r}{asked}: expected one of {', '.join(known)}")
-        chain.append(following)
-        following = _read_file(following)[0]
-    return chain
-
-
-def load_scenario(scenario: str | Scenario, overrides: Mapping[str, Any] | None = None) -> Scenario:
-    """Return the named scenario, with fields overridden by dotted name.
-
-    Args:
-        scenario: an id of `scenario_ids` or a `Scenario`.
-        overrides: changes as for `Scenario.override`.
-
-    Raises:
-        ValueError: for an unknown id (the known ones are named), field or value.
-    """
-    chosen = _load_file(scenario) if isinstance(scenario, str) else scenario
-    return chosen.override(overrides) if overrides else chosen
-
-
-def _read_file(scenario_id: str) -> tuple[str | None, dict[str, Any]]:
-    """What a scenario's file extends, or None, and in what the scenario differs from that."""
-    changes = json.loads((_scenario_folder() / f"{scenario_id}.json").read_text(encoding="utf-8"))
-    if not isinstance(changes, dict):
-        raise ValueError(f"scenario file {scenario_id!r}: expected an object of fields, got {type(changes).__name__}")
-    extends = changes.pop("extends", None)
-    if extends is not None and not isinstance(extends, str):
-        raise ValueError(f'scenario file {scenario_id!r}: "extends" is {extends!r}: expected the id of a scenario')
-    return extends, changes
-
-
-def _load_file(scenario_id: str) -> Scenario:
-    """The scenario of a file: the defaults, with the differences of each file that it extends and its own."""
-    chosen = Scenario()
-    for member in reversed(scenario_chain(scenario_id)):
-        chosen = changed(dataclasses.replace(chosen, id=member, description=""), _read_file(member)[1], FIELD)
-    return chosen
-
-
-def _check_relations(s: Scenario) -> None:
-    """Relations between fields that a range of one field cannot express."""
-
-    def require(condition: bool, message: str) -> None:
-        if not condition:
-            raise ValueError(f"scenario {s.id!r}: {message}")
-
-    require(len(s.cluster.compute_nodes) > 0, "cluster.compute_nodes is empty: expected at least one node type")
-    require(
-        s.time.warmup_steps < s.time.horizon_steps,
-        f"time.warmup_steps {s.time.warmup_steps} must be below time.horizon_steps {s.time.horizon_steps}",
-    )
-    require(
-        s.workload.replicas <= s.cluster.storage_nodes,
-        f"workload.replicas {s.workload.replicas} exceeds cluster.storage_nodes {s.cluster.storage_nodes}",
-    )
-    require(
-        s.workload.home_nodes <= s.compute_count,
-        f"workload.home_nodes {s.workload.home_nodes} exceeds the {s.compute_count} compute nodes",
-    )
-    require(
-        s.cluster.schedulers <= s.workload.tenants,
-        f"cluster.schedulers {s.cluster.schedulers} exceeds workload.tenants {s.workload.tenants}: "
-        "every scheduler owns at least one tenant",
-    )
-    require(
-        not s.elastic.enabled or s.elastic.minimum_nodes <= s.compute_count,
-        f"elastic.minimum_nodes {s.elastic.minimum_nodes} exceeds the {s.compute_count} compute nodes",
-    )
-    counted_s = s.duration_s - s.time.warmup_steps * s.time.step_s
-    crowds, crowd_s = s.workload.flash_crowds, s.workload.flash_crowd_duration_s
-    require(
-        crowds * crowd_s <= counted_s,
-        f"workload.flash_crowds {crowds} x workload.flash_crowd_duration_s {crowd_s} do not fit into the "
-        f"{counted_s:g} s after the warm-up: expected fewer or shorter crowds",
-    )
-    shift_s = s.workload.hot_shift_interval_s
-    require(
-        shift_s == 0 or shift_s >= s.time.step_s,
-        f"workload.hot_shift_interval_s {shift_s} must be 0 (no shifts) or at least time.step_s {s.time.step_s}",
-    )
-    require(
-        shift_s == 0 or s.workload.shards_per_tenant >= 2,
-        "workload.hot_shift_interval_s needs at least 2 workload.shards_per_tenant, to have somewhere to move",
-    )
-    require(
-        s.scheduling.dispatch_delay_s < s.time.step_s,
-        f"scheduling.dispatch_delay_s {s.scheduling.dispatch_delay_s} must be below time.step_s {s.time.step_s}",
-    )
-    require(
-        len(s.compute.memory_overcommit) == len(s.compute.core_overcommit),
-        "compute.memory_overcommit and compute.core_overcommit must have one entry per admission level each",
-    )
-    for low, high in (
-        ("workload.minimum_base_time_s", "workload.maximum_base_time_s"),
-        ("workload.minimum_cores", "workload.maximum_cores"),
-        ("workload.phase_minimum_s", "workload.phase_maximum_s"),
-        ("cache.hot_set_minimum_gb", "cache.hot_set_maximum_gb"),
-        ("compaction.soft_limit_s", "compaction.hard_limit_s"),
-    ):
-        low_value, high_value = (_dotted(s, name) for name in (low, high))
-        require(low_value <= high_value, f"{low} {low_value} must not exceed {high} {high_value}")
-    for name, bounds in (
-        ("compute.cache_fractions", (0.0, 0.95)),
-        ("compute.memory_overcommit", (0.01, 100.0)),
-        ("compute.core_overcommit", (0.01, 100.0)),
-        ("purge.shares", (0.0, 0.95)),
-        ("storage.background_shares", (0.0, 0.95)),
-        ("storage.serve_weights", (1e-3, 1e3)),
-    ):
-        levels = _dotted(s, name)
-        require(len(levels) > 0, f"{name} is empty: expected at least one level")
-        require(all(bounds[0] <= v <= bounds[1] for v in levels), f"{name} {levels}: expected values in {bounds}")
-    for name, levels_name in (
-        ("compute.initial_cache_level", "compute.cache_fractions"),
-        ("compute.initial_admission_level", "compute.memory_overcommit"),
-        ("purge.initial_level", "purge.shares"),
-        ("storage.initial_background_level", "storage.background_shares"),
-        ("storage.initial_serve_level", "storage.serve_weights"),
-    ):
-        level, count = _dotted(s, name), len(_dotted(s, levels_name))
-        require(level < count, f"{name} {level} must be below {count}, the levels of {levels_name}")
-    loss, burst = s.telemetry.loss_probability, s.telemetry.loss_burst_length
-    require(
-        burst == 1 or loss / max(1e-12, 1 - loss) <= burst,
-        f"telemetry.loss_burst_length {burst} is too short for loss_probability {loss}: "
-        f"expected at least {loss / max(1e-12, 1 - loss):.3g}",
-    )
-
-
-def _dotted(s: Scenario, name: str) -> Any:
-    group, leaf = name.split(".")
-    return getattr(getattr(s, group), leaf)
