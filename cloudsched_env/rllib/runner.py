@@ -36,6 +36,7 @@ from cloudsched_env.rllib.monitoring import PlacementConflicts
 from cloudsched_env.rllib.networks import NetworkConfig, SummaryChannel
 from cloudsched_env.rllib.role_map import RoleMap
 from cloudsched_env.rllib.rollout import RoleRollout, SampledSteps
+from cloudsched_env.rllib.rollout_recorder import RolloutRecorder
 from cloudsched_env.rllib.settings import HRACSettings
 
 __all__ = ["EPISODE", "RoleBatchedEnvRunner"]
@@ -216,17 +217,13 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
 
     def _roll_out(self, steps: int, explore: bool) -> RoleRollout:
         """T steps of all groups, recorded."""
-        arrays = _Recorder(self.envs, steps, self.role_map)
+        sees = self.settings.networks.get("critic", "role") in ("agent", "local")
+        arrays = RolloutRecorder(self.envs, steps, self.role_map, keeps_observations=sees)
         if self.module.remembers:
             arrays.add_memories(self._network_config().embedding_size)
-        sees = self.settings.networks.get("critic", "role") in ("agent", "local")
-        cut_observations: list[dict[str, NDArray[np.float32]]] = []
-        last_observations: list[dict[str, NDArray[np.float32]]] = []
         if self.execution == "role_summary":
             arrays.add_summaries(self.module.roles(), self._network_config().summary_size)
         conflicts = PlacementConflicts()
-        cut_states: list[NDArray[np.float32]] = []
-        cut_index: list[tuple[int, int]] = []
         for t in range(steps):
             for group, env in enumerate(self.envs):
                 arrays.record_before(t, self._clusters[group], env)
@@ -239,41 +236,19 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
                 done = env.step({role: chosen[part] for role, chosen in actions.items()})
                 arrays.record_after(t, part, env)
                 ended = self._advance(group, done)
-                if sees and (ended or t == steps - 1):
-                    seen = {role: v.copy() for role, v in self.role_map.observations(env.observations).items()}
-                    (last_observations if t == steps - 1 else cut_observations).append(seen)
+                arrays.record_end(t, part, env, ended)
                 if ended:
-                    arrays.truncated[t, part] = True
-                    if t < steps - 1:
-                        cut_states.append(env.state.copy())
-                        cut_index += [(t, b) for b in range(part.start, part.stop)]
-                    else:
-                        arrays.last_states[part] = env.state
                     self._reset(group)
-                elif t == steps - 1:
-                    arrays.last_states[part] = env.state
         for name, value in conflicts.take().items():
             self.metrics.log_value((EPISODE, name), value, window=len(self.envs))
-        return RoleRollout(
-            roles=arrays.roles,
-            states=arrays.states,
-            team_rewards=arrays.team_rewards,
-            truncated=arrays.truncated,
-            last_states=arrays.last_states,
-            cut_states=np.concatenate(cut_states) if cut_states else np.empty((0, arrays.states.shape[-1]), np.float32),
-            cut_index=np.array(cut_index, dtype=np.int64).reshape(-1, 2),
-            weights_seq_no=self._weights_seq_no,
-            last_observations=_joined(last_observations),
-            cut_observations=_joined(cut_observations),
-            inputs=self.settings.sampling.inputs,
-        )
+        return arrays.finish(self._weights_seq_no, self.settings.sampling.inputs)
 
     def _act(
         self,
         observations: Mapping[str, torch.Tensor],
         masks: Mapping[str, torch.Tensor],
         explore: bool,
-        arrays: _Recorder | None = None,
+        arrays: RolloutRecorder | None = None,
         t: int = 0,
     ) -> dict[str, NDArray[np.int64]]:
         summaries = states = None
@@ -456,65 +431,3 @@ class RoleBatchedEnvRunner(EnvRunner, Checkpointable):
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:
         """The policies."""
         return [(COMPONENT_RL_MODULE, self.module)]
-
-
-def _joined(parts: list[dict[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
-    """Arrays of several groups of clusters one after the other; nothing of nothing."""
-    return {role: np.concatenate([part[role] for part in parts]) for role in parts[0]} if parts else {}
-
-
-class _Recorder:
-    """The arrays of one roll-out, allocated once; policies read each step's observations from them."""
-
-    def __init__(self, envs: list[Any], steps: int, role_map: RoleMap) -> None:
-        first = envs[0]
-        self.role_map = role_map
-        clusters = sum(env.num_envs for env in envs)
-        self.roles: dict[str, dict[str, NDArray[Any]]] = {}
-        for name, role in role_map.roles.items():
-            agents = (steps, clusters, role.count)
-            self.roles[name] = {
-                "observations": np.empty((*agents, role.layout.size), np.float32),
-                "masks": np.empty((*agents, sum(role.action_levels)), np.int8),
-                "actions": np.empty((*agents, len(role.action_levels)), np.int64),
-                "log_probs": np.empty(agents, np.float32),
-                "local_rewards": np.empty(agents, np.float32),
-            }
-        self.states = np.empty((steps, clusters, first.state.shape[-1]), np.float32)
-        self.last_states = np.empty(self.states.shape[1:], np.float32)
-        self.team_rewards = np.empty((steps, clusters), np.float32)
-        self.truncated = np.zeros((steps, clusters), np.bool_)
-
-    def add_summaries(self, roles: list[str], size: int) -> None:
-        """Make room for the role summaries that agents were given."""
-        for role in roles:
-            agents = self.roles[role]["log_probs"].shape
-            self.roles[role]["summaries"] = np.empty((*agents, len(roles), size), np.float32)
-
-    def add_memories(self, size: int) -> None:
-        """Make room for the recurrent states that agents had before each step."""
-        for columns in self.roles.values():
-            columns["memories"] = np.empty((*columns["log_probs"].shape, size), np.float32)
-
-    def record_before(self, t: int, part: slice, env: Any) -> None:
-        """What agents see and the state before a step."""
-        observations, masks = self.role_map.observations(env.observations), self.role_map.masks(env.masks)
-        for role, columns in self.roles.items():
-            columns["observations"][t, part] = observations[role]
-            columns["masks"][t, part] = masks[role]
-        self.states[t, part] = env.state
-
-    def record_after(self, t: int, part: slice, env: Any) -> None:
-        """Rewards of a step."""
-        rewards = self.role_map.values(env.local_rewards)
-        for role, columns in self.roles.items():
-            columns["local_rewards"][t, part] = rewards[role]
-        self.team_rewards[t, part] = env.team_reward
-
-    def observations(self, t: int) -> dict[str, torch.Tensor]:
-        """Observations of a step as tensors that share memory."""
-        return {role: torch.from_numpy(columns["observations"][t]) for role, columns in self.roles.items()}
-
-    def masks(self, t: int) -> dict[str, torch.Tensor]:
-        """Masks of a step as tensors that share memory."""
-        return {role: torch.from_numpy(columns["masks"][t]) for role, columns in self.roles.items()}
