@@ -40,7 +40,7 @@ class HRACLearner(RoleLearner):
         """Build modules, optimizers and the order of minibatches."""
         super().build()
         self._chunk = self._memory_chunk()
-        self._needs_all_agents = execution_mode(self.settings) != "none" or self._chunk > 0
+        self._needs_all_agents = execution_mode(self.settings) == "full" or self._chunk > 0
         self._shuffle = torch.Generator().manual_seed((self.config.seed or 0) + 7919 * int(self._learner_index))
 
     def _memory_chunk(self) -> int:
@@ -173,8 +173,8 @@ class HRACLearner(RoleLearner):
 
         An agent without a choice (a node that waits or is down, a scheduler with an empty queue) adds nothing to the
         loss. Agents of a role share their policy, and those of one env step are much alike: the subset's gradient is
-        an unbiased estimate of that over all of them, for a fraction of the work. Policies that take a context are
-        evaluated whole: attention needs the embeddings of all agents of a step, and summaries belong to receivers.
+        an unbiased estimate of that over all of them, for a fraction of the work. Policies that attend to fresh
+        summaries are evaluated whole: these are made of the embeddings of all agents of a step.
         """
         result: dict[str, dict[str, Tensor]] = {}
         for module, columns in rows.items():

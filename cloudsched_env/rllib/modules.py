@@ -163,7 +163,19 @@ class PolicyModule(_NetworkModule):
 
 
 class AttentionModule(_NetworkModule):
-    """Attention of agents over summaries of the roles, as part of the policies."""
+    """Attention of agents over summaries of the roles, as part of the policies.
+
+    Attributes:
+        counts: agents of each role.
+    """
+
+    counts: dict[str, int]
+
+    def setup(self) -> None:
+        """Build the attention."""
+        super().setup()
+        settings = self._settings
+        self.counts = RoleMap(load_scenario(settings.scenario, settings.overrides), settings.roles.map).counts
 
     def _network_name(self) -> str:
         return ATTENTION
@@ -302,21 +314,22 @@ class HRACMultiModule(MultiRLModule):
 
         Args:
             observations: ``{role: [*, n, d]}``.
-            summaries: ``{role: [*, n, roles, s]}`` as delivered to each agent; without them fresh ones are computed,
-                and gradients flow through them.
+            summaries: ``{role: [*, n, roles, s]}`` as delivered to each agent; agents may then be left out. Without
+                them fresh ones are computed from all agents, and gradients flow through them.
             states: of agents with memory, after the step.
         """
         if ATTENTION not in self:
             embedded = {role: None if states is None else states[role] for role in observations}
             return embedded, dict.fromkeys(observations)
-        attention = self[ATTENTION].unwrapped().network
+        module: AttentionModule = self[ATTENTION].unwrapped()
+        attention = module.network
         embeddings: dict[str, Any] = dict(states) if states is not None else self.embeddings(observations)
         if summaries is None:
             return embeddings, attention.contexts(embeddings, attention.summaries(embeddings)).contexts
         views = {
-            role: {sender: summaries[role][..., i, :] for i, sender in enumerate(self.roles())} for role in self.roles()
+            role: {sender: held[..., i, :] for i, sender in enumerate(self.roles())} for role, held in summaries.items()
         }
-        return embeddings, attention.contexts(embeddings, views).contexts
+        return embeddings, attention.contexts(embeddings, views, module.counts).contexts
 
     @torch.no_grad()
     def summaries(

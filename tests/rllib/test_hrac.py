@@ -245,6 +245,41 @@ def test_a_minibatch_holds_the_agents_that_had_a_choice_in_its_env_steps(learner
     assert part["scheduler"]["advantages"].shape == (1, 1)
 
 
+def test_agents_left_out_of_a_minibatch_change_nothing_where_summaries_were_delivered(ray_local):
+    from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
+
+    changes = {"networks.execution": "role_summary", "update.agents_per_role": 0}
+    config = toy_config(changes)
+    learner = HRACLearner(
+        config=config, module_spec=config.get_multi_rl_module_spec(spaces=spaces(load_scenario("tiny-v1")))
+    )
+    learner.build()
+    rollouts = RoleBatchedEnvRunner(config=config, worker_index=0).sample()
+    rows = HRACBatchConnector(settings=learner.settings)(rl_module=learner.module, batch={}, episodes=rollouts)
+    index = torch.arange(0, len(rows[CRITIC]["states"]), 3)
+    rows["storage"]["active"][:, 0] = False  # somebody to leave out
+    found = []
+    for everybody in (True, False):
+        learner._needs_all_agents = everybody
+        batch = learner._minibatch(rows, index)
+        losses, _ = learner._losses(learner.module.forward_train(batch), batch)
+        sum(losses.values()).backward()
+        attention = learner.module["attention"].unwrapped().network
+        gradient = attention.value["compute"].weight.grad.clone()
+        attention.zero_grad()
+        found.append(
+            (
+                batch["storage"]["active"].numel(),
+                {role: float(loss.detach()) for role, loss in losses.items()},
+                gradient,
+            )
+        )
+    assert found[1][0] < found[0][0]
+    assert found[1][1] == pytest.approx(found[0][1], rel=1e-4)
+    np.testing.assert_allclose(found[1][2], found[0][2], rtol=1e-3, atol=1e-7)
+    assert found[0][2].abs().max() > 1e-6
+
+
 def test_unequal_shares_among_learners_are_refused():
     config = toy_config().learners(num_learners=3)
     with pytest.raises(ValueError, match="multiple of num_learners"):
