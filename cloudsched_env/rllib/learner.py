@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from ray.rllib.core.learner.training_data import TrainingData
-from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_STEPS_TRAINED_LIFETIME
 from torch import Tensor
 from torch.nn import functional
 
@@ -66,56 +65,28 @@ class HRACLearner(RoleLearner):
 
     # ---- one update
 
-    def update(
-        self,
-        batch: Any = None,
-        batches: Any = None,
-        batch_refs: Any = None,
-        episodes: Any = None,
-        episodes_refs: Any = None,
-        data_iterators: Any = None,
-        training_data: TrainingData | None = None,
-        *,
-        timesteps: dict[str, Any] | None = None,
-        num_total_minibatches: int = 0,
-        num_epochs: int = 1,
-        minibatch_size: int | None = None,
-        shuffle_batch_per_epoch: bool = True,
-        _no_metrics_reduce: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """Train on roll-outs for ``num_epochs`` passes.
+    def _learn(self, data: TrainingData, epochs: int, minibatch_size: int | None, minibatches: int) -> None:
+        """Train on roll-outs for ``epochs`` passes.
 
         RLlib's own loop shuffles each module's rows apart and cycles until the largest module is through; here rows
         of all modules belong together, so the loop is this class's own.
-
-        Returns:
-            Metrics of the update.
         """
-        self._check_is_built()
-        self.before_gradient_based_update(timesteps=timesteps or {})
-        if training_data is None:
-            training_data = TrainingData(episodes=episodes, episodes_refs=episodes_refs)
-        training_data.validate()
-        training_data.solve_refs()
-        if training_data.episodes is None or self._learner_connector is None:
+        if data.episodes is None or self._learner_connector is None:
             raise ValueError(
                 "HRACLearner trains on roll-outs through its learner connector; no other data is supported"
             )
-        self._weights_seq_no += 1
-
         rows: dict[str, dict[str, Tensor]] = self._learner_connector(
-            rl_module=self.module, batch={}, episodes=training_data.episodes, shared_data={}, metrics=self.metrics
+            rl_module=self.module, batch={}, episodes=data.episodes, shared_data={}, metrics=self.metrics
         )
         total = len(rows[CRITIC]["states"])
 
         def passes() -> Iterator[Tensor]:
             size = minibatch_size or total
             if not self._chunk:
-                return self._minibatch_rows(total, size, num_epochs, num_total_minibatches)
-            sequences = self._sequences(total, training_data.episodes)
+                return self._minibatch_rows(total, size, epochs, minibatches)
+            sequences = self._sequences(total, data.episodes)
             count, size = sequences.shape[1], max(1, size // self._chunk)
-            chosen = self._minibatch_rows(count, size, num_epochs, num_total_minibatches)
+            chosen = self._minibatch_rows(count, size, epochs, minibatches)
             return (sequences[:, index] for index in chosen)
 
         logged: dict[tuple[str, str], list[Tensor]] = {}
@@ -124,12 +95,6 @@ class HRACLearner(RoleLearner):
                 logged.setdefault(key, []).append(value)
         for key, values in logged.items():
             self.metrics.log_value(key, float(torch.stack(values).mean()), window=1)
-
-        newest = sum(len(rollout) for rollout in training_data.episodes)
-        self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED), newest, reduce="sum")
-        self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME), newest, reduce="lifetime_sum")
-        self.after_gradient_based_update(timesteps=timesteps or {})
-        return None if _no_metrics_reduce else self.metrics.reduce()
 
     def _train(
         self, rows: dict[str, dict[str, Tensor]], passes: Callable[[], Iterator[Tensor]]

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_STEPS_TRAINED_LIFETIME
 from torch import Tensor
 
 from cloudsched_env.rllib.modules import HRACMultiModule
@@ -109,6 +111,54 @@ class RoleLearner(TorchLearner):
             if tensor.is_floating_point():
                 torch.distributed.all_reduce(tensor)
                 tensor /= self.config.num_learners
+
+    def update(
+        self,
+        batch: Any = None,
+        batches: Any = None,
+        batch_refs: Any = None,
+        episodes: Any = None,
+        episodes_refs: Any = None,
+        data_iterators: Any = None,
+        training_data: TrainingData | None = None,
+        *,
+        timesteps: dict[str, Any] | None = None,
+        num_total_minibatches: int = 0,
+        num_epochs: int = 1,
+        minibatch_size: int | None = None,
+        shuffle_batch_per_epoch: bool = True,
+        _no_metrics_reduce: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Train on roll-outs.
+
+        Returns:
+            Metrics of the update.
+        """
+        self._check_is_built()
+        self.before_gradient_based_update(timesteps=timesteps or {})
+        if training_data is None:
+            training_data = TrainingData(episodes=episodes, episodes_refs=episodes_refs)
+        training_data.validate()
+        training_data.solve_refs()
+        self._weights_seq_no += 1
+        self._learn(training_data, num_epochs, minibatch_size, num_total_minibatches)
+        newest = sum(len(rollout) for rollout in training_data.episodes or [])
+        self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED), newest, reduce="sum")
+        self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME), newest, reduce="lifetime_sum")
+        self.after_gradient_based_update(timesteps=timesteps or {})
+        return None if _no_metrics_reduce else self.metrics.reduce()
+
+    def _learn(self, data: TrainingData, epochs: int, minibatch_size: int | None, minibatches: int) -> None:
+        """The gradient steps of one update.
+
+        Args:
+            data: roll-outs.
+            epochs: passes over them.
+            minibatch_size: env steps of a minibatch; None for all at once.
+            minibatches: how many all learners must make, or they wait for each other for ever; 0: as many as there are.
+        """
+        raise NotImplementedError
 
     def _step(
         self, loss: Tensor, batch: Batch, statistics: dict[Any, Tensor], modules: Collection[str] | None = None

@@ -60,18 +60,19 @@ def test_config_survives_json_and_refuses_unknown_keys_by_name():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"similarity": "cosine"}, r"similarity.*scaled_dot"),
+        ({"similarity": "cosine"}, r"'similarity' is 'cosine': expected one of scaled_dot, additive"),
         ({"attention_heads": 5}, "divisor of context_size"),
         ({"execution": "full", "similarity": "off"}, "similarity is 'off'"),
-        ({"hidden_sizes": ()}, "hidden_sizes"),
-        ({"embedding_size": 0}, "embedding_size"),
-        ({"layer_norm": 1}, "layer_norm"),
-        ({"last_layer_gain": 0.0}, "last_layer_gain"),
+        ({"hidden_sizes": ()}, r"'hidden_sizes' is \[\]"),
+        ({"hidden_sizes": [8, 0]}, r"'hidden_sizes\[1\]' is 0"),
+        ({"embedding_size": 0}, r"'embedding_size' is 0: expected 1 to"),
+        ({"layer_norm": 1}, r"'layer_norm' is 1: expected bool"),
+        ({"last_layer_gain": 0.0}, r"'last_layer_gain' is 0.0: expected 1e-09 to"),
     ],
 )
 def test_config_refuses_values_that_cannot_work(changes, message):
     with pytest.raises(ValueError, match=message):
-        NetworkConfig(**changes)
+        NetworkConfig.from_dict(changes)
 
 
 # -- all policies

@@ -6,9 +6,7 @@ from typing import Any
 
 import torch
 from ray.rllib.core.learner.training_data import TrainingData
-from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_SAMPLED_LIFETIME
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED as TRAINED
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_TRAINED_LIFETIME as TRAINED_LIFETIME
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from cloudsched_env.rllib.role_learner import RoleLearner
@@ -43,36 +41,11 @@ class ValueLearner(RoleLearner):
         )
         self._fragments = max(1, settings.update.fragments // learners)
 
-    def update(
-        self,
-        batch: Any = None,
-        batches: Any = None,
-        batch_refs: Any = None,
-        episodes: Any = None,
-        episodes_refs: Any = None,
-        data_iterators: Any = None,
-        training_data: TrainingData | None = None,
-        *,
-        timesteps: dict[str, Any] | None = None,
-        _no_metrics_reduce: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """Remember roll-outs, then make the gradient steps that are due.
-
-        Returns:
-            Metrics of the update.
-        """
-        self._check_is_built()
-        self.before_gradient_based_update(timesteps=timesteps or {})
-        if training_data is None:
-            training_data = TrainingData(episodes=episodes, episodes_refs=episodes_refs)
-        training_data.validate()
-        training_data.solve_refs()
-        rollouts = [rollout for rollout in training_data.episodes or [] if len(rollout)]
+    def _learn(self, data: TrainingData, epochs: int, minibatch_size: int | None, minibatches: int) -> None:
+        """Remember roll-outs, then make the gradient steps that are due."""
+        rollouts = [rollout for rollout in data.episodes or [] if len(rollout)]
         if not rollouts:
             raise ValueError("ValueLearner trains on roll-outs; no other data is supported")
-        self._weights_seq_no += 1
-
         mixer = self._mixer()
         for rollout in rollouts:
             rollout.check_finite()
@@ -87,11 +60,6 @@ class ValueLearner(RoleLearner):
                 sums[key] = sums[key] + value if key in sums else value
         for key, value in sums.items():
             self.metrics.log_value(key, float(value) / steps, window=1)
-        newest = sum(len(rollout) for rollout in rollouts)
-        self.metrics.log_value((ALL_MODULES, TRAINED), newest, reduce="sum")
-        self.metrics.log_value((ALL_MODULES, TRAINED_LIFETIME), newest, reduce="lifetime_sum")
-        self.after_gradient_based_update(timesteps=timesteps or {})
-        return None if _no_metrics_reduce else self.metrics.reduce()
 
     def _mixer(self) -> MixerModule:
         return self.module[MIXER].unwrapped()
