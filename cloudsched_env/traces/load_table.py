@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
-
-from numpy.typing import NDArray
 
 from cloudsched_env.traces.errors import require
-from cloudsched_env.traces.metadata import TraceMetadata
-from cloudsched_env.traces.table import Column, TableKind, read_columns
+from cloudsched_env.traces.table import CanonicalTable, Column, TableKind, read_columns
 
 __all__ = ["LOAD_COLUMNS", "LOAD_TABLE", "LoadTable", "is_load_table", "load_background"]
 
@@ -42,25 +37,8 @@ LOAD_TABLE = TableKind(
 )
 
 
-@dataclass(frozen=True)
-class LoadTable:
-    """A load table in memory; see `cloudsched_env.traces.table.TaskTable` for how nulls and strings are held.
-
-    Attributes:
-        columns: array of each column that was asked for, ``[rows]`` each.
-        categories: devices in lexicographic order, if asked for.
-        metadata: where the table comes from.
-    """
-
-    columns: dict[str, NDArray[Any]]
-    categories: dict[str, tuple[str, ...]]
-    metadata: TraceMetadata
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self.columns[name]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
+class LoadTable(CanonicalTable):
+    """A table of background load: columns are those of `LOAD_COLUMNS`, string columns the devices."""
 
 
 def load_background(path: str | os.PathLike[str], columns: Iterable[str] | None = None) -> LoadTable:

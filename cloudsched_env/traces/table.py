@@ -26,6 +26,7 @@ __all__ = [
     "TABLE_VERSION",
     "TASK_COLUMNS",
     "TASK_TABLE",
+    "CanonicalTable",
     "Column",
     "TableKind",
     "TaskTable",
@@ -123,14 +124,14 @@ TASK_TABLE = TableKind(
 
 
 @dataclass(frozen=True)
-class TaskTable:
-    """A task table in memory.
+class CanonicalTable:
+    """A canonical table in memory.
 
     Numbers are arrays of the Parquet type with NaN (floats) or -1 (integers) for null. String columns are
     dictionary-encoded: an int32 array of codes into a sorted tuple of names, -1 for null.
 
     Attributes:
-        columns: array of each column that was asked for, ``[tasks]`` each.
+        columns: array of each column that was asked for, ``[rows]`` each.
         categories: names of each string column that was asked for, in lexicographic order.
         metadata: where the table comes from.
     """
@@ -146,9 +147,13 @@ class TaskTable:
         return len(next(iter(self.columns.values())))
 
     def names(self, column: str) -> NDArray[np.object_]:
-        """Strings of a string column, ``[tasks]``, None for null."""
+        """Strings of a string column, ``[rows]``, None for null."""
         lookup = np.array([*self.categories[column], None], dtype=object)
         return lookup[self.columns[column]]
+
+
+class TaskTable(CanonicalTable):
+    """A table of tasks: columns are those of `TASK_COLUMNS`, a row is a task or several equal ones."""
 
 
 def arrow_schema(kind: TableKind = TASK_TABLE) -> Any:
