@@ -21,33 +21,13 @@ on with finished trainings; what failed is reported at the end and tried again b
 
 from __future__ import annotations
 
-import hashlib
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from comparison.evaluations import (
-    KUBE_DEFAULT,
-    TEST,
-    VALIDATION,
-    Windows,
-    entries,
-    evaluate_all,
-    validate_rules,
-    validation_episodes,
-)
-from comparison.figure import draw_curves
-from comparison.publish import publish
-from comparison.tables import difference_table, load_results, main_table
-from comparison.trainings import FINISHED, NEW, Plan, Training, order, record_expert, run_cloudsched, train_all
-from comparison.variants import Experiment, check_settings, choose, read_experiment
-from rich.console import Console
+from comparison.steps import STEPS, Options, run_steps
 
 from cloudsched_env.agents.registry import PLACEMENTS
-from cloudsched_env.leaderboard.store import write_file
-from cloudsched_env.rllib.ray_session import silence_ray
 
 HERE = Path(__file__).resolve().parent
 TUNED = "static(background_level=3,admission_level=2)"
@@ -58,7 +38,6 @@ RIVALS = [
     "linear_static",
     "linear_feedback",
 ]
-INTERRUPTED = 130
 
 
 def main(
@@ -75,6 +54,9 @@ def main(
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Just this variant; repeatable.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to train on (host:port, auto, or local); shares this file system.")
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of trainings.")] = Path("runs/comparison"),
     out: Annotated[Path, typer.Option(help="Folder of results.")] = Path("benchmarks/results/comparison"),
     variants: Annotated[Path, typer.Option(exists=True, help="What to train.")] = HERE / "comparison.yaml",
@@ -85,136 +67,36 @@ def main(
     train: Annotated[bool, typer.Option("--train", help="Only this step, and others that are named.")] = False,
     evaluate: Annotated[bool, typer.Option("--evaluate", help="Likewise.")] = False,
     table: Annotated[bool, typer.Option("--table", help="Likewise.")] = False,
-    publish_too: Annotated[bool, typer.Option("--publish", help="Likewise; never done without being named.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Likewise; never done without being named.")] = False,
 ) -> None:
     """Train, evaluate, tabulate, publish."""
-    silence_ray()
-    console = Console(stderr=True)
-    everything = not (train or evaluate or table or publish_too)
-    failures: list[str] = []
-    try:
-        experiment = read_experiment(variants)
-        chosen = choose(experiment.variants, _names(algorithms), _names(warm_start), only or ())
-        settings = check_settings(chosen) if train or everything else {}
-        tasks = import_trace(trace, trace_format, runs, console)
-        plan = Plan(runs, scenario, tasks, fingerprint(tasks), epochs, experiment.expert, experiment.recorded_episodes)
-        plan.keep()
-        trainings = order(plan, chosen, seeds)
-        for training in trainings if settings else ():
-            training.check_defaults(settings[training.variant.name])
-        command = shlex.join(["python", "benchmarks/comparison.py", *_portable_arguments(trace)])
-        if train or everything:
-            failures = train_step(plan, trainings, jobs, console)
-        if evaluate or everything:
-            evaluate_step(plan, trainings, rival or RIVALS, episodes, out, command, console)
-        if table or everything:
-            table_step(experiment, out, command)
-        if publish_too:
-            publish_step(plan, trainings, out, command, baselines, trace_format, console)
-    except typer.Exit:  # is a RuntimeError too
-        raise
-    except (ValueError, RuntimeError) as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(2 if isinstance(error, ValueError) else 1) from error
-    for failure in failures:
-        console.print(failure, style="red", markup=False, soft_wrap=True)
-    if failures:
-        raise typer.Exit(1)
-
-
-def import_trace(trace: Path | None, trace_format: str, runs: Path, console: Console) -> Path | None:
-    """The task table: what was given, or the published files imported into ``runs``."""
-    if trace is None or trace.is_file():
-        return trace
-    tasks = runs / "tasks.parquet"
-    if not tasks.exists():
-        runs.mkdir(parents=True, exist_ok=True)
-        run_cloudsched(["traces", "import", trace_format, str(trace), "-o", str(tasks)], console)
-    return tasks
-
-
-def fingerprint(tasks: Path | None) -> str:
-    """What tells a task table from others, 12 hexadecimal digits of its bytes."""
-    if tasks is None:
-        return "generated"
-    with tasks.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:12]
-
-
-def train_step(plan: Plan, trainings: list[Training], jobs: int, console: Console) -> list[str]:
-    """Do the trainings that are missing; returns what failed."""
-    if any(t.variant.warm_start and t.status(plan.epochs) == NEW for t in trainings):
-        record_expert(plan, console)
-    failures, interrupted = train_all(plan, trainings, jobs, console)
-    if interrupted:
-        console.print("interrupted; give the same command again to go on")
-        raise typer.Exit(INTERRUPTED)
-    return failures
-
-
-def evaluate_step(
-    plan: Plan, trainings: list[Training], rules: list[str], episodes: int, out: Path, command: str, console: Console
-) -> None:
-    """Play what has not been played, on the test windows; two rules also on those of validation."""
-    wanted = entries([*rules, plan.expert, KUBE_DEFAULT], trainings, plan.epochs)
-    finished = [entry.training for entry in wanted if entry.training is not None]
-    unfinished = len(trainings) - len(finished)
-    if unfinished:
-        console.print(f"{unfinished} of {len(trainings)} trainings are not finished and are left out", style="yellow")
-    played = evaluate_all(Windows(plan.scenario, plan.trace, plan.data, TEST, episodes), wanted, out, command, console)
-    console.print(f"{played} agents played, {len(wanted) - played} were played before", highlight=False)
-    if finished:
-        count = validation_episodes(finished)
-        windows = Windows(plan.scenario, plan.trace, plan.data, VALIDATION, count)
-        validate_rules(windows, [plan.expert, KUBE_DEFAULT], out)
-
-
-def table_step(experiment: Experiment, out: Path, command: str) -> None:
-    """Write and print both tables, and draw the curves."""
-    results = load_results(out)
-    names = [variant.name for variant in experiment.variants]
-    text = main_table(results, names, experiment.expert, command)
-    if experiment.minuend is not None:
-        text += "\n" + difference_table(results, experiment.minuend, experiment.subtrahends)
-    if any(row.curves for row in results.trained):
-        draw_curves(results, names, out / "curves.svg")
-        text += "\n![Learning curves](curves.svg)\n"
-    write_file(out / "table.md", text)
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def publish_step(
-    plan: Plan,
-    trainings: list[Training],
-    out: Path,
-    command: str,
-    folder: Path,
-    trace_format: str,
-    console: Console,
-) -> None:
-    """Write the folder of every variant whose trainings are finished and evaluated."""
-    results = load_results(out)
-    by_variant: dict[str, list[Training]] = {}
-    for training in trainings:
-        row = results.rows.get(training.variant.name)
-        if training.status(plan.epochs) == FINISHED and row is not None and training.seed in row.seeds:
-            by_variant.setdefault(training.variant.name, []).append(training)
-    if not by_variant:
-        raise ValueError("no variant has a training that is finished and evaluated: nothing to publish")
-    for of_variant in by_variant.values():
-        console.print(str(publish(plan, of_variant, results, command, folder, trace_format)), highlight=False)
+    named = (train, evaluate, table, publish)
+    run_steps(
+        Options(
+            variants=variants,
+            runs=runs,
+            out=out,
+            rivals=rival or RIVALS,
+            script=Path(__file__).name,
+            trace=trace,
+            trace_format=trace_format,
+            scenario=scenario,
+            seeds=seeds,
+            epochs=epochs,
+            algorithms=_names(algorithms),
+            warm_start=_names(warm_start),
+            only=only or (),
+            jobs=jobs,
+            address=address,
+            episodes=episodes,
+            baselines=baselines,
+            steps=[step for step, wanted in zip(STEPS, named, strict=True) if wanted],
+        )
+    )
 
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _portable_arguments(trace: Path | None) -> list[str]:
-    """The arguments of this command, with the trace's name instead of where it lay."""
-    return [trace.name if trace is not None and part == str(trace) else part for part in sys.argv[1:]]
 
 
 if __name__ == "__main__":

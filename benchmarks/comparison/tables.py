@@ -231,6 +231,30 @@ def difference_table(results: Results, minuend: str, subtrahends: Sequence[str])
     return "\n".join(lines) + "\n"
 
 
+def study_tables(results: Results, studies: Mapping[str, Sequence[str]]) -> str:
+    """Of each study its variants, and what they differ by from the first of them; empty without a study."""
+    parts = []
+    for study, members in studies.items():
+        first = results.rows.get(members[0])
+        lines = [
+            f"## {study}",
+            "",
+            f"| variant | seeds | score IQM | J | J minus that of {members[0]} [95 % over seeds] |",
+            "|---|---:|---:|---:|---:|",
+        ]
+        for name in members:
+            row = results.rows.get(name)
+            if row is None:
+                lines.append(f"| {name} | 0 | not run | not run | |")
+                continue
+            cells = [name, str(len(row.seeds)), *(_cell(row.interval(m), COLUMNS[m][1]) for m in (SCORE, REWARD))]
+            difference = paired_matrix(row, first) if first is not None and row is not first else np.zeros((0, 0))
+            found = _cell(trainings_interval([difference], mean), "+.4f") if len(difference) else ""
+            lines.append(f"| {' | '.join([*cells, found])} |")
+        parts.append("\n".join(lines))
+    return "".join(f"\n{part}\n" for part in parts)
+
+
 def paired_matrix(first: Row, second: Row) -> Floats:
     """First minus second in J on the same windows, ``[seeds, windows]``; seeds that both have, all for a rule."""
     if not second.trained:

@@ -45,6 +45,7 @@ class Experiment:
         recorded_episodes: train windows on which it is recorded.
         minuend: variant that the second table subtracts from; None for no such table.
         subtrahends: variants and rules that it is compared with.
+        studies: names of variants that are compared with the first of them, by name of the study.
     """
 
     variants: tuple[Variant, ...]
@@ -52,6 +53,7 @@ class Experiment:
     recorded_episodes: int = 48
     minuend: str | None = None
     subtrahends: tuple[str, ...] = ()
+    studies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -66,7 +68,7 @@ def read_experiment(path: Path) -> Experiment:
         raise ValueError(f"{path}: {error}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: expected a mapping with 'variants'")
-    _refuse_unknown(content, {"expert", "recorded_episodes", "differences", "variants"}, str(path))
+    _refuse_unknown(content, {"expert", "recorded_episodes", "differences", "studies", "variants"}, str(path))
     variants = tuple(_variant(entry, f"{path}, variant {place}") for place, entry in enumerate(content["variants"], 1))
     names = [variant.name for variant in variants]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -76,13 +78,28 @@ def read_experiment(path: Path) -> Experiment:
     _refuse_unknown(differences, {"of", "from"}, f"{path}: differences")
     if differences and differences.get("of") not in names:
         raise ValueError(f"{path}: differences.of is {differences.get('of')!r}: expected one of {', '.join(names)}")
+    studies = {str(study): tuple(members) for study, members in (content.get("studies") or {}).items()}
+    for study, members in studies.items():
+        _refuse_missing(members, set(names), f"variant of study {study}")
     return Experiment(
         variants,
         str(content.get("expert", Experiment.expert)),
         int(content.get("recorded_episodes", Experiment.recorded_episodes)),
         differences.get("of"),
         tuple(differences.get("from", ())),
+        studies,
     )
+
+
+def of_studies(experiment: Experiment, studies: Sequence[str]) -> list[Variant]:
+    """The variants of some studies, in their order; all without a study.
+
+    Raises:
+        ValueError: for a study that there is not.
+    """
+    _refuse_missing(studies, set(experiment.studies), "study")
+    wanted = {name for study in studies for name in experiment.studies[study]}
+    return [variant for variant in experiment.variants if not studies or variant.name in wanted]
 
 
 def choose(

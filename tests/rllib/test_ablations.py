@@ -1,141 +1,128 @@
-"""`benchmarks/ablations.py`: which runs there are, what is repeated, what the table says; the commands are replaced."""
+"""`benchmarks/ablations.py`: which variants there are, and what the tables of studies say."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("ray")
-
-import itertools
+pytest.importorskip("yaml")
 
 from typer.testing import CliRunner
 
-from cloudsched_env.rllib.settings import HRACSettings
-from tests.scripts import load_script
+from cloudsched_env.config_tree import to_plain
+from cloudsched_env.rllib.networks import NetworkConfig
+from tests.scripts import BENCHMARKS, load_script
+
+ablations = load_script("ablations.py")
+
+from comparison import steps, tables, variants  # noqa: E402
+
+EXPERIMENT = variants.read_experiment(BENCHMARKS / "ablations.yaml")
 
 
-@pytest.fixture(scope="module")
-def ablations():
-    return load_script("ablations.py")
+def test_every_variant_is_accepted_belongs_to_a_study_and_differs_from_all_others():
+    settings = variants.check_settings(EXPERIMENT.variants)
+    for name, values in settings.items():
+        settings[name] = values | {"networks": to_plain(NetworkConfig.from_dict(values["networks"]))}
+    texts = {name: json.dumps(values, sort_keys=True) for name, values in settings.items()}
+    cold = [v.name for v in EXPERIMENT.variants if not v.warm_start]
+    assert len({texts[name] for name in cold}) == len(cold)
+    assert {name for members in EXPERIMENT.studies.values() for name in members} == set(texts)
+    assert all(members[0] == "default" for members in EXPERIMENT.studies.values())
 
 
-@pytest.fixture
-def commands(ablations, monkeypatch):
-    """Stands for `cloudsched`: notes the commands and writes what they would write."""
-    noted = []
-
-    def call(arguments, log):
-        noted.append(list(arguments))
-        options = dict(itertools.pairwise(arguments))
-        if arguments[0] == "train" and "--out" in options:
-            folder = Path(options["--out"])
-            folder.mkdir(parents=True)
-            (folder / "latest.json").write_text("{}")
-        if arguments[0] == "evaluate":
-            path = Path(options["--json"])
-            name = arguments[1].partition('name="')[2].rstrip('")')
-            seed = int(path.parent.name.removeprefix("seed_"))
-            score = [0.1 * seed + 0.5, 0.1 * seed + 0.6]
-            runs = {"seed_0": {"step_1": {}, "absolute_metrics": {"score": score, "team_reward": score}}}
-            path.write_text(json.dumps({"cloudsched": {"tiny-v1/test": {name: runs, "random": runs}}}))
-            path.with_name("partial.metadata.json").write_text("{}")
-
-    monkeypatch.setattr(ablations, "call", call)
-    return noted
+def test_the_studies_that_are_promised_are_there():
+    settings = {v.name: v.settings for v in EXPERIMENT.variants}
+    weights = {
+        (settings[name].get("lgrs.mode", "td"), settings[name].get("lgrs.lambda", 0.0))
+        for name in EXPERIMENT.studies["lambda"]
+    }
+    assert {("td", w) for w in (0.0, 0.2, 0.5, 0.8, 1.0)} < weights
+    assert {(mode, w) for mode in ("mix", "literal", "pbrs") for w in (0.0, 0.2, 0.5, 0.8)} < weights
+    assert ("off", 0.0) in weights
+    assert set(EXPERIMENT.studies) == {
+        "lambda",
+        "attention",
+        "execution",
+        "roles",
+        "credit",
+        "replay",
+        "warm_start",
+    }
 
 
-def invoke(ablations, *arguments):
+def test_a_study_is_chosen_by_name():
+    chosen = variants.of_studies(EXPERIMENT, ["replay", "roles"])
+    assert [v.name for v in chosen] == [
+        "default", "roles_node_size", "roles_shared", "roles_random", "replay_1_of_4", "replay_2_of_8",
+    ]  # fmt: skip
+    assert variants.of_studies(EXPERIMENT, []) == list(EXPERIMENT.variants)
+    with pytest.raises(ValueError, match=r"no study lamda: expected some of .*lambda"):
+        variants.of_studies(EXPERIMENT, ["lamda"])
+
+
+def test_a_study_of_unknown_variants_is_refused(tmp_path):
+    path = tmp_path / "v.yaml"
+    path.write_text("variants: [{name: a, algorithm: vdn}]\nstudies: {s: [a, b]}\n")
+    with pytest.raises(ValueError, match="no variant of study s b: expected some of a"):
+        variants.read_experiment(path)
+
+
+def row(name, *values):
+    import numpy as np
+
+    found = np.array(values, dtype=float)
+    metrics = dict.fromkeys(tables.COLUMNS, found)
+    return tables.Row(name, trained=True, seeds=list(range(len(found))), metrics=metrics)
+
+
+def test_the_table_of_a_study_has_differences_from_its_first_variant():
+    rows = {"default": row("default", [0.5, 0.6], [0.7, 0.8]), "off": row("off", [0.4, 0.5], [0.6, 0.7])}
+    results = tables.Results({}, "generated", {}, rows, {}, ())
+    text = tables.study_tables(results, {"attention": ("default", "off", "mean")})
+    lines = text.strip().splitlines()
+    assert lines[0] == "## attention"
+    assert [line.split(" | ")[0] for line in lines[4:]] == ["| default", "| off", "| mean"]
+    assert lines[4].endswith("|  |")
+    assert lines[5].endswith("| -0.1000 [-0.1000, -0.1000] |")
+    assert lines[6] == "| mean | 0 | not run | not run | |"
+    assert tables.study_tables(results, {}) == ""
+
+
+def test_options_reach_the_steps(monkeypatch):
+    seen = []
+    monkeypatch.setattr(ablations, "run_steps", seen.append)
     import typer
 
     app = typer.Typer()
     app.command()(ablations.main)
-    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "300"})
+    for arguments in (["--study", "lambda", "--seeds", "2", "--address", "local", "--jobs", "3"], ["--table"]):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    train, table = seen
+    assert (train.studies, train.seeds, train.address, train.jobs, train.steps) == (["lambda"], 2, "local", 3, ())
+    assert (table.studies, table.seeds, table.epochs, table.steps) == ((), 3, 60, (steps.EVALUATE, steps.TABLE))
 
 
-def test_every_variant_is_accepted_by_the_settings_and_different_ones_have_different_folders(ablations):
-    from cloudsched_env.rllib.networks import NetworkConfig
+@pytest.mark.ray
+def test_commands_run_as_tasks_of_a_ray_cluster_and_get_signals(ray_local, tmp_path):
+    import signal
+    import time
 
-    seen = {}
-    for name, variants in ablations.studies().items():
-        for variant in variants:
-            assert variant.study == name
-            settings = HRACSettings().override(dict(variant.changes))
-            NetworkConfig.from_dict(settings.networks)
-            assert seen.setdefault(variant.key, variant.changes) == variant.changes
-    assert len(seen) > 25
-    assert {k for k, changes in seen.items() if not changes} == {"default"}
+    from comparison import remote, trainings
 
-
-def test_lambda_one_is_run_once_whatever_the_mode(ablations):
-    names = [variant.name for variant in ablations.studies()["lambda"]]
-    assert names.count("td 1.0") == 1
-    assert "mix 1.0" not in names
-    assert {"td 0.0", "td 0.2", "td 0.5", "td 0.8", "mix 0.5", "literal 0.5", "pbrs 0.5"} < set(names)
-
-
-def test_what_is_done_is_not_repeated_and_what_had_begun_is_resumed(ablations, commands, tmp_path):
-    arguments = ("--study", "warm_start", "--study", "replay", "--scenario", "tiny-v1", "--epochs", "1")
-    arguments = (*arguments, "--seeds", "2", "--out", str(tmp_path / "a"))
-    result = invoke(ablations, *arguments)
-    assert result.exit_code == 0, result.output
-    kinds = [command[0] for command in commands]
-    # Six different variants (cold and on-policy are the default) by two seeds, and one recording for all.
-    assert (kinds.count("record"), kinds.count("train"), kinds.count("evaluate")) == (1, 12, 12)
-    assert kinds[0] == "record"
-    warm = [c for c in commands if c[0] == "train" and any("warm_start.trajectories" in part for part in c)]
-    assert all(f"--set=warm_start.trajectories={tmp_path / 'a' / 'trajectories'}" in c for c in warm)
-    commands.clear()
-    (tmp_path / "a" / "default" / "seed_1" / "result.json").unlink()
-    assert invoke(ablations, *arguments).exit_code == 0
-    assert [command[0] for command in commands] == ["evaluate"]  # its training was finished
-    commands.clear()
-    (tmp_path / "a" / "default" / "seed_1" / "result.json").unlink()
-    (tmp_path / "a" / "default" / "seed_1" / "trained").unlink()
-    assert invoke(ablations, *arguments).exit_code == 0
-    assert next(command[:2] for command in commands) == ["train", "--resume"]
-
-
-def test_the_table_gives_the_interquartile_mean_of_all_seeds(ablations, commands, tmp_path):
-    arguments = ("--study", "execution", "--scenario", "tiny-v1", "--epochs", "1", "--seeds", "2")
-    result = invoke(ablations, *arguments, "--out", str(tmp_path / "a"))
-    text = (tmp_path / "a" / "table.md").read_text()
-    assert text.strip() in result.output
-    rows = [line for line in text.splitlines() if line.startswith("| execution")]
-    assert len(rows) == 3
-    assert rows[0].startswith("| execution | none (default) | 2 | 0.600 [")  # of .5, .6, .6, .7
-    content = json.loads((tmp_path / "a" / "default" / "seed_1" / "result.json").read_text())
-    assert list(content["cloudsched"]["tiny-v1/test"]) == ["default"]
-    assert list(content["cloudsched"]["tiny-v1/test"]["default"]) == ["seed_1"]
-    again = invoke(ablations, "--table", "--study", "execution", "--seeds", "2", "--out", str(tmp_path / "a"))
-    assert text.strip() in again.output
-
-
-def test_runs_of_another_plan_are_not_mixed(ablations, commands, tmp_path):
-    arguments = ("--study", "execution", "--seeds", "1", "--out", str(tmp_path / "a"))
-    assert invoke(ablations, *arguments, "--scenario", "tiny-v1", "--epochs", "1").exit_code == 0
-    result = invoke(ablations, *arguments, "--scenario", "tiny-v1", "--epochs", "2")
-    assert result.exit_code == 2
-    assert "stop" in result.output
-    assert invoke(ablations, "--table", "--out", str(tmp_path / "b")).exit_code == 2
-
-
-def test_a_run_that_fails_is_named_and_does_not_stop_the_others(ablations, commands, tmp_path, monkeypatch):
-    working = ablations.call
-
-    def call(arguments, log):
-        if arguments[0] == "train" and any("role_summary" in part for part in arguments):
-            raise RuntimeError("cloudsched train failed")
-        working(arguments, log)
-
-    monkeypatch.setattr(ablations, "call", call)
-    result = invoke(ablations, "--study", "execution", "--seeds", "1", "--epochs", "1", "--out", str(tmp_path / "a"))
-    assert result.exit_code == 1
-    assert "execution: role_summary, seed 0: cloudsched train failed" in result.output
-    assert "| role_summary | 0 | not run | not run |" in (tmp_path / "a" / "table.md").read_text()
-    assert (tmp_path / "a" / "default" / "seed_0" / "result.json").is_file()
-
-
-def test_a_failing_command_shows_the_end_of_its_output(ablations, tmp_path):
-    with pytest.raises(RuntimeError, match=r"(?s)cloudsched agents failed.*no_such_option"):
-        ablations.call(["agents", "--no_such_option"], tmp_path / "log.txt")
+    with (tmp_path / "log.txt").open("a") as log, (tmp_path / "lock").open("a") as lock:
+        good = remote.spawn_on_cluster(["agents"], log, lock)
+        assert good.wait() == 0
+        bad = remote.spawn_on_cluster(["no-such-command"], log, lock)
+        assert bad.wait() == 2
+        assert bad.poll() == 2
+    text = (tmp_path / "log.txt").read_text()
+    assert "$ cloudsched agents" in text
+    assert "linear_feedback" in text
+    sleeper = remote.RemoteProcess(["sleep", "60"], tmp_path / "s.txt", tmp_path, {"PATH": "/usr/bin:/bin"})
+    assert sleeper.poll() is None
+    time.sleep(0.5)
+    sleeper.send_signal(signal.SIGTERM)
+    assert sleeper.wait() == -signal.SIGTERM
+    assert trainings.COMMAND.startswith("from cloudsched_env")

@@ -26,7 +26,7 @@ BENCHMARKS = ROOT / "benchmarks"
 if str(BENCHMARKS) not in sys.path:
     sys.path.insert(0, str(BENCHMARKS))
 
-from comparison import evaluations, figure, publish, tables, trainings, variants  # noqa: E402
+from comparison import evaluations, figure, publish, steps, tables, trainings, variants  # noqa: E402
 
 from cloudsched_env.evaluation.protocol import evaluate  # noqa: E402
 from cloudsched_env.leaderboard.convergence import Curve  # noqa: E402
@@ -424,11 +424,11 @@ def run_command(command, arguments):
 
 def test_exit_codes_tell_an_interruption_a_failure_and_a_mistake_apart(command, tmp_path, monkeypatch):
     arguments = ["--scenario", "tiny-v1", "--only", "qmix", "--train", "--runs", str(tmp_path)]
-    monkeypatch.setattr(command, "train_all", lambda *rest: ([], True))
+    monkeypatch.setattr(steps, "train_all", lambda *rest, start: ([], True))
     assert run_command(command, arguments).exit_code == 130
-    monkeypatch.setattr(command, "train_all", lambda *rest: (["qmix, seed 0: exit status 3"], False))
+    monkeypatch.setattr(steps, "train_all", lambda *rest, start: (["qmix, seed 0: exit status 3"], False))
     assert run_command(command, arguments).exit_code == 1
-    monkeypatch.setattr(command, "train_all", lambda *rest: ([], False))
+    monkeypatch.setattr(steps, "train_all", lambda *rest, start: ([], False))
     assert run_command(command, arguments).exit_code == 0
     assert run_command(command, [*arguments, "--only", "unknown"]).exit_code == 2
 
