@@ -248,6 +248,8 @@ def _explain(error: ValidationError, kind: type[Any], what: str) -> str:
     where = ""
     for part in first["loc"]:
         where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
+    if first["type"] == "missing":
+        return f"{what} {where!r} is missing"
     said = f"{what} {where!r} is {first['input']!r}"
     info = _info(kind, [part for part in first["loc"] if isinstance(part, (str, int))])
     if (span := _limits(info)) and first["type"] in ("greater_than_equal", "less_than_equal"):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from cloudsched_env.agents import AgentError
 from cloudsched_env.agents.registry import KNOBS, LINEAR, PLACEMENTS
+from cloudsched_env.config_tree import CHECKED, from_plain, to_plain
 
 __all__ = ["Declaration", "Training", "is_built_in", "load_declarations"]
 
@@ -20,7 +23,7 @@ _BUILT_IN = re.compile(rf"^({'|'.join([*PLACEMENTS, *LINEAR])})(\(.*\))?(\+({'|'
 NOT_DECLARED = "not declared"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class Training:
     """What one training run cost.
 
@@ -31,13 +34,13 @@ class Training:
         operator: whose trace, or which generator profile, it was trained on.
     """
 
-    env_steps: int | None = None
-    hours: float | None = None
+    env_steps: Annotated[int, Field(ge=0)] | None = None
+    hours: Annotated[float, Field(ge=0)] | None = None
     hardware: str = ""
     operator: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class Declaration:
     """One row of the leaderboard.
 
@@ -69,7 +72,7 @@ class Declaration:
     paper: str = ""
     code: str = ""
     training: Training = field(default_factory=Training)
-    trainings: int | None = None
+    trainings: Annotated[int, Field(ge=1)] | None = None
     tuning_budget: str = NOT_DECLARED
     validation_use: str = NOT_DECLARED
     deterministic: bool = True
@@ -86,15 +89,11 @@ class Declaration:
         for name in ("name", "spec"):
             if not getattr(self, name).strip():
                 raise ValueError(f"declaration: {name} is empty")
-        if self.kind not in ("heuristic", "learned"):
-            raise ValueError(f"declaration of {self.name!r}: kind is {self.kind!r}, expected heuristic or learned")
         if ("{seed}" in self.spec) != (self.trainings is not None):
             raise ValueError(
                 f'declaration of {self.name!r}: "trainings" says how many training seeds there are and goes with '
                 '"{seed}" in the spec: give both or neither'
             )
-        if self.trainings is not None and self.trainings < 1:
-            raise ValueError(f"declaration of {self.name!r}: trainings is {self.trainings}, expected at least 1")
 
     @property
     def slug(self) -> str:
@@ -119,7 +118,7 @@ class Declaration:
 
     def to_dict(self) -> dict[str, Any]:
         """For `agent.json`: everything but the folder, which is of one machine."""
-        values = dataclasses.asdict(self)
+        values = to_plain(self)
         del values["folder"]
         return values
 
@@ -128,17 +127,9 @@ class Declaration:
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError: for an unknown or missing field.
+            ValueError: for an unknown or missing field, or a value of another type or outside its range.
         """
-        known = {entry.name for entry in dataclasses.fields(cls)} - {"folder"}
-        unknown = set(values) - known
-        if unknown:
-            raise ValueError(f"declaration: unknown fields {sorted(unknown)}, expected some of {sorted(known)}")
-        try:
-            training = Training(**values.get("training", {}))
-            return cls(**{**values, "training": training, "folder": folder})
-        except TypeError as error:
-            raise ValueError(f"declaration: {error}") from error
+        return from_plain(cls, {**values, "folder": folder}, "declaration field")
 
     @classmethod
     def load(cls, path: str | Path) -> Declaration:
