@@ -7,7 +7,6 @@ role, and keeps the circular buffer of recent roll-outs.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +15,15 @@ import torch
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from torch import Tensor
 
+from cloudsched_env.rllib.common_luck import common_part, with_less_common_luck, without_common_luck
 from cloudsched_env.rllib.modules import CRITIC, SEEN, TEAM, CriticModule, HRACMultiModule
 from cloudsched_env.rllib.monitoring import attention_statistics
 from cloudsched_env.rllib.rollout import RoleRollout
 from cloudsched_env.rllib.settings import HRACSettings
+from cloudsched_env.rllib.stored_rollouts import StoredRollouts
 from cloudsched_env.rllib.vtrace import vtrace
 
-__all__ = ["ConnectorFactory", "HRACBatchConnector", "decides", "without_common_luck"]
+__all__ = ["ConnectorFactory", "HRACBatchConnector", "decides"]
 
 _EVALUATION_ROWS = 4096  # rows of one forward pass without gradients: bounds memory
 
@@ -38,122 +39,6 @@ def decides(masks: Tensor, sub_actions: int) -> Tensor:
         sub_actions: k; every sub-action has at least one allowed level.
     """
     return masks.sum(-1, dtype=torch.int64) > sub_actions
-
-
-def without_common_luck(advantages: Tensor, inputs: Tensor) -> tuple[Tensor, float]:
-    """Take out of advantages what the arrivals did to all clusters that met them.
-
-    The return of a step depends on what arrives after it, which no baseline of the state knows. Clusters that meet the
-    same arrivals at the same time share that part. The mean over the *other* clusters of an agent's input group is a
-    baseline that does not depend on the agent's own action, so the policy gradient stays unbiased (input-dependent
-    baselines: Mao et al. 2019, arXiv 1807.02264; leave-one-out: Kool, van Hoof & Welling 2019).
-
-    Args:
-        advantages: [T, B, n].
-        inputs: clusters with the same number met the same arrivals, [B].
-
-    Returns:
-        Advantages, and the share of their variance that was common to the clusters of a group (intraclass correlation;
-        0 where every cluster is alone).
-    """
-    _, group, sizes = inputs.unique(return_inverse=True, return_counts=True)
-    shared = sizes[group] > 1
-    if not shared.any():
-        return advantages, 0.0
-    sums = torch.zeros(advantages.shape[0], len(sizes), *advantages.shape[2:]).index_add_(1, group, advantages)
-    others = (sums[:, group] - advantages) / (sizes[group] - 1).clamp_min(1).view(1, -1, *[1] * (advantages.dim() - 2))
-    others[:, ~shared] = 0.0
-    seen = advantages[:, shared]
-    centred, partner = seen - seen.mean(), others[:, shared] - seen.mean()
-    common = float((centred * partner).mean() / centred.square().mean().clamp_min(1e-12))
-    return advantages - others, common
-
-
-def with_less_common_luck(targets: Tensor, values: Tensor, inputs: Tensor, share: float) -> Tensor:
-    """Value targets that keep only a share of what arrivals did to all clusters that met them.
-
-    A batch meets few different arrivals, each in many clusters. What they did beyond the critic's expectation is the
-    mean error over those clusters: mostly noise that the state cannot predict, and the same noise in all of them, so
-    that it does not average out within a batch. How clusters with the same arrivals differ is what an action did, and
-    what a critic that judges actions has to learn. Keeping a share of the mean error slows down learning of what is
-    common, without moving its fixed point: there the mean error is zero in expectation.
-
-    Args:
-        targets: [T, B], or of single agents [T, B, n].
-        values: of the critic before the update, same shape.
-        inputs: clusters with the same number met the same arrivals, [B].
-        share: of the mean error that stays; 1 leaves the targets as they are.
-    """
-    return targets - (1.0 - share) * (_common(targets, inputs) - _common(values, inputs))
-
-
-def _common(values: Tensor, inputs: Tensor) -> Tensor:
-    """The mean over the clusters that met the same arrivals, 0 for a cluster that is alone; [T, B, ...] both."""
-    _, group, sizes = inputs.unique(return_inverse=True, return_counts=True)
-    lead = (1, -1, *[1] * (values.dim() - 2))
-    sums = torch.zeros(len(values), len(sizes), *values.shape[2:], dtype=values.dtype).index_add_(1, group, values)
-    shared = (sizes[group] > 1).view(lead)
-    return torch.where(shared, (sums / sizes.view(lead))[:, group], 0.0)
-
-
-@dataclass
-class _Stored:
-    """One roll-out as tensors."""
-
-    roles: dict[str, dict[str, Tensor]]
-    states: Tensor
-    team_rewards: Tensor
-    truncated: Tensor
-    last_states: Tensor
-    cut_states: Tensor
-    cut_index: Tensor
-    last_observations: dict[str, Tensor]
-    cut_observations: dict[str, Tensor]
-    inputs: Tensor
-
-    @classmethod
-    def of(cls, rollouts: Sequence[RoleRollout]) -> _Stored:
-        """Join the roll-outs of all runners along B."""
-        first = rollouts[0]
-        if any(rollout.shape[0] != first.shape[0] for rollout in rollouts):
-            raise ValueError(
-                f"roll-outs of {sorted({r.shape[0] for r in rollouts})} steps cannot form one batch: "
-                "all runners must use the same sampling.rollout_steps"
-            )
-
-        def join(get: Any, axis: int) -> Tensor:
-            parts = [get(rollout) for rollout in rollouts]
-            if len(parts) > 1:
-                return torch.from_numpy(np.concatenate(parts, axis=axis))
-            # What comes from a remote runner lies read-only in Ray's object store, where the buffer must not keep it.
-            return torch.from_numpy(parts[0] if parts[0].flags.writeable else parts[0].copy())
-
-        def columns_of(role: str) -> dict[str, Tensor]:
-            columns = {name: join(lambda r, role=role, name=name: r.roles[role][name], 1) for name in first.roles[role]}
-            if "memories" in columns:  # what was remembered ends with the episode
-                cut = join(lambda r: r.truncated, 1)
-                columns["begins"] = torch.cat((torch.zeros_like(cut[:1]), cut[:-1]))
-            return columns
-
-        offsets = np.cumsum([0, *(r.shape[1] for r in rollouts[:-1])])
-        shifted = [r.cut_index + np.array([0, o]) for r, o in zip(rollouts, offsets, strict=True)]
-        firsts = np.cumsum([0, *(r.inputs.max() + 1 for r in rollouts[:-1])])
-        return cls(
-            roles={role: columns_of(role) for role in first.roles},
-            states=join(lambda r: r.states, 1),
-            team_rewards=join(lambda r: r.team_rewards, 1),
-            truncated=join(lambda r: r.truncated, 1),
-            last_states=join(lambda r: r.last_states, 0),
-            cut_states=join(lambda r: r.cut_states, 0),
-            cut_index=torch.from_numpy(np.concatenate(shifted)),
-            last_observations={
-                role: join(lambda r, role=role: r.last_observations[role], 0) for role in first.last_observations
-            },
-            cut_observations={
-                role: join(lambda r, role=role: r.cut_observations[role], 0) for role in first.cut_observations
-            },
-            inputs=torch.from_numpy(np.concatenate([r.inputs + f for r, f in zip(rollouts, firsts, strict=True)])),
-        )
 
 
 class HRACBatchConnector(ConnectorV2):
@@ -176,7 +61,7 @@ class HRACBatchConnector(ConnectorV2):
     ) -> None:
         super().__init__(input_observation_space, input_action_space)
         self.settings = settings
-        self._buffer: deque[_Stored] = deque(maxlen=settings.replay.rollouts)
+        self._buffer: deque[StoredRollouts] = deque(maxlen=settings.replay.rollouts)
         self._rng = np.random.default_rng(seed)
 
     @torch.no_grad()
@@ -194,7 +79,7 @@ class HRACBatchConnector(ConnectorV2):
         """
         for rollout in episodes:
             rollout.check_finite()
-        newest = _Stored.of([rollout for rollout in episodes if len(rollout)])
+        newest = StoredRollouts.of([rollout for rollout in episodes if len(rollout)])
         count = min(self.settings.replay.passes, len(self._buffer))
         older = self._rng.choice(max(1, len(self._buffer)), size=count, replace=False)
         used = [newest, *(self._buffer[int(i)] for i in older)]
@@ -226,7 +111,7 @@ class HRACBatchConnector(ConnectorV2):
         self,
         rl_module: HRACMultiModule,
         critic: CriticModule,
-        stored: _Stored,
+        stored: StoredRollouts,
         *,
         fresh: bool,
         statistics: dict[str, list[float]],
@@ -240,7 +125,7 @@ class HRACBatchConnector(ConnectorV2):
         if settings.lgrs.mode in ("mix", "off"):
             potentials = next_potentials = torch.zeros_like(stored.team_rewards)
         else:
-            potentials, next_potentials = _with_next(stored, critic.potential)
+            potentials, next_potentials = stored.with_next(critic.potential)
         anchors = (
             {role: columns["log_probs"] for role, columns in stored.roles.items()}
             if fresh
@@ -360,33 +245,16 @@ class ConnectorFactory:
         return HRACBatchConnector(observation_space, action_space, settings=self.settings, seed=self.seed)
 
 
-def _with_next(stored: _Stored, function: Any) -> tuple[Tensor, Tensor]:
-    """A function of the state, at each step and after it (before any reset), [T, B] each."""
-    current, last = function(stored.states), function(stored.last_states)
-    cut = function(stored.cut_states) if len(stored.cut_states) else None
-    return current, _following(stored, current, last, cut)
-
-
-def _following(stored: _Stored, current: Tensor, last: Tensor, cut: Tensor | None) -> Tensor:
-    """What comes after each step: the value of the step after it, unless the roll-out ends or was cut there."""
-    following = torch.empty_like(current)
-    following[:-1] = current[1:]
-    following[-1] = last
-    if cut is not None:
-        following[stored.cut_index[:, 0], stored.cut_index[:, 1]] = cut
-    return following
-
-
-def _values(critic: CriticModule, stored: _Stored) -> dict[str, tuple[Tensor, Tensor]]:
+def _values(critic: CriticModule, stored: StoredRollouts) -> dict[str, tuple[Tensor, Tensor]]:
     """Normalised values of all heads at each step and after it, [T, B] or, for single agents, [T, B, n]."""
     seen = {role: columns["observations"] for role, columns in stored.roles.items()}
     current = critic.values(stored.states, seen)
     last = critic.values(stored.last_states, stored.last_observations)
     cut = critic.values(stored.cut_states, stored.cut_observations) if len(stored.cut_states) else {}
-    return {name: (value, _following(stored, value, last[name], cut.get(name))) for name, value in current.items()}
+    return {name: (value, stored.following(value, last[name], cut.get(name))) for name, value in current.items()}
 
 
-def _log_probs(rl_module: HRACMultiModule, stored: _Stored) -> dict[str, Tensor]:
+def _log_probs(rl_module: HRACMultiModule, stored: StoredRollouts) -> dict[str, Tensor]:
     """Log-probabilities of the stored actions under the current policies, ``{role: [T, B, n]}``."""
     steps, clusters = stored.team_rewards.shape
     chunk = max(1, _EVALUATION_ROWS // clusters)
@@ -430,6 +298,6 @@ def _explained(targets: Tensor, values: Tensor, inputs: Tensor) -> dict[str, flo
     """
     explained = {"explained_variance": _explained_variance(targets, values)}
     if len(inputs.unique()) < len(inputs):
-        own = (targets - _common(targets, inputs), values - _common(values, inputs))
+        own = (targets - common_part(targets, inputs), values - common_part(values, inputs))
         explained["explained_difference"] = _explained_variance(*own)
     return explained

@@ -5,17 +5,11 @@ pytest.importorskip("ray")
 
 import torch
 
-from cloudsched_env.rllib.connector import (
-    HRACBatchConnector,
-    _explained,
-    _Stored,
-    _with_next,
-    decides,
-    with_less_common_luck,
-    without_common_luck,
-)
+from cloudsched_env.rllib.common_luck import with_less_common_luck, without_common_luck
+from cloudsched_env.rllib.connector import HRACBatchConnector, _explained, decides
 from cloudsched_env.rllib.modules import CRITIC
 from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
+from cloudsched_env.rllib.stored_rollouts import StoredRollouts
 from tests.rllib.toy_env import toy_config
 
 pytestmark = pytest.mark.ray
@@ -37,8 +31,8 @@ def parts(ray_local):
 def test_the_state_after_a_cut_is_the_final_one_and_not_the_next_episodes_first(parts):
     runner, _, _ = parts({"sampling.rollout_steps": 12})
     (rollout,) = runner.sample()
-    stored = _Stored.of([rollout])
-    current, following = _with_next(stored, lambda states: states[..., -7])  # share of the horizon that has passed
+    stored = StoredRollouts.of([rollout])
+    current, following = stored.with_next(lambda states: states[..., -7])  # share of the horizon that has passed
     np.testing.assert_allclose(following, current + 1 / 20, atol=1e-6)  # even where an episode was cut
     assert rollout.truncated[:-1].any()
 
@@ -46,7 +40,7 @@ def test_the_state_after_a_cut_is_the_final_one_and_not_the_next_episodes_first(
 def test_roll_outs_of_several_runners_are_joined_by_cluster(parts):
     runner, _, _ = parts({"sampling.rollout_steps": 12})
     one, two = runner.sample()[0], runner.sample()[0]
-    stored = _Stored.of([one, two])
+    stored = StoredRollouts.of([one, two])
     assert stored.team_rewards.shape == (12, 80)
     for (t, b), state in zip(two.cut_index, two.cut_states, strict=True):
         match = (stored.cut_index == torch.tensor([t, b + 40])).all(1)
@@ -78,9 +72,9 @@ def test_without_replay_and_shaping_targets_are_those_of_gae(parts):
     (rollout,) = runner.sample()
     critic = modules[CRITIC]
     batch = connector(rl_module=modules, batch={}, episodes=[rollout])
-    stored = _Stored.of([rollout])
+    stored = StoredRollouts.of([rollout])
     with torch.no_grad():
-        value, following = _with_next(stored, lambda s: critic.values(s)["team"])
+        value, following = stored.with_next(lambda s: critic.values(s)["team"])
     g, lam = settings.discount, settings.vtrace.lambda_
     advantage = np.zeros((12, 40))
     later = np.zeros(40)
@@ -134,7 +128,7 @@ def test_runners_must_agree_on_the_length_of_roll_outs(parts):
     runner, _, _ = parts()
     one, two = runner.sample(num_timesteps=400)[0], runner.sample(num_timesteps=800)[0]
     with pytest.raises(ValueError, match=r"rollout_steps"):
-        _Stored.of([one, two])
+        StoredRollouts.of([one, two])
 
 
 def test_what_arrivals_did_to_all_copies_is_no_advantage_of_any():
@@ -161,7 +155,7 @@ def test_a_cluster_with_arrivals_of_its_own_keeps_its_advantages():
 def test_copies_of_different_runners_are_not_taken_for_one_another(parts):
     runner, _, _ = parts({"sampling.copies": 5, "sampling.rollout_steps": 6})
     one, two = runner.sample()[0], runner.sample()[0]
-    stored = _Stored.of([one, two])
+    stored = StoredRollouts.of([one, two])
     assert stored.inputs.tolist() == (np.arange(80) // 5).tolist()
     assert one.clusters(10, 20).inputs.tolist() == [2] * 5 + [3] * 5
 

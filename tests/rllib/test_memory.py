@@ -124,11 +124,11 @@ def runner(ray_local):
 @pytest.mark.ray
 @pytest.mark.parametrize("execution", ["none", "role_summary"])
 def test_stored_sequences_give_back_the_probabilities_of_acting(runner, execution):
-    from cloudsched_env.rllib.connector import _Stored
+    from cloudsched_env.rllib.stored_rollouts import StoredRollouts
 
     _, made = runner({"networks.execution": execution})
     (rollout,) = made.sample()
-    stored = _Stored.of([rollout])
+    stored = StoredRollouts.of([rollout])
     assert rollout.truncated[:-1].any()
     with torch.no_grad():
         output = made.module.forward_train(stored.roles)
