@@ -139,7 +139,8 @@ def _readme(
             f"Data: {results.data_tag}. Algorithm `{chosen.variant.algorithm}`, begun from {start}; settings that "
             f"differ from the shipped configuration: {changed}; all of them: `config.yaml`.",
             "",
-            f"`seed_*/policy` are the policies of {len(trainings)} seeds, `seed_*/curve.csv` their validations. Seed "
+            f"`seed_*/policy`: policies, one a training seed ({len(trainings)} so far); `seed_*/curve.csv`: their "
+            "validations. Seed "
             f"{chosen.seed} is the median by validation: {checkpoint}; {state['env_steps']:,} env steps, "
             f"{state['elapsed_s'] / 60:.1f} minutes. Nothing was chosen on test windows.",
             "",
@@ -147,7 +148,7 @@ def _readme(
             "|---|---:|---:|",
             f"| seed {chosen.seed}, {results.key['episodes']} test windows | {_iqm(row.metrics[SCORE][place]):.3f} | "
             f"{own.mean():.3f} |",
-            f"| mean of {len(row.seeds)} seeds | {_with_interval(score)} | {_with_interval(reward)} |",
+            f"| all seeds ({len(row.seeds)}) | {_with_interval(score)} | {_with_interval(reward)} |",
             "",
             f"Repeat the training of seed {chosen.seed}:",
             "",
