@@ -51,7 +51,7 @@ def test_declares_the_base_dependencies_and_no_more(installed):
     (metadata,) = installed.glob("*.dist-info/METADATA")
     required = [line for line in metadata.read_text().splitlines() if line.startswith("Requires-Dist: ")]
     base = {line.split()[1].split(">")[0] for line in required if "extra ==" not in line}
-    assert base == {"numpy", "gymnasium", "pettingzoo", "numba"}
+    assert base == {"numpy", "gymnasium", "pettingzoo", "numba", "pydantic"}
 
 
 def test_declares_both_commands(installed):

@@ -63,7 +63,7 @@ def test_tune_searches_over_lambda(ray_local, tmp_path):
     from cloudsched_env.rllib.hrac import HRAC
 
     settings = toy_config({"epoch_env_steps": 800}).settings.to_dict()
-    settings["lgrs.lambda"] = tune.grid_search([0.0, 1.0])
+    settings["lgrs"]["lambda"] = tune.grid_search([0.0, 1.0])
     base = toy_config()
     tuner = tune.Tuner(
         HRAC,
