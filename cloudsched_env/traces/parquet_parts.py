@@ -43,7 +43,9 @@ class ParquetPart:
         try:
             described = cursor.execute(f"DESCRIBE SELECT * FROM {self._read}").fetchall()
             self.rows = int(cursor.execute(f"SELECT count(*) FROM {self._read}").fetchone()[0])
-        except (duckdb.InvalidInputException, duckdb.IOException, duckdb.SerializationException) as error:
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:  # damage has many names, "don't know what type" is a plain Error
             raise self.damaged(error) from error
         types = _flatten({row[0]: row[1] for row in described})
         expressions = [self._expressions(column, types) for column in table.columns]
@@ -94,7 +96,7 @@ class ParquetPart:
     def damaged(self, error: Exception) -> TraceFormatError:
         """The error for a file that cannot be read."""
         return TraceFormatError(
-            f"not a readable Parquet file ({str(error).splitlines()[0]})",
+            f"not a readable Parquet file ({next(iter(str(error).splitlines()), type(error).__name__).strip()})",
             file=self.part.path,
             expected=f"{self.table.name} as published (Parquet)",
             remedy="download this file again and compare its checksum with the published one",
