@@ -6,6 +6,7 @@ import torch
 
 from cloudsched_env.rllib.networks import NetworkConfig
 from cloudsched_env.rllib.networks.build import build_networks, build_policy
+from cloudsched_env.roles import compute
 from cloudsched_env.roles import state as global_state
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
@@ -44,11 +45,15 @@ def test_policies_decide_on_power_and_keep_to_masks(env):
 
 
 def test_a_new_policy_prefers_nodes_that_are_on(env):
-    policy = build_policy("compute", env.scenario, NetworkConfig())
+    config = NetworkConfig()
+    policy = build_policy("compute", env.scenario, config)
     seen = torch.from_numpy(env.observations["compute"])
     free = torch.ones(*seen.shape[:-1], sum(policy.action_levels), dtype=torch.int8)
-    chosen, _ = policy.act(seen.expand(20, *seen.shape), free.expand(20, *free.shape))
-    assert (chosen[..., 3] == 1).float().mean() > 0.8
+    on, off = (torch.tensor([*compute.initial_levels(env.scenario)[:-1], power]) for power in (1, 0))
+    levels = seen.new_zeros(*seen.shape[:-1], 4, dtype=torch.long)
+    preference = policy.evaluate(seen, free, levels + on)[0] - policy.evaluate(seen, free, levels + off)[0]
+    expected = torch.full_like(preference, config.level_preference)
+    torch.testing.assert_close(preference, expected, atol=0.1, rtol=0)
 
 
 def test_the_critic_sees_tenants_but_not_their_order(env):
