@@ -79,8 +79,8 @@ def changed(base: T, changes: Mapping[str, Any], what: str) -> T:
             a value of another type or outside its range, or values that do not fit each other.
     """
     values = to_plain(base)
-    _put(values, _nested(type(base), changes, "", what, type(base)), base)
-    return from_plain(type(base), values, what)
+    _put(values, _nested(type(base), changes, "", what, type(base)), type(base))
+    return _built(type(base), values, what)
 
 
 def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
@@ -89,14 +89,7 @@ def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
     Raises:
         ValueError: as `changed`.
     """
-    try:
-        text = json.dumps(_nested(kind, values, "", what, kind), default=_jsonable)
-        built: T = _adapter(kind).validate_json(text)
-        return built
-    except ValidationError as error:
-        raise ValueError(_explain(error, kind, what)) from error
-    except TypeError as error:
-        raise ValueError(f"{what}: {error}") from error
+    return _built(kind, _nested(kind, values, "", what, kind), what)
 
 
 def to_plain(tree: Any) -> dict[str, Any]:
@@ -149,6 +142,18 @@ def _is_group(hint: Any) -> bool:
     return dataclasses.is_dataclass(hint)
 
 
+def _built(kind: type[T], values: Mapping[str, Any], what: str) -> T:
+    """A tree from nested values whose names are known to be its own."""
+    try:
+        text = json.dumps(values, default=_jsonable)
+        built: T = _adapter(kind).validate_json(text)
+        return built
+    except ValidationError as error:
+        raise ValueError(_explain(error, kind, what)) from error
+    except TypeError as error:
+        raise ValueError(f"{what}: {error}") from error
+
+
 def _nested(kind: type[Any], changes: Mapping[str, Any], path: str, what: str, root: type[Any]) -> dict[str, Any]:
     """Dotted names to nested mappings, refusing names that no field has."""
     tree: dict[str, Any] = {}
@@ -192,12 +197,12 @@ def _join(tree: dict[str, Any], more: Mapping[str, Any], path: str, what: str) -
             raise ValueError(f"{what} {where!r} is changed twice")
 
 
-def _put(values: dict[str, Any], tree: Mapping[str, Any], base: Any) -> None:
+def _put(values: dict[str, Any], tree: Mapping[str, Any], kind: type[Any]) -> None:
     """Write changes into plain values; groups and mappings are merged, all else is replaced."""
-    kinds = dict(_fields(type(base)))
+    kinds = dict(_fields(kind))
     for name, value in tree.items():
         if _is_group(kinds[name]):
-            _put(values[name], value, getattr(base, name))
+            _put(values[name], value, kinds[name])
         elif typing.get_origin(kinds[name]) is Mapping:
             values[name] = {**values[name], **value}
         else:
