@@ -190,6 +190,8 @@ def main(
         code = "from cloudsched_env.cli import main; main()"
         target = ["traces", "import", "google2011", str(folder), "-o", str(work / "tasks.parquet"), *options]
         found = measured([sys.executable, "-c", code, *target])
+        if found["exit_code"]:
+            raise typer.Exit(found["exit_code"])
         keep("import", {**found, "memory_limit": memory_limit, "rows_per_s": round(rows / found["wall_s"])})
     if "pandas" not in state:
         limit = ["--pandas-limit-gb", str(pandas_limit_gb)] if pandas_limit_gb else []
@@ -201,7 +203,7 @@ def main(
     result = {**state, "machine": machine}
     for name in ("import", "pandas"):
         result[name].pop("output", None)
-    (out / "results.json").write_text(json.dumps(result, indent=2) + "\n")
+    (out / f"{parts}_million_rows.json").write_text(json.dumps(result, indent=2) + "\n")
     typer.echo(json.dumps(result, indent=2))
 
 

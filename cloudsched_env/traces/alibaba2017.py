@@ -100,6 +100,7 @@ SELECT job, task, min(start_s) AS start_s, max(end_s) AS end_s, count(*) AS exec
        sum(round(memory * (end_s - start_s) * 1e9)::BIGINT) / 1e9
            / nullif(sum(end_s - start_s) FILTER (memory IS NOT NULL), 0) AS memory
 FROM batch_instance WHERE job IS NOT NULL AND task IS NOT NULL AND start_s > 0 AND end_s >= start_s
+  AND in_share(job)
 GROUP BY job, task
 """
 _SPAN = """

@@ -113,20 +113,22 @@ CREATE TABLE tasks AS
 SELECT t.*, j.job, (row_number() OVER (PARTITION BY j.job ORDER BY t.task_name) - 1)::INTEGER AS task_index,
        TRY_CAST(nullif(regexp_extract(t.task_name, '{_DAG_NAME}', 1), '') AS BIGINT) AS number,
        nullif(regexp_extract(t.task_name, '{_DAG_NAME}', 2), '') AS waits_for
-FROM batch_task t JOIN jobs j USING (job_name)
+FROM batch_task t JOIN jobs j USING (job_name) WHERE in_share(t.job_name) AND in_share(j.job_name)
 """
 _EDGES = """
 CREATE TABLE edges AS
 SELECT c.job, c.task_index, p.task_index AS parent FROM (
     SELECT DISTINCT job, task_index, TRY_CAST(unnest(string_split(trim(waits_for, '_'), '_')) AS BIGINT) AS number
-    FROM tasks WHERE waits_for IS NOT NULL) c
-LEFT JOIN (SELECT job, number, min(task_index) AS task_index FROM tasks WHERE number IS NOT NULL GROUP BY job, number) p
+    FROM tasks WHERE waits_for IS NOT NULL AND in_share(job)) c
+LEFT JOIN (
+    SELECT job, number, min(task_index) AS task_index FROM tasks WHERE number IS NOT NULL AND in_share(job)
+    GROUP BY job, number) p
     ON p.job = c.job AND p.number = c.number AND p.task_index <> c.task_index
 """
 _PARENTS = """
 CREATE TABLE parents AS
 SELECT job, task_index, string_agg(parent::VARCHAR, ',' ORDER BY parent) AS parents FROM edges
-WHERE parent IS NOT NULL GROUP BY job, task_index
+WHERE parent IS NOT NULL AND in_share(job) GROUP BY job, task_index
 """
 _USED = """
 CREATE TABLE used AS
@@ -134,7 +136,7 @@ SELECT job_name, task_name, min(start_s) AS start_s, max(end_s) AS end_s,
        sum(round(cpu * (end_s - start_s) * 1e4)::BIGINT) / 1e6 AS cpu_core_s,
        sum(round(memory * (end_s - start_s) * 1e9)::BIGINT) / 1e9
            / nullif(sum(end_s - start_s) FILTER (memory IS NOT NULL), 0) AS memory
-FROM batch_instance WHERE start_s > 0 AND end_s >= start_s
+FROM batch_instance WHERE start_s > 0 AND end_s >= start_s AND in_share(job_name)
 GROUP BY job_name, task_name
 """
 _SPAN = """

@@ -140,7 +140,7 @@ SELECT i.job_name, i.task_name,
 FROM pai_instance_table i JOIN (
     SELECT worker_name, max(cpu) AS cpu, max(memory) AS memory FROM pai_sensor_table GROUP BY worker_name
 ) s USING (worker_name)
-WHERE i.start_s > 0 AND i.end_s >= i.start_s GROUP BY i.job_name, i.task_name
+WHERE i.start_s > 0 AND i.end_s >= i.start_s AND in_share(i.job_name) GROUP BY i.job_name, i.task_name
 """
 _TASKS = """
 CREATE TABLE tasks AS
@@ -149,6 +149,7 @@ SELECT t.*, j.job, j."user", g.name AS "group", u.cpu_core_s, u.memory AS memory
        coalesce(j.submit_s, t.start_s) AS submit_s
 FROM pai_task_table t JOIN jobs j USING (job_name) LEFT JOIN groups g USING (inst_id)
 LEFT JOIN used u USING (job_name, task_name)
+WHERE in_share(j.job_name)
 """
 _SPAN = """
 CREATE TABLE span AS

@@ -3,7 +3,8 @@
 They expect the views ``task_events`` (t, job, task, event, user, class, priority, cpu, memory), ``job_events`` (job,
 user, logical_name), ``machine_events`` (t, machine, event, cpu, memory) and ``task_usage`` (start_t, end_t,
 job, task, cpu, memory, disk); times in microseconds, event types in the numbers of 2011 (`EVENTS`), capacities as
-fractions of the largest machine.
+fractions of the largest machine. Those that join and group by task run share by share of the jobs where they do not fit
+into memory (`cloudsched_env.traces.shares`).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ SELECT job, task,
        min(t) FILTER (event = 1) AS schedule_t,
        min(t) FILTER (event BETWEEN 2 AND 8) AS other_t,
        (count(*) FILTER (event = 0))::INTEGER AS attempts
-FROM task_events GROUP BY job, task
+FROM task_events WHERE in_share(job) GROUP BY job, task
 """
 
 # New tasks: the first event is a SUBMIT inside the window (a SCHEDULE may share its microsecond).
@@ -74,7 +75,7 @@ SELECT e.job, e.task,
        min(memory) FILTER (event = 0 AND t = submit_t) AS memory,
        min(t * 8 + event) FILTER (event BETWEEN 2 AND 6 AND t > schedule_t) AS first_end
 FROM task_events e JOIN arrivals a ON e.job = a.job AND e.task = a.task
-WHERE e.t < {AFTER_THE_WINDOW} GROUP BY e.job, e.task
+WHERE e.t < {AFTER_THE_WINDOW} AND in_share(e.job) AND in_share(a.job) GROUP BY e.job, e.task
 """
 
 # A job has one user and one logical name; jobs without a row in job_events take the user of their tasks.
@@ -99,7 +100,7 @@ FROM task_usage u JOIN (
     SELECT a.job, a.task, a.schedule_t, coalesce(d.first_end // 8, {AFTER_THE_WINDOW}) AS end_t
     FROM arrivals a JOIN details d USING (job, task)
 ) r ON u.job = r.job AND u.task = r.task
-WHERE u.end_t > u.start_t AND u.start_t < r.end_t AND u.end_t > r.schedule_t
+WHERE u.end_t > u.start_t AND u.start_t < r.end_t AND u.end_t > r.schedule_t AND in_share(u.job) AND in_share(r.job)
 GROUP BY u.job, u.task
 """
 

@@ -18,6 +18,7 @@ from cloudsched_env.traces.metadata import MachineType, SyntheticColumn, TraceMe
 from cloudsched_env.traces.parts import Part, find_parts, list_files
 from cloudsched_env.traces.published import PublishedTable
 from cloudsched_env.traces.request_unit import RequestUnit
+from cloudsched_env.traces.shares import create_table
 from cloudsched_env.traces.staging import OnError, OnProgress, Stager
 from cloudsched_env.traces.table import TABLE_VERSION, TASK_TABLE, TableKind, write_table
 from cloudsched_env.traces.work import EngineConfig, Work, open_work
@@ -172,7 +173,7 @@ class TraceFormat:
         for step, (_, query) in enumerate(self.steps):
             if on_progress:
                 on_progress(f"Finding {self.kind}", step, len(self.steps), "queries")
-            work.connection.execute(query)
+            create_table(work.connection, query)
         if on_progress and self.steps:
             on_progress(f"Finding {self.kind}", len(self.steps), len(self.steps), "queries")
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from cloudsched_env.traces.errors import require
 
-__all__ = ["EngineConfig", "Work", "open_work", "work_folder", "write_json"]
+__all__ = ["EngineConfig", "Work", "is_disk_full", "is_out_of_memory", "open_work", "work_folder", "write_json"]
 
 RESUME_FROM_BYTES = 64 << 20
 """A malformed row ends an import. What was read before is kept only if reading it again would take a while."""
@@ -111,19 +111,17 @@ def open_work(target: Path, config: EngineConfig, plan: dict[str, Any], *, resta
         connection.execute("SET TimeZone = 'UTC'")
         work = Work(folder, connection, config)
         yield work
-    except duckdb.OutOfMemoryException as error:
-        keep = work is not None and work.bytes_staged > 0
-        if _is_disk_full(error):
+    except duckdb.Error as error:
+        if is_disk_full(error):
+            keep = True
             raise _disk_full(folder) from error
+        if not is_out_of_memory(error):
+            raise
+        keep = work is not None and work.bytes_staged > 0
         raise MemoryError(
             f"the import does not fit into the memory limit of {config.memory_limit}; raise --memory-limit "
             f"or lower --threads ({str(error).splitlines()[0]}){_resume(keep)}"
         ) from error
-    except duckdb.Error as error:
-        if not _is_disk_full(error):
-            raise
-        keep = True
-        raise _disk_full(folder) from error
     except OSError as error:
         keep = work is not None and work.bytes_staged > 0
         if error.errno == errno.ENOSPC:
@@ -186,7 +184,14 @@ def _lock(folder: Path, target: Path) -> IO[str]:
     return handle
 
 
-def _is_disk_full(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of DuckDB says that something does not fit into the memory limit; a commit says so in words."""
+    text = str(error)
+    return "Out of Memory" in text or "failed to pin block" in text or "could not allocate block" in text
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether an error of DuckDB says that there is no room to spill to."""
     text = str(error)
     return "No space left" in text or "max_temp_directory_size" in text
 
