@@ -196,7 +196,8 @@ def main(
     if "pandas" not in state:
         limit = ["--pandas-limit-gb", str(pandas_limit_gb)] if pandas_limit_gb else []
         found = measured([sys.executable, __file__, "--work", str(work), "--step", "pandas", *limit])
-        keep("pandas", {**found, "limit_gb": pandas_limit_gb, "rows_per_s": round(rows / found["wall_s"])})
+        speed = None if found["exit_code"] else round(rows / found["wall_s"])  # it may not fit into its limit
+        keep("pandas", {**found, "limit_gb": pandas_limit_gb, "rows_per_s": speed})
     out.mkdir(parents=True, exist_ok=True)
     load = os.getloadavg()[2]
     machine = {"cpus": os.cpu_count(), "load_15min": load, "python": platform.python_version()}
