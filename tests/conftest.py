@@ -4,6 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Numba compiles in the first example of a property, and machines may be busy: no example has a deadline. Where the same
+# commit must give the same verdict twice, examples are the same too; elsewhere every run looks at new ones.
+settings.register_profile("explore", deadline=None)
+settings.register_profile("repeat", deadline=None, derandomize=True)
+settings.load_profile("repeat" if os.environ.get("CI") else "explore")
 
 
 @pytest.fixture(scope="session")

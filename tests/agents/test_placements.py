@@ -207,7 +207,7 @@ def test_an_episode_does_not_depend_on_the_batch_around_it(spec):
             np.testing.assert_array_equal(first[role][1:2], second[role])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([*PLACEMENTS, *LINEAR]), st.sampled_from(list(KNOBS)))
 def test_every_agent_stays_within_its_masks_whatever_it_observes(seed, placement, knobs):
     info = cluster_info(load_scenario("tiny-v1"))

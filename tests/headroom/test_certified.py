@@ -39,7 +39,7 @@ def test_repeated_terms_add_up_and_equalities_hold():
     assert program.maximise(np.array([-1.0, -1.0])).bound == pytest.approx(-3.0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**31), columns=st.integers(1, 6), rows=st.integers(1, 6))
 def test_the_certificate_is_the_optimum_of_another_solver(seed, columns, rows):
     rng = np.random.default_rng(seed)

@@ -264,7 +264,7 @@ SWITCHES = (
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**31),
     switched_off=st.sets(st.sampled_from(SWITCHES), max_size=3),

@@ -118,7 +118,7 @@ LEVELS = {"compute": [2, 3], "storage": [3]}
 COUNTS = {"compute": 2, "storage": 1}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**31), st.sampled_from(["sum", "monotonic"]), st.floats(0.2, 0.9))
 def test_the_best_joint_action_is_everybodys_best_action(seed, mixing, allowed_share):
     """Individual-global-max, by trying every joint action, with sub-actions and masks."""

@@ -54,7 +54,7 @@ def gae(rewards, values, next_values, terminated, truncated, lambda_):
     return advantages
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     lambda_=st.sampled_from([0.0, 0.7, 1.0]),

@@ -597,7 +597,7 @@ def small_scenarios(draw: st.DrawFn) -> Scenario:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(scenario=small_scenarios(), seed=st.integers(0, 2**32 - 1), masked=st.booleans(), data=st.data())
 def test_random_episodes_keep_every_invariant(scenario: Scenario, seed: int, masked: bool, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)

@@ -360,7 +360,7 @@ def test_fewer_candidates_than_nodes_agree(candidates: int, loss: float) -> None
         assert sent_to == set(range(scenario.compute_count))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=strategies.data())
 def test_any_small_cluster_agrees(data: strategies.DataObject) -> None:
     integers = strategies.integers

@@ -47,7 +47,6 @@ def examples(count: int):
     return settings(
         max_examples=max(1, count),
         derandomize=EXAMPLES is None,
-        deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     )

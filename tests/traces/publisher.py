@@ -173,9 +173,13 @@ class _Handler(BaseHTTPRequestHandler):
         step, rest_s = fault.trickle or (len(cut) or 1, 0.0)
         for start in range(0, len(cut), step):
             piece = cut[start : start + step]
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if fault.chunked else piece)
-            self.wfile.flush()
-            request.sent += len(piece)
+            request.sent += len(piece)  # before the client has it: it may look at once
+            try:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if fault.chunked else piece)
+                self.wfile.flush()
+            except OSError:
+                request.sent -= len(piece)
+                raise
             owner.pause(rest_s)
         if fault.chunked and fault.cut_after is None:
             self.wfile.write(b"0\r\n\r\n")

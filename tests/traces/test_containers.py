@@ -179,7 +179,7 @@ def test_an_empty_file_with_a_required_header_is_named(home):
 @given(
     order=st.permutations(range(len(small.SNOWSET_HEADER))), lower=st.booleans(), crlf=st.booleans(), bom=st.booleans()
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 def test_columns_are_read_by_name_in_any_order_and_line_ends_do_not_matter(tmp_path_factory, order, lower, crlf, bom):
     folder = tmp_path_factory.mktemp("order") / "trace"
     folder.mkdir()
@@ -398,7 +398,7 @@ def test_one_file_can_be_given_instead_of_a_folder(home):
     final=st.booleans(),
     packed=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_chunks_hold_every_line_once_and_in_order(tmp_path_factory, lines, chunk, final, packed):
     folder = tmp_path_factory.mktemp("chunks")
     data = "\n".join(lines).encode() + (b"\n" if lines and final else b"")

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudsched_env.traces.errors import TraceFormatError
@@ -108,7 +108,6 @@ def test_a_selection_that_does_not_exist_is_told_with_what_does(dataset, options
         select(find_dataset(dataset), **options)
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(0, 400), min_size=1, max_size=30))
 def test_part_numbers_survive_being_written_as_ranges(numbers):
     ordered = sorted(numbers)
@@ -120,7 +119,6 @@ def test_part_numbers_survive_being_written_as_ranges(numbers):
     assert parse_parts(",".join(pieces)) == tuple(ordered)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="ab./\\:~-_ \0\n%é", max_size=12))
 def test_a_path_that_is_accepted_stays_inside_the_folder(text):
     try:

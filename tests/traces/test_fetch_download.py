@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("requests")
@@ -296,7 +296,6 @@ def test_a_server_that_stays_busy_is_given_up_after_the_agreed_attempts(server, 
     assert target.read_bytes() == CONTENT
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(0, 2**32), st.floats(0.1, 10), st.floats(0.1, 100))
 def test_waits_grow_exponentially_up_to_a_limit_and_are_reproducible(failures, seed, first, longest):
     retry = RetryConfig(first_wait_s=first, longest_wait_s=longest)

@@ -165,7 +165,6 @@ def parts_of(folder, table):
 @given(name=st.sampled_from(NAMES), file=st.integers(0, 5), edits=st.lists(edit, min_size=1, max_size=3))
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
 )

@@ -47,7 +47,7 @@ def assert_same_rows(table, events: list[g.Event]) -> None:
                 assert row[name] == value, (name, wanted)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32 - 1), parts=st.integers(1, 4))
 def test_import_agrees_with_a_walk_through_each_tasks_events(seed, parts):
     events = g.random_events(np.random.default_rng(seed))

@@ -281,7 +281,7 @@ def test_every_member_of_a_concatenated_gzip_is_read(tmp_path):
     ),
     nullable=st.booleans(),
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_the_line_check_and_duckdb_agree_on_integers_and_on_accepted_numbers(tmp_path_factory, fields, nullable):
     # A row that passes the line check but not DuckDB would make `--on-error skip` fail; an integer that passes
     # DuckDB but not the line check would be read although it is malformed.

@@ -90,7 +90,7 @@ def test_what_is_written_is_read_back(tmp_path):
 
 
 @given(names=st.lists(st.one_of(st.none(), st.sampled_from(["b", "a", "zz", "é", ""])), min_size=1, max_size=30))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_names_survive_dictionary_encoding_and_codes_are_sorted(tmp_path_factory, names):
     path = tmp_path_factory.mktemp("names") / "t.parquet"
     half = len(names) // 2
@@ -116,7 +116,7 @@ def test_columns_that_do_not_exist_are_refused(tmp_path, columns):
 
 
 @given(cuts=st.lists(st.integers(0, 50), max_size=6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_bytes_do_not_depend_on_how_a_reader_batches_its_rows(tmp_path_factory, cuts):
     folder = tmp_path_factory.mktemp("batches")
     whole = rows(50)

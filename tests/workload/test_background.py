@@ -16,7 +16,7 @@ def schedule_of(scenario: Scenario, seed: int):
     return draw_background(scenario, np.random.default_rng(seed))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     quiet_s=st.floats(0.1, 1e4),
     disturbed_s=st.floats(0.1, 1e4),

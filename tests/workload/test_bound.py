@@ -37,7 +37,7 @@ def served_by_maximum_flow(release, rate, work, capacity, start, end) -> int:
     return maximum_flow(csr_matrix(graph), 0, 1).flow_value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     tasks=st.lists(st.tuples(st.integers(0, 12), st.integers(1, 4), st.integers(1, 20)), min_size=1, max_size=7),
     capacity=st.integers(1, 8),
@@ -76,7 +76,7 @@ def test_fluid_work_with_capacity_that_varies():
     assert fluid_work(*one, capacity, 0.0, 1.5, 0.5) == pytest.approx(0.5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     tasks=st.lists(st.tuples(st.integers(0, 6), st.integers(1, 4), st.integers(1, 20)), min_size=1, max_size=5),
     capacity=st.lists(st.integers(0, 8), min_size=8, max_size=8),

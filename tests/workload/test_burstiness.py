@@ -16,7 +16,7 @@ from cloudsched_env.workload.burstiness import (
 VALUES = st.lists(st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.5, 7.0]), min_size=1, max_size=40)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(VALUES, VALUES)
 def test_ks_distance_is_that_of_scipy(one, other):
     a, b = np.array(one), np.array(other)

@@ -55,7 +55,7 @@ def test_one_level_is_the_textbook_neyman_scott_process():
     assert expected_dispersion([level], [scale])[0] == pytest.approx(expected, rel=0.005)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     means=st.lists(st.floats(1.0, 4.0), min_size=5, max_size=5),
     clustered=st.floats(0.3, 1.0),
@@ -69,7 +69,7 @@ def test_fit_finds_the_clusters_that_give_a_dispersion(means, clustered, block_s
     assert [level.mean_children for level in found] == pytest.approx(means, rel=1e-3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.floats(0.2, 300.0), min_size=5, max_size=5))
 def test_any_dispersion_gives_clusters_that_can_be_drawn(dispersion):
     for level in fit_levels(dispersion, FIT_SCALES_S, 3600.0):

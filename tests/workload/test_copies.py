@@ -60,7 +60,7 @@ def test_rows_become_the_tasks_that_they_stand_for():
     assert "all of them" in tasks.synthetic_columns["instances"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(0, 2**31), st.integers(1, 30))
 def test_tasks_of_each_job_are_the_sum_of_its_instances(rows, jobs, seed, most):
     given_columns = columns(rows, jobs, seed)
@@ -89,7 +89,7 @@ def test_a_table_without_copies_gives_the_same_bytes_with_and_without_the_column
     assert "instances" not in without.synthetic_columns
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 2**31 - 1), min_size=1, max_size=30), st.integers(1, 2_000_000))
 def test_the_limit_is_the_largest_with_which_the_trace_fits(instances, bound):
     counts = np.array(instances, dtype=np.int64)
@@ -118,7 +118,7 @@ def test_a_row_of_two_thousand_million_copies_stays_small():
     assert "the first 100,000 of a row, of at most 2,147,483,647" in huge.synthetic_columns["instances"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31), st.integers(1, LEAST_COPIES), st.floats(0, 45), st.floats(1, 20))
 def test_windows_of_a_limited_trace_are_those_of_the_whole_one(seed, cap, start_s, length_s):
     given_columns = columns(30, 4, seed)

@@ -52,7 +52,7 @@ def test_each_crowd_hits_its_own_tenants_and_leaves_the_others_alone():
     assert (moved[tenant == 2] == arrival[tenant == 2]).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     crowds=st.integers(1, 6),
     share_of_time=st.floats(0.01, 1.0),
@@ -107,7 +107,7 @@ def task_rows(episode, names):
     return sorted(zip(*(getattr(episode, name).tolist() for name in names), strict=True))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     factor=st.floats(1.0, 100.0),
     crowds=st.integers(1, 4),

@@ -29,7 +29,7 @@ def test_jobs_use_all_shards_before_they_return(shards):
         shift_stride(1)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     shards=st.integers(2, 20),
     shifts=st.lists(st.floats(0.0, 60.0), min_size=1, max_size=6),

@@ -98,7 +98,7 @@ def test_named_scenarios_give_valid_episodes_at_exact_load(name):
     assert episode.details["offered_load"]["read"] == pytest.approx(scenario.workload.read_load, rel=1e-9)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     tenants=st.integers(1, 20),
     shards=st.integers(1, 9),
@@ -150,7 +150,7 @@ def test_every_scenario_gives_a_valid_episode_unless_no_base_times_give_its_load
         check_episode(scenario, episode)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     values=st.lists(st.floats(1e-3, 1e5), min_size=1, max_size=60),
     share=st.floats(0.0, 1.0),
