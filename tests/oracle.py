@@ -82,7 +82,13 @@ class OracleCluster:
                 node.garbage = scenario.purge.initial_garbage * self.garbage_limit(node)
         debt = compaction.initial_debt * self.soft if compaction.enabled else 0.0
         self.storage = [
-            StorageNode(storage.initial_background_level, storage.initial_serve_level, debt, self._write_factor(debt))
+            StorageNode(
+                storage.initial_background_level,
+                storage.initial_serve_level,
+                debt,
+                storage.bandwidth_mb_per_s,
+                self._write_factor(debt),
+            )
             for _ in range(scenario.cluster.storage_nodes)
         ]
         self.schedulers = [Scheduler() for _ in range(scenario.cluster.schedulers)]
@@ -372,7 +378,7 @@ class OracleCluster:
                 node.amplification = 1 + compaction.read_amplification_slope * debt
             node.demand = node.amplification * node.reads + node.writes
             foreground = 1 - config.background_shares[node.background_level]
-            node.capacity = config.bandwidth_mb_per_s * foreground * self.dt if config.sharing_enabled else math.inf
+            node.capacity = node.available * foreground * self.dt if config.sharing_enabled else math.inf
             if not node.alive:
                 node.capacity = 0.0
             node.served_share = min(1.0, node.capacity / node.demand) if node.demand > 0 else 1.0
@@ -487,7 +493,9 @@ class OracleCluster:
             node.write_rate = 0.8 * node.write_rate + 0.2 * node.writes / (B * self.dt)
             if compaction.enabled:
                 share = config.background_shares[node.background_level] if node.alive else 0.0
-                compacted = share * B * self.dt * ratio(node.debt, node.debt + compaction.efficient_debt_s * B)
+                compacted = (
+                    share * node.available * self.dt * ratio(node.debt, node.debt + compaction.efficient_debt_s * B)
+                )
                 node.debt = max(0.0, node.debt + compaction.write_amplification * node.writes - compacted)
             node.write_factor = self._write_factor(node.debt)
             node.stall_decayed = 0.9 * node.stall_decayed + 0.1 * (1 - node.write_factor)
@@ -518,11 +526,16 @@ class OracleCluster:
             node.garbage = max(0.0, node.garbage + purge.garbage_per_written * node.written - purged)
 
     def _move_background(self) -> None:
-        """First half of item 12: noisy neighbours leave a node a share of its cores."""
+        """First half of item 12: noisy neighbours leave a node a share of its cores or of its bandwidth."""
         e = self.episode
         for step, n, share in zip(e.background_step, e.background_node, e.background_share, strict=True):
-            if step <= self.k:
+            if step > self.k:
+                continue
+            if n < len(self.compute):
                 self.compute[int(n)].available_cores = float(share) * self.compute[int(n)].cores
+            else:
+                bandwidth = self.scenario.storage.bandwidth_mb_per_s
+                self.storage[int(n) - len(self.compute)].available = float(share) * bandwidth
 
     def _fail_and_repair(self) -> None:
         """Second half of item 12."""

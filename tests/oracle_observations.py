@@ -142,7 +142,7 @@ def storage_row(cluster: OracleCluster, r: int) -> list[float]:
     node, config = cluster.storage[r], cluster.scenario.storage
     stamp, summary = node.summary
     bandwidth, compaction = config.bandwidth_mb_per_s, cluster.scenario.compaction
-    rate = config.background_shares[node.background_level] * bandwidth
+    rate = config.background_shares[node.background_level] * node.available
     owed = node.debt + compaction.efficient_debt_s * bandwidth if node.debt > 0 else 0.0
     engine = {
         "compaction_time": owed / rate / 10 if rate > 0 else (8.0 if owed > 0 else 0.0),

@@ -113,6 +113,7 @@ class StorageNode:
     background_level: int
     serve_level: int
     debt: float
+    available: float  # MB/s that other volumes leave
     write_factor: float = 1.0  # sigma_r
     stream_factor: float = 1.0  # g_r
     lag: float = 0.0

@@ -34,7 +34,7 @@ from cloudsched_env.leaderboard.store import write_file
 from comparison.variants import TRAJECTORIES, Variant
 
 COMMAND = "from cloudsched_env.cli import main; main()"
-_OF_THE_PLAN = ("scenario", "overrides", "trace")
+_OF_THE_PLAN = ("scenario", "overrides", "trace", "storage_load")
 FINISHED, BEGUN, NEW = "finished", "begun", "new"
 _SPEED_WINDOW_S = 3600.0  # of the estimate of the time left: trainings of different algorithms differ in speed
 
@@ -164,7 +164,7 @@ class Training:
         if not path.is_file() or self.state() is None:
             return
         stored = json.loads(path.read_text(encoding="utf-8"))["settings"]
-        # Scenario, trace and recorded episodes are the plan's.
+        # Scenario, data and recorded episodes are the plan's.
         owned = {name: value for name, value in settings.items() if name not in _OF_THE_PLAN}
         begun = {name: stored.get(name) for name in owned}
         for values in (owned, begun):

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cloudsched_env.cli.storage_load import StorageLoadFile, StorageLoadShare, read_storage_load
+
 __all__ = ["app", "evaluate", "parse_override"]
 
 
@@ -32,6 +34,8 @@ _EPILOG = """
 `cloudsched evaluate my_agent.py:MyAgent locality --scenario tiny-v1 --split validation`
 
 `cloudsched evaluate linear_feedback --override telemetry.loss_probability=0.3 --json results.json`
+
+`cloudsched evaluate balanced linear_feedback --storage-load disks.parquet --storage-load-share 0.3`
 """
 
 app = typer.Typer(rich_markup_mode="markdown", no_args_is_help=True)
@@ -50,6 +54,8 @@ def evaluate(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="write raw results (marl-eval layout) and their metadata")
     ] = None,
+    storage_load: StorageLoadFile = None,
+    storage_load_share: StorageLoadShare = 0.2,
     override: Annotated[
         list[str] | None, typer.Option(help="scenario field, as in telemetry.loss_probability=0.3; repeatable")
     ] = None,
@@ -102,6 +108,7 @@ def evaluate(
                 overrides=overrides,
                 batch_size=batch_size,
                 progress=show,
+                storage_load=read_storage_load(storage_load, storage_load_share),
             )
     except ValueError as error:
         status.print(f"[red]error:[/red] {error}", markup=True, highlight=False, soft_wrap=True)

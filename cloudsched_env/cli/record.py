@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cloudsched_env.cli.evaluate import parse_override
+from cloudsched_env.cli.storage_load import StorageLoadFile, StorageLoadShare, read_storage_load
 
 __all__ = ["app", "record"]
 
@@ -34,6 +35,8 @@ def record(
     trace: Annotated[
         Path | None, typer.Option(exists=True, help="task table of an imported trace; default: the generator")
     ] = None,
+    storage_load: StorageLoadFile = None,
+    storage_load_share: StorageLoadShare = 0.2,
     override: Annotated[
         list[str] | None, typer.Option(help="scenario field, as in telemetry.loss_probability=0.3; repeatable")
     ] = None,
@@ -60,7 +63,16 @@ def record(
                 bar.update(task, description=name, completed=done, total=total)
 
             description = run(
-                agent, out, scenario, episodes, seed, trace, overrides=overrides, batch_size=batch_size, progress=show
+                agent,
+                out,
+                scenario,
+                episodes,
+                seed,
+                trace,
+                overrides=overrides,
+                batch_size=batch_size,
+                progress=show,
+                storage_load=read_storage_load(storage_load, storage_load_share),
             )
     except ValueError as error:
         status.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)

@@ -93,6 +93,8 @@ def train(
             if not trace.is_file():
                 raise FileNotFoundError(f"--trace {trace}: no such file; `cloudsched traces import` makes one")
             changes["trace"] = str(trace.resolve())
+        if changes.get("storage_load.table") is not None:
+            changes["storage_load.table"] = str(Path(str(changes["storage_load.table"])).resolve())
         if changes.get("warm_start.trajectories") is not None:
             from cloudsched_env.evaluation.trajectories import read_description
 

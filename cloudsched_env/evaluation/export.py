@@ -50,6 +50,7 @@ def metadata(evaluation: Evaluation, command: str) -> dict[str, Any]:
         "seed": evaluation.seed,
         "episodes": evaluation.episodes,
         "data_tag": evaluation.data_tag,
+        "storage_load": evaluation.storage_load,
         "batch_size": evaluation.batch_size,
         "execution": {agent.name: agent.execution for agent in evaluation.agents},
         "bound": {name: _plain(values) for name, values in evaluation.bound.items()},

@@ -23,6 +23,7 @@ from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload.bound import upper_bound
 from cloudsched_env.workload.episode import Episode, Split
 from cloudsched_env.workload.source import GeneratedSource, TraceSource, make_source
+from cloudsched_env.workload.storage_load import StorageLoad
 
 __all__ = ["BOUNDED_METRICS", "RANDOM", "AgentResult", "Evaluation", "Progress", "evaluate", "play", "play_all"]
 
@@ -66,6 +67,7 @@ class Evaluation:
         agents: one result per agent, in the order given.
         random: the random agent on the same episodes.
         bound: ``{metric: [episodes]}``, upper bounds of the metrics in `BOUNDED_METRICS`.
+        storage_load: `StorageLoad.description` of the disks that compete for the storage nodes; None without.
     """
 
     scenario: Scenario
@@ -77,6 +79,7 @@ class Evaluation:
     agents: tuple[AgentResult, ...]
     random: AgentResult
     bound: Mapping[str, Floats]
+    storage_load: Mapping[str, Any] | None = None
 
     def score(self, agent: AgentResult) -> Floats:
         """(J - J_random) / (J_bound - J_random) of each episode, ``[episodes]``; NaN where the references coincide."""
@@ -97,6 +100,7 @@ def evaluate(
     overrides: Mapping[str, Any] | None = None,
     batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
+    storage_load: StorageLoad | None = None,
 ) -> Evaluation:
     """Run agents on the same episodes.
 
@@ -110,6 +114,7 @@ def evaluate(
         overrides: scenario fields changed by dotted name.
         batch_size: clusters stepped at once. Results of the package's own agents do not depend on it.
         progress: called after every step.
+        storage_load: disks of a block trace that compete for the storage nodes.
 
     Raises:
         ValueError: for a wrong argument, or an agent that does not keep to the contract (`AgentError`).
@@ -125,7 +130,7 @@ def evaluate(
     if len(set(names)) < len(names):
         raise ValueError(f"agents have the same name: {names}; expected different names")
     cluster = load_scenario(scenario, overrides)
-    source = cast("GeneratedSource | TraceSource", make_source(cluster, split, trace))
+    source = cast("GeneratedSource | TraceSource", make_source(cluster, split, trace, storage_load))
     fixed = source.evaluation_episodes(episodes, seed)
 
     runs = loaded if RANDOM in names else [*loaded, load_agent(RANDOM)]
@@ -153,6 +158,7 @@ def evaluate(
         agents=tuple(results[name] for name in names),
         random=results[RANDOM],
         bound={name: np.array([getattr(bound, name) for bound in bounds]) for name in BOUNDED_METRICS},
+        storage_load=None if storage_load is None else storage_load.description,
     )
 
 

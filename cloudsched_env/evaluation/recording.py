@@ -29,6 +29,7 @@ from cloudsched_env.scenario import Scenario, load_scenario
 from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.workload.episode import Episode
 from cloudsched_env.workload.source import GeneratedSource, TraceSource, make_source
+from cloudsched_env.workload.storage_load import StorageLoad
 
 __all__ = ["BATCH_SIZE", "record"]
 
@@ -49,6 +50,7 @@ def record(
     overrides: dict[str, Any] | None = None,
     batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
+    storage_load: StorageLoad | None = None,
 ) -> dict[str, Any]:
     """Record agents on the same train windows.
 
@@ -65,6 +67,7 @@ def record(
         overrides: scenario fields changed by dotted name.
         batch_size: episodes that are played at once and written together.
         progress: called after every step.
+        storage_load: disks of a block trace that compete for the storage nodes.
 
     Returns:
         The description that was written.
@@ -81,11 +84,11 @@ def record(
     for agent in loaded:
         check_agent(agent, "record")
     cluster = load_scenario(scenario, overrides)
-    source = cast("GeneratedSource | TraceSource", make_source(cluster, "train", trace))
+    source = cast("GeneratedSource | TraceSource", make_source(cluster, "train", trace, storage_load))
     fixed = source.evaluation_episodes(episodes, seed)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    description = _begin(folder, cluster, fixed[0], seed, batch_size, trace)
+    description = _begin(folder, cluster, fixed[0], seed, batch_size, trace, storage_load)
     total, done = len(loaded) * len(fixed) * cluster.time.horizon_steps, 0
     for agent in loaded:
         recording = _recording_of(description, agent)
@@ -115,7 +118,9 @@ def record(
     return description
 
 
-def _begin(folder: Path, cluster: Scenario, episode: Episode, seed: int, batch_size: int, trace: Any) -> dict[str, Any]:
+def _begin(
+    folder: Path, cluster: Scenario, episode: Episode, seed: int, batch_size: int, trace: Any, storage_load: Any
+) -> dict[str, Any]:
     """The folder's description: the one that is there, if it is of the same kind, or a new one."""
     wanted = {
         "format": FORMAT,
@@ -126,6 +131,7 @@ def _begin(folder: Path, cluster: Scenario, episode: Episode, seed: int, batch_s
             "data_tag": episode.data_tag,
             "trace": Path(trace).name if isinstance(trace, (str, os.PathLike)) else None,
             "name": episode.details.get("source"),
+            **({} if storage_load is None else {"storage_load": storage_load.description}),
         },
         "seed": seed,
         "batch_size": batch_size,

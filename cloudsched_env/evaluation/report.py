@@ -86,10 +86,20 @@ def _table(title: str, *headings: str) -> Table:
     return table
 
 
+def _data(evaluation: Evaluation) -> str:
+    """Where the tasks come from, and other volumes on the storage nodes."""
+    load = evaluation.storage_load
+    if load is None:
+        return evaluation.data_tag
+    return (
+        f"{evaluation.data_tag}, storage load: {load['source']} ({load['data_tag']}), mean share {load['mean_share']:g}"
+    )
+
+
 def _summary_table(evaluation: Evaluation, names: Mapping[str, str], seed: int) -> Table:
     """One line an agent, the best score first, between the random agent and the upper bound."""
     title = (
-        f"{evaluation.scenario.id} · {evaluation.split} · {evaluation.episodes} episodes · data: {evaluation.data_tag}"
+        f"{evaluation.scenario.id} · {evaluation.split} · {evaluation.episodes} episodes · data: {_data(evaluation)}"
     )
     table = _table(title, "agent", "score IQM", *(heading for _, heading in SUMMARY_METRICS))
 

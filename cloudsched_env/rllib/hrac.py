@@ -32,7 +32,7 @@ def make_vector_env(env_config: Mapping[str, Any]) -> Any:
     """
     settings: HRACSettings = env_config["settings"]
     scenario = load_scenario(settings.scenario, settings.overrides)
-    source = make_source(scenario, env_config["split"], settings.trace)
+    source = make_source(scenario, env_config["split"], settings.trace, settings.storage_load.load())
     return CloudSchedVectorEnv(scenario, env_config["num_envs"], source=source)
 
 

@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from cloudsched_env.config_tree import CHECKED, changed, from_plain, number, option, to_plain
 from cloudsched_env.rllib.role_map import AGENT_TYPES, DEFAULT_MAP, check_map_name
+from cloudsched_env.workload.storage_load import DEFAULT_MEAN_SHARE, StorageLoad
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -137,6 +138,23 @@ class SamplingSettings:
 
 
 @dataclass(frozen=True, config=CHECKED)
+class StorageLoadSettings:
+    """Disks of a block trace that compete for the storage nodes (`cloudsched_env.workload.storage_load`).
+
+    Attributes:
+        table: path of a load table (Parquet); None for none.
+        mean_share: mean share of the storage nodes' bandwidth that they take.
+    """
+
+    table: str | None = None
+    mean_share: float = number(DEFAULT_MEAN_SHARE, 0.001, 0.89, "mean share of the storage nodes' bandwidth")
+
+    def load(self) -> StorageLoad | None:
+        """The load, read from its table; None if there is none."""
+        return None if self.table is None else StorageLoad(self.table, self.mean_share)
+
+
+@dataclass(frozen=True, config=CHECKED)
 class ExplorationSettings:
     """What policies draw their actions with.
 
@@ -255,6 +273,7 @@ class HRACSettings(SettingsTree):
         scenario: id of a named scenario.
         overrides: scenario fields changed by dotted name.
         trace: path of a canonical task table (Parquet); None draws from the calibrated generator.
+        storage_load: other volumes on the storage nodes.
         epoch_env_steps: env steps, summed over clusters and runners, that count as one epoch.
         discount: discount factor per env step.
         centre_rewards: train on rewards less their running mean (`cloudsched_env.rllib.reward_centring`).
@@ -265,6 +284,7 @@ class HRACSettings(SettingsTree):
     scenario: str = "paper-v1"
     overrides: Mapping[str, Any] = field(default_factory=dict)
     trace: str | None = None
+    storage_load: StorageLoadSettings = field(default_factory=StorageLoadSettings)
     epoch_env_steps: int = number(10_000, 1, 1_000_000_000, "env steps of an epoch")
     discount: float = number(0.998, 0.0, 1.0, "discount factor per env step")
     centre_rewards: bool = True

@@ -233,6 +233,8 @@ def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
 def _portable(settings: dict[str, Any]) -> dict[str, Any]:
     """A policy is passed on: it names its trace and trajectories, not where they lay on somebody's machine."""
     portable = {**settings, "trace": Path(settings["trace"]).name if settings["trace"] else None}
+    if settings["storage_load"]["table"]:
+        portable["storage_load"] = {**settings["storage_load"], "table": Path(settings["storage_load"]["table"]).name}
     start = settings.get("warm_start")  # value decomposition has none
     if start is not None:
         trajectories = start["trajectories"]

@@ -90,7 +90,7 @@ _FIELDS = len(FIELDS)
 def _observe_engine(parameters, storage, summary, b, r, out):
     """Write `ENGINE_FIELDS` of storage node ``r``."""
     debt = storage.debt_mb[b, r]
-    rate = parameters.background_shares[storage.background_level[b, r]] * parameters.bandwidth_mb_per_s
+    rate = parameters.background_shares[storage.background_level[b, r]] * storage.available_mb_per_s[b, r]
     seconds = 0.0
     if debt > 0.0:
         seconds = (debt + parameters.efficient_debt_mb) / rate if rate > 0.0 else 1e9

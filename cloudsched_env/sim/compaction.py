@@ -31,7 +31,7 @@ def accrue_debt(parameters, storage, b, r, written_mb):
     compacted = 0.0
     if storage.alive[b, r] == 1 and debt > 0.0:
         share = parameters.background_shares[storage.background_level[b, r]]
-        rate = share * parameters.bandwidth_mb_per_s * parameters.step_s
+        rate = share * storage.available_mb_per_s[b, r] * parameters.step_s
         compacted = rate * debt / (debt + parameters.efficient_debt_mb)
     debt = max(0.0, debt + parameters.write_amplification * written_mb - compacted)
     span = max(parameters.hard_limit_mb - parameters.soft_limit_mb, 1e-9)

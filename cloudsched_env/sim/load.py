@@ -98,6 +98,7 @@ def load_episode(
 
     storage = state.storage
     storage.alive[b] = 1
+    storage.available_mb_per_s[b] = parameters.bandwidth_mb_per_s
     storage.background_level[b] = scenario.storage.initial_background_level
     storage.serve_level[b] = scenario.storage.initial_serve_level
     storage.stream_factor[b] = 1.0

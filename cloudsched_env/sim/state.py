@@ -94,8 +94,8 @@ class Data(NamedTuple):
     outage_up: NDArray[np.int8]  # [B, outages]; 1 repair, 0 crash
     outages: NDArray[np.int64]  # [B]
     background_step: NDArray[np.int64]  # [B, changes], ascending
-    background_node: I  # [B, changes]
-    background_share: F  # [B, changes]: share of its cores that the node has from then on
+    background_node: I  # [B, changes]; compute nodes first, then storage nodes
+    background_share: F  # [B, changes]: share of its cores or bandwidth that the node has from then on
     changes: NDArray[np.int64]  # [B]
 
 
@@ -161,6 +161,7 @@ class Storage(NamedTuple):
     """Storage nodes, ``[B, nodes]``."""
 
     alive: NDArray[np.int8]
+    available_mb_per_s: F  # what other volumes leave of the bandwidth
     background_level: I
     serve_level: I
     debt_mb: F

@@ -74,7 +74,7 @@ def step_cluster(
     decay = parameters.fairness_decay
     for g in range(ledger.served_decayed.shape[1]):
         ledger.served_decayed[b, g] = decay * ledger.served_decayed[b, g] + scratch.tenant_work[g]
-    apply_background(parameters, clock, data, compute, b)
+    apply_background(parameters, clock, data, compute, storage, b)
     requeued, lost = apply_outages(clock, tasks, data, running, compute, storage, schedulers, b)
     settle_power(parameters, clock, compute, b)
     end_backoffs(clock, tasks, schedulers, b)
@@ -96,7 +96,7 @@ def begin_cluster(parameters, state, b):
     """Bring a freshly loaded cluster to its first observation: first arrivals, first snapshot, reward terms."""
     clock, tasks, data, compute = state.clock, state.tasks, state.data, state.compute
     storage, schedulers, ledger = state.storage, state.schedulers, state.ledger
-    apply_background(parameters, clock, data, compute, b)
+    apply_background(parameters, clock, data, compute, storage, b)
     admit_arrivals(clock, tasks, data, schedulers, ledger, b, 0.0, 1.0, False)
     update_entitlements(parameters, data, ledger, state.scratch, b, 0)
     circulate(parameters, clock, data, compute, storage, schedulers, state.telemetry, b)

@@ -102,7 +102,7 @@ def share_bandwidth(parameters, data, running, storage, scratch, b):
         capacity = 0.0
         if storage.alive[b, r] == 1:
             background = parameters.background_shares[storage.background_level[b, r]]
-            capacity = parameters.bandwidth_mb_per_s * (1.0 - background) * parameters.step_s
+            capacity = storage.available_mb_per_s[b, r] * (1.0 - background) * parameters.step_s
             if not parameters.sharing_enabled:
                 capacity = max(capacity, demand)
         served = min(1.0, capacity / demand) if demand > 0.0 else 1.0

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.workload.episode import Episode
 
-__all__ = ["core_shares", "draw_background"]
+__all__ = ["bandwidth_shares", "core_shares", "draw_background"]
 
 
 def draw_background(
@@ -48,7 +48,16 @@ def draw_background(
 
 def core_shares(scenario: Scenario, episode: Episode) -> NDArray[np.float64]:
     """Share of its cores that each compute node has in each step, ``[compute nodes, steps]``."""
-    shares = np.ones((scenario.compute_count, scenario.time.horizon_steps))
+    return _shares(scenario, episode)[: scenario.compute_count]
+
+
+def bandwidth_shares(scenario: Scenario, episode: Episode) -> NDArray[np.float64]:
+    """Share of its bandwidth that each storage node has in each step, ``[storage nodes, steps]``."""
+    return _shares(scenario, episode)[scenario.compute_count :]
+
+
+def _shares(scenario: Scenario, episode: Episode) -> NDArray[np.float64]:
+    shares = np.ones((scenario.compute_count + scenario.cluster.storage_nodes, scenario.time.horizon_steps))
     for step, node, share in zip(
         episode.background_step, episode.background_node, episode.background_share, strict=True
     ):

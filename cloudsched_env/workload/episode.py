@@ -40,9 +40,9 @@ class Episode:
         shard_homes: distinct compute nodes that hold the shard at the start, ``[shards, home_nodes]`` int32.
         tenant_scheduler: scheduler that owns each tenant, ``[tenants]`` int32.
         data_tag: where the tasks come from.
-        background_step: step at which the cores of a node change, ascending, ``[changes]`` int64.
-        background_node: compute node, ``[changes]`` int32.
-        background_share: share of its cores that the node has from then on, ``[changes]``.
+        background_step: step at which noisy neighbours take or give back, ascending, ``[changes]`` int64.
+        background_node: node, compute nodes first, then storage nodes, ``[changes]`` int32.
+        background_share: share of its cores or bandwidth that the node has from then on, ``[changes]``.
         tenant_weight: weight of each tenant in the division of the cluster, positive, ``[tenants]``; all 1 by default.
         details: for people and result files: source, window start, offered loads, synthetic columns.
     """

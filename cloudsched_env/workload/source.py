@@ -23,6 +23,7 @@ from cloudsched_env.workload.splits import (
     grid_entries,
     seed_entries,
 )
+from cloudsched_env.workload.storage_load import StorageLoad
 from cloudsched_env.workload.stream_profile import StreamProfile
 from cloudsched_env.workload.tasks import RawTasks
 from cloudsched_env.workload.window import (
@@ -63,17 +64,21 @@ class EvaluationSource(abc.ABC):
         scenario: an id or a `Scenario`.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         data_tag: where the tasks come from.
+        storage_load: disks of a block trace that compete for the storage nodes; none by default.
 
     Raises:
         ValueError: for an unknown split.
     """
 
-    def __init__(self, scenario: str | Scenario, split: Split, data_tag: DataTag) -> None:
+    def __init__(
+        self, scenario: str | Scenario, split: Split, data_tag: DataTag, storage_load: StorageLoad | None = None
+    ) -> None:
         if split not in SPLIT_STREAM:
             raise ValueError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_STREAM)}")
         self.scenario = load_scenario(scenario)
         self.split: Split = split
         self.data_tag: DataTag = data_tag
+        self.storage_load = storage_load
 
     @abc.abstractmethod
     def episode(self, rng: np.random.Generator) -> Episode:
@@ -91,13 +96,19 @@ class EvaluationSource(abc.ABC):
     def _build(self, start_s: float | None, rng: np.random.Generator) -> Episode:
         """The episode of one window."""
 
+    def _complete(self, start_s: float | None, rng: np.random.Generator) -> Episode:
+        """The episode of one window; what else is on the storage nodes is drawn last and changes no other draw."""
+        episode = self._build(start_s, rng)
+        load = self.storage_load
+        return episode if load is None else load.add_to(episode, self.scenario, self.split, rng)
+
     def _draw(self, start: Callable[[np.random.Generator], float | None], rng: np.random.Generator) -> Episode:
         """Draw windows until one can carry the scenario's load."""
         stream = _spawn(rng, self.split)
         problem = ""
         for _ in range(_TRIES):
             try:
-                return self._build(start(stream), stream)
+                return self._complete(start(stream), stream)
             except InfeasibleWindowError as error:
                 problem = str(error)
         raise InfeasibleWindowError(f"none of {_TRIES} random windows of split {self.split!r} is feasible: {problem}")
@@ -112,7 +123,7 @@ class EvaluationSource(abc.ABC):
         Raises:
             InfeasibleWindowError: if the window cannot carry the scenario's load.
         """
-        return self._build(entry.start_s, _seeded(entry, seed, self.split))
+        return self._complete(entry.start_s, _seeded(entry, seed, self.split))
 
     def evaluation_episodes(self, count: int, seed: int = 0) -> list[Episode]:
         """The first episodes of the fixed list; windows that cannot carry the scenario's load are passed over.
@@ -155,6 +166,7 @@ class GeneratedSource(EvaluationSource):
         scenario: an id or a `Scenario`.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         profile: what the generator draws from; the scenario's ``workload.profile`` by default.
+        storage_load: see `EvaluationSource`.
 
     Raises:
         ValueError: if the scenario names a profile that does not exist.
@@ -165,8 +177,9 @@ class GeneratedSource(EvaluationSource):
         scenario: str | Scenario = "paper-v1",
         split: Split = "train",
         profile: Profile | StreamProfile | None = None,
+        storage_load: StorageLoad | None = None,
     ) -> None:
-        super().__init__(scenario, split, "generated")
+        super().__init__(scenario, split, "generated", storage_load)
         self._given_profile = profile
         self.profile = profile or load_profile(self.scenario.workload.profile)
         self._details = {
@@ -191,7 +204,7 @@ class GeneratedSource(EvaluationSource):
 
     def with_scenario(self, scenario: str | Scenario) -> GeneratedSource:
         """The same generator and split for another scenario."""
-        return GeneratedSource(scenario, self.split, self._given_profile)
+        return GeneratedSource(scenario, self.split, self._given_profile, self.storage_load)
 
     def _build(self, start_s: float | None, rng: np.random.Generator) -> Episode:
         scenario = self.scenario
@@ -211,6 +224,7 @@ class TraceSource(EvaluationSource):
         scenario: an id or a `Scenario`.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         splits: borders in time; `TraceSplits.by_share` of the trace's span by default.
+        storage_load: see `EvaluationSource`.
 
     Raises:
         ValueError: if the split is shorter than one window, or the scenario keeps more tasks of a job than were kept of
@@ -223,9 +237,10 @@ class TraceSource(EvaluationSource):
         scenario: str | Scenario = "paper-v1",
         split: Split = "train",
         splits: TraceSplits | None = None,
+        storage_load: StorageLoad | None = None,
     ) -> None:
         tasks = trace if isinstance(trace, RawTasks) else RawTasks.from_file(trace)
-        super().__init__(scenario, split, tasks.data_tag)
+        super().__init__(scenario, split, tasks.data_tag, storage_load)
         self.splits = splits or TraceSplits.by_share(tasks.span_s)
         self._length_s = window_length_s(self.scenario)
         first, end = self.splits.bounds(split)
@@ -289,7 +304,7 @@ class TraceSource(EvaluationSource):
         Raises:
             ValueError: if the split is shorter than one window of that scenario.
         """
-        return TraceSource(self._tasks, scenario, self.split, self._given_splits)
+        return TraceSource(self._tasks, scenario, self.split, self._given_splits, self.storage_load)
 
     def _build(self, start_s: float | None, rng: np.random.Generator) -> Episode:
         if start_s is None:
@@ -304,7 +319,10 @@ def _is_google_excerpt(splits: TraceSplits) -> bool:
 
 
 def make_source(
-    scenario: str | Scenario = "paper-v1", split: Split = "train", trace: str | Path | RawTasks | None = None
+    scenario: str | Scenario = "paper-v1",
+    split: Split = "train",
+    trace: str | Path | RawTasks | None = None,
+    storage_load: StorageLoad | None = None,
 ) -> EvaluationSource:
     """The source of a scenario's episodes.
 
@@ -312,5 +330,8 @@ def make_source(
         scenario: an id or a `Scenario`.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         trace: a canonical task table; the calibrated generator without one.
+        storage_load: disks of a block trace that compete for the storage nodes.
     """
-    return TraceSource(trace, scenario, split) if trace is not None else GeneratedSource(scenario, split)
+    if trace is None:
+        return GeneratedSource(scenario, split, storage_load=storage_load)
+    return TraceSource(trace, scenario, split, storage_load=storage_load)

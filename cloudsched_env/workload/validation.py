@@ -43,7 +43,7 @@ def check_episode(scenario: Scenario, episode: Episode) -> None:
         "shard_replicas": cluster.storage_nodes,
         "shard_homes": scenario.compute_count,
         "tenant_scheduler": cluster.schedulers,
-        "background_node": scenario.compute_count,
+        "background_node": scenario.compute_count + cluster.storage_nodes,
     }
     for name, count in counts.items():
         column = getattr(episode, name)

@@ -97,17 +97,18 @@ def simple_episode(scenario: Scenario, rng: np.random.Generator, tasks: int = 60
 
 
 def disturbed_episode(scenario: Scenario, rng: np.random.Generator, tasks: int = 60, changes: int = 12) -> Episode:
-    """A `simple_episode` with noisy neighbours: changes at random steps, several in one step or none on a node.
+    """A `simple_episode` with noisy neighbours of both kinds of nodes: at random steps, several in one step or none.
 
     Some lie before the episode's first step has passed, some beyond its first hundred steps, and one node may change
     twice in a step (the later entry counts).
     """
     episode = simple_episode(scenario, rng, tasks)
+    nodes = scenario.compute_count + scenario.cluster.storage_nodes
     last = min(100, scenario.time.horizon_steps)
     share = np.where(rng.random(changes) < 0.25, 1.0, rng.uniform(0.05, 1.0, changes))
     return dataclasses.replace(
         episode,
         background_step=np.sort(rng.integers(0, last, changes) * (rng.random(changes) < 0.85)),
-        background_node=rng.integers(0, scenario.compute_count, changes).astype(np.int32),
+        background_node=rng.integers(0, nodes, changes).astype(np.int32),
         background_share=share,
     )

@@ -15,9 +15,18 @@ STEP_S = 0.1
 
 @pytest.mark.parametrize("streams", [1, 2, 4, 10, 40])
 @pytest.mark.parametrize("background_share", [0.0, 0.35])
-def test_equal_streams_share_the_bandwidth_equally_and_use_all_of_it(streams, background_share):
-    capacity = BANDWIDTH_MB_PER_S * (1 - background_share)
-    run = run_streams([1e-3] * streams, 1000.0, steps=700, stream_mb_per_s=500.0, background_share=background_share)
+@pytest.mark.parametrize("left_share", [1.0, 0.6])
+def test_equal_streams_share_the_bandwidth_equally_and_use_all_of_it(streams, background_share, left_share):
+    """What compaction and other volumes leave of it."""
+    capacity = BANDWIDTH_MB_PER_S * left_share * (1 - background_share)
+    run = run_streams(
+        [1e-3] * streams,
+        1000.0,
+        steps=1200,
+        stream_mb_per_s=500.0,
+        background_share=background_share,
+        left_share=left_share,
+    )
     alone = 1e-3 + 1000.0 / 500.0
     np.testing.assert_allclose(run.finish_s, max(alone, streams * 1000.0 / capacity), rtol=1e-6)
     assert (run.served_mb <= capacity * STEP_S * (1 + 1e-12)).all()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic.dataclasses import dataclass
 
 from cloudsched_env.config_tree import CHECKED, number
-from cloudsched_env.rllib.settings import SamplingSettings, SettingsTree, ValidationSettings
+from cloudsched_env.rllib.settings import SamplingSettings, SettingsTree, StorageLoadSettings, ValidationSettings
 
 __all__ = [
     "ExplorationSettings",
@@ -91,6 +91,7 @@ class ValueSettings(SettingsTree):
         scenario: id of a named scenario.
         overrides: scenario fields changed by dotted name.
         trace: path of a canonical task table (Parquet); None draws from the calibrated generator.
+        storage_load: other volumes on the storage nodes.
         epoch_env_steps: env steps, summed over clusters and runners, that count as one epoch.
         discount: discount factor per env step.
         standardise_rewards: train on (r - mean) / std of recent team rewards. Centring adds the same constant to all
@@ -103,6 +104,7 @@ class ValueSettings(SettingsTree):
     scenario: str = "paper-v1"
     overrides: Mapping[str, Any] = field(default_factory=dict)
     trace: str | None = None
+    storage_load: StorageLoadSettings = field(default_factory=StorageLoadSettings)
     epoch_env_steps: int = number(10_000, 1, 1_000_000_000, "env steps of an epoch")
     discount: float = number(0.998, 0.0, 1.0, "discount factor per env step")
     standardise_rewards: bool = True

@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 from cloudsched_env.sim.failure import Outage
 from tests.simulator.drive import constant_actions, make_episode, play, times
 from tests.simulator.isolated import isolated
+from tests.simulator.mechanisms.background import with_changes
 
 BANDWIDTH_MB_PER_S = 1000.0
 _MANY_CORES = ({"count": 1, "cores": 1000.0, "memory_gb": 1000.0},)
@@ -36,8 +37,12 @@ def run_streams(
     sharing: bool = True,
     bandwidth_mb_per_s: float = BANDWIDTH_MB_PER_S,
     arrival_s: ArrayLike = 0.0,
+    left_share: float = 1.0,
 ) -> Streams:
-    """Tasks that compute for a time and read from one storage node; processors never limit them."""
+    """Tasks that compute for a time and read from one storage node; processors never limit them.
+
+    Other volumes leave ``left_share`` of the node's bandwidth.
+    """
     base, read, arrival = np.broadcast_arrays(*(np.asarray(a, float) for a in (base_time_s, read_mb, arrival_s)))
     scenario = isolated(
         time__horizon_steps=steps,
@@ -49,6 +54,7 @@ def run_streams(
         scheduling__window_slots=64,
     )
     episode = make_episode(scenario, base_time_s=base, scan_read_mb=read, arrival_s=arrival, memory_gb=1e-6, cores=0.1)
+    episode = with_changes(episode, [0], [left_share], node=scenario.compute_count)
     factor, moved, remaining = [], [], []
 
     def watch(env, step):
