@@ -1,0 +1,1 @@
+"""TorchRL's MAPPO and QMIX beside ours on the same environment."""
