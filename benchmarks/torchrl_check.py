@@ -39,7 +39,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cloudsched_env.leaderboard.store import write_file
 from cloudsched_env.rllib.ray_session import ray_session, silence_ray
 
+_EPILOG = """\
+Examples:
 
+- `python benchmarks/torchrl_check.py --seeds 3 --epochs 48`
+
+- `python benchmarks/torchrl_check.py --seeds 1 --epochs 6 --out runs/torchrl_check` (a first look)
+
+- `python benchmarks/torchrl_check.py --only torchrl-qmix --only ours-qmix`
+
+- `python benchmarks/torchrl_check.py --table` (train nothing)
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+
+@app.command(epilog=_EPILOG)
 def main(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each.")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 48,
@@ -80,7 +95,7 @@ def main(
             raise ValueError(
                 f"--only {' '.join(only or ())}: expected torchrl, ours, mappo, qmix, or both as ours-qmix"
             )
-        missing = [] if table else [cell for cell in cells if finished(out, cell, plan) is None]
+        missing = [cell for cell in cells if finished(out, cell, plan) is None and not table]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     validation = Validation(plan)
@@ -119,4 +134,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
