@@ -1,10 +1,10 @@
 """An independent check: TorchRL's MAPPO and QMIX on the PettingZoo face beside ours on the array face.
 
     pip install "cloudsched-env[rllib,viz,leaderboard,torchrl]"
-    python benchmarks/torchrl_check.py --seeds 3 --epochs 48
-    python benchmarks/torchrl_check.py --seeds 1 --epochs 6 --out runs/torchrl_check    # a first look, some minutes
-    python benchmarks/torchrl_check.py --only torchrl-qmix --only ours-qmix
-    python benchmarks/torchrl_check.py --seeds 3 --epochs 48 --table                    # of what is trained so far
+    python benchmarks/torchrl_check.py --seeds 3 --epochs 48 --out runs/torchrl_check
+    python benchmarks/torchrl_check.py --seeds 1 --epochs 6 --out runs/first_look    # some minutes
+    python benchmarks/torchrl_check.py --only torchrl-qmix --only ours-qmix --out runs/qmix
+    python benchmarks/torchrl_check.py --seeds 3 --epochs 12 --table                 # of what is recorded here
 
 Implementations that share nothing but the environment should learn about as much from as many env steps. TorchRL brings
 its own networks (perceptrons with parameters shared within a role), value estimators, losses, mixer, replay buffer and
@@ -42,13 +42,13 @@ from cloudsched_env.rllib.ray_session import ray_session, silence_ray
 _EPILOG = """\
 Examples:
 
-- `python benchmarks/torchrl_check.py --seeds 3 --epochs 48`
+- `python benchmarks/torchrl_check.py --seeds 3 --epochs 48 --out runs/torchrl_check`
 
-- `python benchmarks/torchrl_check.py --seeds 1 --epochs 6 --out runs/torchrl_check` (a first look)
+- `python benchmarks/torchrl_check.py --seeds 1 --epochs 6 --out runs/first_look` (some minutes)
 
-- `python benchmarks/torchrl_check.py --only torchrl-qmix --only ours-qmix`
+- `python benchmarks/torchrl_check.py --only torchrl-qmix --only ours-qmix --out runs/qmix`
 
-- `python benchmarks/torchrl_check.py --table` (train nothing)
+- `python benchmarks/torchrl_check.py --epochs 12 --table` (of what is recorded; trains nothing)
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
