@@ -92,11 +92,11 @@ class StorageLoad:
         nodes, steps = scenario.cluster.storage_nodes, scenario.time.horizon_steps
         rates, starts_s = self._rates(nodes, steps, scenario, split, rng)
         taken = _scaled(rates, self.mean_share)
-        changed = np.diff(taken, axis=1, prepend=0.0) != 0.0
-        node, step = np.nonzero(changed)
-        order = np.lexsort((node, step))
-        all_steps = np.concatenate([episode.background_step, step[order]])
-        merged = np.argsort(all_steps, kind="stable")
+        node, step = np.nonzero(np.diff(taken, axis=1, prepend=0.0))
+        all_steps = np.concatenate([episode.background_step, step])
+        all_nodes = np.concatenate([episode.background_node, (node + scenario.compute_count).astype(np.int32)])
+        all_shares = np.concatenate([episode.background_share, 1.0 - taken[node, step]])
+        order = np.argsort(all_steps, kind="stable")
         details = {
             **self.description,
             "split": split,
@@ -105,11 +105,9 @@ class StorageLoad:
         }
         return dataclasses.replace(
             episode,
-            background_step=all_steps[merged].astype(np.int64),
-            background_node=np.concatenate(
-                [episode.background_node, (node[order] + scenario.compute_count).astype(np.int32)]
-            )[merged],
-            background_share=np.concatenate([episode.background_share, 1.0 - taken[node[order], step[order]]])[merged],
+            background_step=all_steps[order].astype(np.int64),
+            background_node=all_nodes[order],
+            background_share=all_shares[order],
             details={**episode.details, "storage_load": details},
         )
 
@@ -122,7 +120,7 @@ class StorageLoad:
         last = max(first, end - steps * step_s)
         if self.devices >= nodes:
             of_node = np.array_split(rng.permutation(self.devices), nodes)
-            starts_s = np.full(nodes, rng.uniform(first, last) if last > first else first)
+            starts_s = np.full(nodes, rng.uniform(first, last))
         else:
             of_node = np.array_split(rng.permutation(np.arange(nodes) % self.devices), nodes)
             starts_s = rng.uniform(first, end, nodes)
