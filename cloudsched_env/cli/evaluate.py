@@ -55,7 +55,7 @@ def evaluate(
         Path | None, typer.Option("--json", help="write raw results (marl-eval layout) and their metadata")
     ] = None,
     storage_load: StorageLoadFile = None,
-    storage_load_share: StorageLoadShare = 0.2,
+    storage_load_share: StorageLoadShare = None,
     override: Annotated[
         list[str] | None, typer.Option(help="scenario field, as in telemetry.loss_probability=0.3; repeatable")
     ] = None,

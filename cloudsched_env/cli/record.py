@@ -36,7 +36,7 @@ def record(
         Path | None, typer.Option(exists=True, help="task table of an imported trace; default: the generator")
     ] = None,
     storage_load: StorageLoadFile = None,
-    storage_load_share: StorageLoadShare = 0.2,
+    storage_load_share: StorageLoadShare = None,
     override: Annotated[
         list[str] | None, typer.Option(help="scenario field, as in telemetry.loss_probability=0.3; repeatable")
     ] = None,

@@ -17,12 +17,15 @@ StorageLoadFile = Annotated[
     typer.Option(exists=True, help="load table of an imported block trace: its disks compete for the storage nodes"),
 ]
 StorageLoadShare = Annotated[
-    float, typer.Option(help="mean share of the storage nodes' bandwidth that these disks take, below 0.9")
+    float | None,
+    typer.Option(
+        help="mean share of the storage nodes' bandwidth that these disks take, below 0.9", show_default="0.2"
+    ),
 ]
 
 
-def read_storage_load(table: Path | None, mean_share: float) -> StorageLoad | None:
-    """The load that the two options ask for.
+def read_storage_load(table: Path | None, mean_share: float | None) -> StorageLoad | None:
+    """The load that the two options ask for; without a share that of `StorageLoad`.
 
     Raises:
         ValueError: the file is no load table, or the share cannot be had.
@@ -31,4 +34,4 @@ def read_storage_load(table: Path | None, mean_share: float) -> StorageLoad | No
         return None
     from cloudsched_env.workload.storage_load import StorageLoad
 
-    return StorageLoad(table, mean_share)
+    return StorageLoad(table) if mean_share is None else StorageLoad(table, mean_share)
