@@ -1,7 +1,7 @@
 """Import at real size: published-format files of 50 million rows, rows per second and peak memory, beside pandas.
 
-    python benchmarks/trace_import.py --work /tmp/trace-import            # 50 parts of a million rows
-    python benchmarks/trace_import.py --work /tmp/trace-import --parts 5  # a quick look
+    python benchmarks/trace_import.py --work runs/trace-import            # 50 parts of a million rows
+    python benchmarks/trace_import.py --work runs/trace-import --parts 5  # a quick look
 
 Writes Google 2011 files (task_events, job_events, machine_events: gzipped CSV as published; the events are drawn,
 seeded by the number of their part), imports them with `cloudsched traces import`, and reads the same task_events with
