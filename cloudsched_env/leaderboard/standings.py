@@ -123,7 +123,8 @@ class Board:
     Attributes:
         results: the results.
         anchors: what scores are measured by.
-        rows: ranked agents first, by rank and, in one rank, by score; then those without a score.
+        rows: ranked agents first, by score; then those without a score. Ranks need not ascend: an agent whose few
+            trainings differ much is better than others on average, or worse, but not beyond doubt.
     """
 
     results: Results
@@ -163,7 +164,7 @@ def board_of(results: Results, progress: Callable[[str, int, int], None] = lambd
         progress(rows[-1].declaration.name, done + 1, len(folders))
     _rank(rows, anchors)
     order = {"ok": 0, "incomplete": 1, "stale": 2, "failed": 3}
-    rows.sort(key=lambda row: (order[row.status], row.rank, -row.score.estimate if row.score else 0.0, row.slug))
+    rows.sort(key=lambda row: (order[row.status], -row.score.estimate if row.score else 0.0, row.rank, row.slug))
     return Board(results, anchors, rows)
 
 

@@ -87,8 +87,8 @@ def test_damaged_results_cost_their_own_row_only(played, tmp_path):
     assert row(found, "random").status == "ok"
 
 
-def test_rows_are_ordered_by_rank_and_then_by_score(board):
-    places = [(found.rank, -found.score.estimate) for found in board.ranked]
+def test_rows_are_ordered_by_score(board):
+    places = [-found.score.estimate for found in board.ranked]
     assert places == sorted(places)
 
 
