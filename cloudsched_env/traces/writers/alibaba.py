@@ -9,24 +9,25 @@ import numpy as np
 
 from cloudsched_env.traces.writers.generated import GeneratedTrace, write_lines
 
-__all__ = ["write_alibaba2017", "write_alibaba2018"]
+__all__ = ["PER_CORE", "batches", "whole_seconds", "write_alibaba2017", "write_alibaba2018"]
 
-_PER_CORE = 100  # plan_cpu of one core
+PER_CORE = 100
+"""plan_cpu of one core."""
 _MACHINES_2017, _CORES_2017 = 1313, 64
 _MACHINES_2018, _CORES_2018, _MEMORY_2018 = 4034, 96, 100
 
 
-def _times(trace: GeneratedTrace) -> tuple[np.ndarray, np.ndarray]:
-    """Whole seconds of start and end; a run is at least one second long."""
+def whole_seconds(trace: GeneratedTrace) -> tuple[np.ndarray, np.ndarray]:
+    """Whole seconds of start and end, ``[tasks]`` each; 0 would be before the trace, and a run is at least one long."""
     start = np.floor(trace.arrival_s).astype(np.int64) + 1
     return start, start + np.maximum(np.rint(trace.duration_s), 1).astype(np.int64)
 
 
-def _batches(trace: GeneratedTrace) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """First row, instances, last end of each job, and whether all of it has ended."""
+def batches(trace: GeneratedTrace) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """First row, instances, second of the last end, and whether all of it has ended, of each job: ``[jobs]`` each."""
     first = trace.first_of_job
     count = np.diff(first, append=len(trace))
-    _, end = _times(trace)
+    _, end = whole_seconds(trace)
     last = np.maximum.reduceat(end, first) if len(first) else end
     return first, count, last, last < trace.length_s
 
@@ -41,8 +42,8 @@ def write_alibaba2017(trace: GeneratedTrace, folder: Path) -> None:
         trace: the tasks.
         folder: where to.
     """
-    first, count, last, ended = _batches(trace)
-    start, end = _times(trace)
+    first, count, last, ended = batches(trace)
+    start, end = whole_seconds(trace)
     final = int(trace.length_s)
 
     def tasks() -> Iterator[str]:
@@ -50,7 +51,7 @@ def write_alibaba2017(trace: GeneratedTrace, folder: Path) -> None:
             status = "Terminated" if ended[k] else "Running"
             yield (
                 f"{start[row]},{min(last[k], final)},{trace.job[row] + 1},1,{count[k]},{status},"
-                f"{trace.cpu_cores[row] * _PER_CORE:.0f},{trace.memory_gb[row] / trace.machine_memory_gb:.6g}"
+                f"{trace.cpu_cores[row] * PER_CORE:.0f},{trace.memory_gb[row] / trace.machine_memory_gb:.6g}"
             )
 
     def instances() -> Iterator[str]:
@@ -77,12 +78,12 @@ def write_alibaba2018(trace: GeneratedTrace, folder: Path) -> None:
         trace: the tasks.
         folder: where to.
     """
-    first, count, last, ended = _batches(trace)
-    start, end = _times(trace)
+    first, count, last, ended = batches(trace)
+    start, end = whole_seconds(trace)
     final = int(trace.length_s)
 
     def request(row: int) -> tuple[float, float]:
-        return trace.cpu_cores[row] * _PER_CORE, 100.0 * trace.memory_gb[row] / trace.machine_memory_gb
+        return trace.cpu_cores[row] * PER_CORE, 100.0 * trace.memory_gb[row] / trace.machine_memory_gb
 
     def tasks() -> Iterator[str]:
         for k, row in enumerate(first.tolist()):

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudsched_env.traces.writers.alibaba import write_alibaba2017, write_alibaba2018
+from cloudsched_env.traces.writers.alibaba_gpu import write_alibaba_gpu2020, write_alibaba_gpu2023
 from cloudsched_env.traces.writers.azure import write_azure_v1, write_azure_v2
+from cloudsched_env.traces.writers.azure_packing import write_azure_packing2020
 from cloudsched_env.traces.writers.generated import GeneratedTrace, new_folder, write_marker
 from cloudsched_env.traces.writers.google2011 import write_google2011
 from cloudsched_env.traces.writers.google2019 import write_google2019
@@ -36,8 +38,11 @@ WRITERS = (
     TraceWriter("google2019", "Google clusterdata-2019", write_google2019),
     TraceWriter("alibaba2017", "Alibaba cluster-trace-v2017", write_alibaba2017),
     TraceWriter("alibaba2018", "Alibaba cluster-trace-v2018", write_alibaba2018),
+    TraceWriter("alibaba-gpu2020", "Alibaba cluster-trace-gpu-v2020 (PAI)", write_alibaba_gpu2020),
+    TraceWriter("alibaba-gpu2023", "Alibaba cluster-trace-gpu-v2023 (openb)", write_alibaba_gpu2023),
     TraceWriter("azure-v1", "Azure Public Dataset V1", write_azure_v1),
     TraceWriter("azure-v2", "Azure Public Dataset V2", write_azure_v2),
+    TraceWriter("azure-packing2020", "Azure traces for packing 2020 (zone A)", write_azure_packing2020),
     TraceWriter("snowset", "Snowset", write_snowset),
     TraceWriter("redset", "Redset", write_redset),
 )
