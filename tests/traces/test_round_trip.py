@@ -32,10 +32,34 @@ DRAWN = {
     "google2019": ("google2011-nested", 0.2, 0.5),
     "alibaba2017": ("alibaba2017", 0.05, 0.5),
     "alibaba2018": ("alibaba2018", 0.005, 0.5),
+    "alibaba-gpu2020": ("alibaba2018", 0.005, 0.5),
+    "alibaba-gpu2023": ("google2011-nested", 0.2, 0.5),
     "azure-v1": ("azure", 0.5, 4.0),
     "azure-v2": ("azure", 0.5, 4.0),
+    "azure-packing2020": ("azure", 0.5, 4.0),
     "snowset": ("snowset", 1.0, 0.02),
     "redset": ("redset", 1.0, 0.02),
+}
+# A row is a task of its own: these do not publish which tasks are of a job.
+TASKS_ALONE = ("alibaba-gpu2023", "azure-packing2020")
+NO_USERS = ("alibaba2017", "alibaba2018", "alibaba-gpu2023")
+# Classes of service that a format makes of 0, 1 and 2; without an entry, the same.
+CLASSES = {
+    "google2019": (2, 2, 2),  # from priorities: those of 2011 are all of its lowest tier
+    "alibaba2017": (2, 2, 2),  # all is batch work
+    "alibaba2018": (2, 2, 2),
+    "alibaba-gpu2020": (2, 2, 2),
+    "azure-packing2020": (0, 0, 2),  # high and low priority
+    "snowset": (0, 0, 0),  # no query writes
+    "redset": (0, 0, 2),  # queries read or load
+}
+RESOLUTION_S = {
+    "alibaba2017": 1.0,
+    "alibaba2018": 1.0,
+    "alibaba-gpu2020": 1.0,
+    "alibaba-gpu2023": 1.0,
+    "azure-v1": 300.0,
+    "azure-v2": 300.0,
 }
 
 
@@ -81,20 +105,54 @@ def test_the_table_is_tagged_generated_and_names_profile_and_seed(trip):
     assert metadata.licence == load_profile(DRAWN[trip.name][0]).provenance["licence"]
 
 
+def fan_out(trip) -> np.ndarray:
+    """Tasks of each job that the format can tell apart."""
+    if trip.name in TASKS_ALONE:
+        return np.ones(len(trip.trace), dtype=np.int64)
+    return np.unique(trip.trace.job, return_counts=True)[1]
+
+
 def test_jobs_tasks_and_users_are_counted_as_drawn(trip):
     trace, table = trip.trace, trip.table
-    drawn = np.unique(trace.job, return_counts=True)[1]
+    drawn = fan_out(trip)
     jobs = np.unique(table["job"], return_inverse=True)[1].reshape(-1)
     assert int(table["instances"].sum(dtype=np.int64)) == len(trace) > 500
     assert np.sort(np.bincount(jobs, table["instances"])).tolist() == np.sort(drawn).tolist()
     assert trip.metadata.rows["arrivals"] == len(table)
     assert not trip.metadata.skipped_rows
-    if trip.name.startswith("azure"):
+    if trip.name in ("azure-v1", "azure-v2"):
         assert (
             trace.arrival_s[0] < 300
         )  # there are machines in the first step of the clock, whose 0 is before the trace
-    if not trip.name.startswith("alibaba"):  # which does not publish users
-        assert len(table.categories["tenant"]) == len(np.unique(trace.user))
+    users = 0 if trip.name in NO_USERS else len(np.unique(trace.user))
+    assert len(table.categories["tenant"]) == users
+
+
+def test_every_user_and_class_of_service_has_the_tasks_that_were_drawn(trip):
+    trace, table = trip.trace, trip.table
+    shown = np.array(CLASSES.get(trip.name, (0, 1, 2)))[trace.slo_class]
+    copies = table["instances"]
+    assert np.bincount(table["slo_class"], copies, 3).tolist() == np.bincount(shown, minlength=3).tolist()
+    if trip.name not in NO_USERS:
+        drawn = np.unique(trace.user, return_counts=True)[1]
+        assert np.sort(np.bincount(table["tenant"], copies)).tolist() == np.sort(drawn).tolist()
+
+
+def test_what_arrives_alike_is_what_was_drawn_alike(trip):
+    trace, table = trip.trace, trip.table
+    if trip.name in ("alibaba2017", "alibaba2018", "alibaba-gpu2023"):  # which do not publish it
+        assert table.categories["shard_key"] == ()
+        return
+    alike = {
+        "azure-v1": (trace.job,),  # a deployment
+        "azure-v2": (trace.job,),
+        "azure-packing2020": (trace.user, trace.cpu_cores, trace.memory_gb),  # machines of a type for a tenant
+        "snowset": (trace.user,),  # a database
+        "redset": (trace.user,),  # tables
+    }.get(trip.name, (trace.name,))
+    drawn = np.unique(np.column_stack(alike), axis=0, return_counts=True)[1]
+    assert len(drawn) > 10
+    assert np.sort(np.bincount(table["shard_key"], table["instances"])).tolist() == np.sort(drawn).tolist()
 
 
 def test_arrivals_are_those_drawn_on_the_clock_of_the_format(trip):
@@ -102,8 +160,7 @@ def test_arrivals_are_those_drawn_on_the_clock_of_the_format(trip):
     arrival = np.sort(np.repeat(trip.table["arrival_s"], trip.table["instances"]))
     drawn = np.sort(trace.arrival_s)
     shift = arrival[0] - drawn[0]
-    tick = {"azure-v1": 300.0, "azure-v2": 300.0, "alibaba2017": 1.0, "alibaba2018": 1.0, "redset": 1e-3}
-    assert np.abs(arrival - drawn - shift).max() <= tick.get(trip.name, 1e-3)
+    assert np.abs(arrival - drawn - shift).max() <= RESOLUTION_S.get(trip.name, 1e-3)
 
 
 def test_requests_are_those_drawn_within_the_rounding_of_the_format(trip):
@@ -113,11 +170,34 @@ def test_requests_are_those_drawn_within_the_rounding_of_the_format(trip):
     if trip.name in ("google2011", "google2019"):
         assert cpu == pytest.approx(np.sort(trace.cpu_cores), rel=1e-5)
         assert memory == pytest.approx(np.sort(trace.memory_gb), rel=1e-5)
-    elif trip.name.startswith("alibaba"):
+    elif trip.name in ("alibaba2017", "alibaba2018"):
         assert cpu == pytest.approx(np.sort(trace.cpu_cores), abs=0.00501)  # whole hundredths of a core
         # Published is the share of a machine's memory; how much that is, is an assumption of the reader.
         machine = max(m.memory_gb / m.published_memory for m in trip.metadata.machine_mix)
         assert memory / machine == pytest.approx(np.sort(trace.memory_gb) / trace.machine_memory_gb, rel=6e-4)
+    elif trip.name == "alibaba-gpu2023":
+        assert cpu == pytest.approx(np.sort(trace.cpu_cores), abs=0.000501)  # whole thousandths of a core
+        assert memory == pytest.approx(np.sort(trace.memory_gb), abs=0.501 * 2**20 / 1e9)  # whole MiB
+        assert (table["gpus"] == 0).all()
+    elif trip.name == "azure-packing2020":
+        # Published are shares of a machine, of which no size is known: the reader assumes one.
+        unit = find_format(trip.name).request_unit
+        assert cpu / unit.cores == pytest.approx(np.sort(trace.cpu_cores) / trace.machine_cores, rel=1e-5)
+        shares = np.sort(trace.memory_gb) / trace.machine_memory_gb
+        assert memory / unit.memory_gb == pytest.approx(shares, rel=1e-5)
+        assert trip.metadata.machine_mix == ()
+    elif trip.name == "alibaba-gpu2020":
+        assert cpu == pytest.approx(np.sort(trace.cpu_cores), rel=1e-5)
+        assert memory == pytest.approx(np.sort(trace.memory_gb), rel=1e-5)
+        assert (table["gpus"] == 0).all()
+        # Sensors say that what ended used what it asked for.
+        seconds = np.maximum(np.rint(trace.duration_s), 1)
+        ended = np.floor(trace.arrival_s) + 1 + seconds < trace.length_s
+        used = (trace.cpu_cores * seconds)[ended].sum()
+        assert np.nansum(table["cpu_core_s"], dtype=np.float64) == pytest.approx(used, rel=1e-5)
+        known = np.isfinite(table["mem_used_gb"])
+        assert known.sum() == len(np.unique(trace.job[ended])) < len(table)
+        assert table["mem_used_gb"][known] == pytest.approx(table["mem_gb"][known], rel=1e-3)
     elif trip.name == "azure-v1":
         assert cpu == pytest.approx(np.sort(trace.cpu_cores), rel=1e-5)
         assert memory == pytest.approx(np.sort(trace.memory_gb), rel=1e-5)
@@ -145,6 +225,14 @@ def test_run_times_are_those_drawn_as_far_as_the_format_shows_them(trip):
     if trip.name in ("google2011", "google2019"):
         assert abs(int(ended.sum()) - int(trace.finished.sum())) <= 1  # a task may end in the last microsecond
         assert found[ended].sum() == pytest.approx(trace.duration_s[trace.finished].sum(), rel=1e-4)
+    elif trip.name == "alibaba-gpu2023":
+        seconds = np.maximum(np.rint(trace.duration_s), 1)
+        start = np.floor(trace.arrival_s) + 1
+        whole = start + seconds < trace.length_s
+        assert 0.2 < whole.mean() < 0.8
+        assert np.sort(found[ended]).tolist() == np.sort(seconds[whole]).tolist()
+        latest = max(start.max(), (start + seconds)[whole].max())  # all that the files say of the others
+        assert np.sort(found[~ended]).tolist() == np.sort(latest - start[~whole]).tolist()
     elif trip.name.startswith("alibaba"):
         # A row is a job: from its beginning to the end of its last instance, in whole seconds.
         seconds = np.maximum(np.rint(trace.duration_s), 1)
@@ -153,6 +241,10 @@ def test_run_times_are_those_drawn_as_far_as_the_format_shows_them(trip):
         whole = last + 1 < trace.length_s
         assert ended.sum() == whole.sum()
         assert found[ended].sum() == (last - start[trace.first_of_job])[whole].sum()
+    elif trip.name == "azure-packing2020":
+        assert ended.all()  # within the 90 days for which machines were followed, and not only within the trace
+        assert found == pytest.approx(trace.duration_s, abs=1e-3)
+        assert (~trace.finished).sum() > 500
     elif trip.name.startswith("azure"):
         steps = np.maximum(np.rint(trace.duration_s / 300), 1)
         there = 300 * (np.floor(trace.arrival_s / 300) + 1)
@@ -175,7 +267,7 @@ def test_bytes_read_are_those_drawn_where_the_format_has_them(trip):
 
 
 def test_tasks_and_fits_have_the_fan_out_that_was_drawn(trip):
-    drawn = np.unique(trip.trace.job, return_counts=True)[1]
+    drawn = fan_out(trip)
     tasks = RawTasks.from_file(trip.target)
     assert np.sort(np.bincount(tasks.job)).tolist() == np.sort(drawn).tolist()
     jobs = job_table(tasks, (tasks.span_s[0], np.nextafter(tasks.span_s[1], np.inf)))
@@ -185,6 +277,10 @@ def test_tasks_and_fits_have_the_fan_out_that_was_drawn(trip):
 def test_azure_requests_are_the_shares_of_the_host_that_the_profile_assumes(trip):
     if trip.name not in ("azure-v1", "azure-v2"):
         assert all(machine.count > 0 for machine in trip.metadata.machine_mix)
+        if trip.name.startswith("alibaba-gpu"):  # whose machines are those of the profile
+            (machine,) = trip.metadata.machine_mix
+            drawn = (trip.trace.machine_cores, trip.trace.machine_memory_gb)
+            assert (machine.cores, machine.memory_gb) == pytest.approx(drawn, rel=1e-4)
         return
     profile = load_profile("azure")
     assert (profile.machine_cores, profile.machine_memory_gb) == (HOST_CORES, HOST_MEMORY_GB)

@@ -7,6 +7,8 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +160,136 @@ def test_alibaba_tables_have_their_columns_and_all_instances(google, written):
     assert all(int(row[1]) > int(row[0]) for row in old)
 
 
+# As the publishers describe them.
+PAI_COLUMNS = {
+    "pai_job_table": "job_name,inst_id,user,status,start_time,end_time",
+    "pai_task_table": "job_name,task_name,inst_num,status,start_time,end_time,plan_cpu,plan_mem,plan_gpu,gpu_type",
+    "pai_instance_table": "job_name,task_name,inst_name,worker_name,inst_id,status,start_time,end_time,machine",
+    "pai_sensor_table": "job_name,task_name,worker_name,inst_id,machine,gpu_name,cpu_usage,gpu_wrk_util,avg_mem,"
+    "max_mem,avg_gpu_wrk_mem,max_gpu_wrk_mem,read,write,read_count,write_count",
+    "pai_group_tag_table": "inst_id,user,gpu_type_spec,group,workload",
+    "pai_machine_spec": "machine,gpu_type,cap_cpu,cap_mem,cap_gpu",
+}
+POD_COLUMNS = (
+    "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time"
+)
+VM_COLUMNS = ["vmId", "tenantId", "vmTypeId", "priority", "starttime", "endtime"]
+VM_TYPE_COLUMNS = ["id", "vmTypeId", "machineId", "core", "memory", "hdd", "ssd", "nic"]
+
+
+def named_rows(columns: str, lines: list[list[str]]) -> list[dict[str, str]]:
+    return [dict(zip(columns.split(","), line, strict=True)) for line in lines]
+
+
+def test_pai_tables_have_their_columns_beside_them_and_name_each_other(google, written):
+    folder = written["alibaba-gpu2020"]
+    files = {f"{table}.{suffix}" for table in PAI_COLUMNS for suffix in ("csv", "header")}
+    assert {path.name for path in folder.iterdir()} == files | {MARKER}
+    table = {}
+    for name, columns in PAI_COLUMNS.items():
+        assert (folder / f"{name}.header").read_text() == columns + "\n"
+        table[name.removeprefix("pai_")] = named_rows(columns, rows(folder / f"{name}.csv"))
+    jobs, tasks, instances, sensors, groups, machines = (
+        table[name]
+        for name in ("job_table", "task_table", "instance_table", "sensor_table", "group_tag_table", "machine_spec")
+    )
+    first = google.first_of_job
+    assert [job["user"] for job in jobs] == [f"generated-user-{user:05d}" for user in google.user[first]]
+    assert [group["group"] for group in groups] == [f"generated-group-{name:05d}" for name in google.name[first]]
+    assert [group["inst_id"] for group in groups] == [job["inst_id"] for job in jobs]
+    assert [task["job_name"] for task in tasks] == [job["job_name"] for job in jobs]
+    assert len({job["job_name"] for job in jobs}) == len(first)
+    assert [float(task["inst_num"]) for task in tasks] == np.unique(google.job, return_counts=True)[1].tolist()
+    assert [float(task["plan_cpu"]) for task in tasks] == pytest.approx(100 * google.cpu_cores[first], rel=1e-5)
+    assert [float(task["plan_mem"]) for task in tasks] == pytest.approx(google.memory_gb[first], rel=1e-5)
+    assert len(instances) == len(sensors) == len({one["worker_name"] for one in sensors}) == len(google)
+    same = ("job_name", "task_name", "worker_name", "inst_id", "machine")
+    assert [[one[key] for key in same] for one in instances] == [[one[key] for key in same] for one in sensors]
+    assert {one["inst_id"] for one in instances} == {job["inst_id"] for job in jobs}
+    assert {one["machine"] for one in instances} <= {machine["machine"] for machine in machines}
+    assert [float(one["cpu_usage"]) for one in sensors] == pytest.approx(100 * google.cpu_cores, rel=1e-5)
+    assert {one["gpu_wrk_util"] + one["read"] for one in sensors} == {""}
+    assert {(task["plan_gpu"], task["gpu_type"]) for task in tasks} == {("0.0", "")}
+
+
+def test_pai_rows_end_in_the_second_in_which_their_work_does_or_run_still(google, written):
+    start = np.floor(google.arrival_s) + 1
+    end = start + np.rint(google.duration_s)
+    last = [end[google.job == job].max() for job in np.unique(google.job)]
+    begun = start[google.first_of_job]
+    for name, starts, ends in (
+        ("pai_job_table", begun, last),
+        ("pai_task_table", begun, last),
+        ("pai_instance_table", start, end),
+    ):
+        expected = [
+            ("Terminated", f"{a:.1f}", f"{b:.1f}") if b < google.length_s else ("Running", f"{a:.1f}", "")
+            for a, b in zip(starts, ends, strict=True)
+        ]
+        found = named_rows(PAI_COLUMNS[name], rows(written["alibaba-gpu2020"] / f"{name}.csv"))
+        assert [(row["status"], row["start_time"], row["end_time"]) for row in found] == expected
+        assert {status for status, _, _ in expected} == {"Terminated", "Running"}
+
+
+def test_pods_have_their_columns_and_are_deleted_unless_they_run(google, written):
+    header, *lines = rows(written["alibaba-gpu2023"] / "openb_pod_list_default.csv")
+    assert ",".join(header) == POD_COLUMNS
+    pods = named_rows(POD_COLUMNS, lines)
+    assert len({pod["name"] for pod in pods}) == len(pods) == len(google)
+    assert [int(pod["cpu_milli"]) for pod in pods] == pytest.approx(1000 * google.cpu_cores, abs=0.501)
+    assert [int(pod["memory_mib"]) for pod in pods] == pytest.approx(google.memory_gb * 1e9 / 1024**2, abs=0.501)
+    assert [pod["qos"] for pod in pods] == [("LS", "Burstable", "BE")[k] for k in google.slo_class]
+    assert {(pod["num_gpu"], pod["gpu_milli"], pod["gpu_spec"]) for pod in pods} == {("0", "0", "")}
+    created = np.floor(google.arrival_s) + 1
+    deleted = created + np.rint(google.duration_s)
+    assert [float(pod["creation_time"]) for pod in pods] == created.tolist()
+    assert [float(pod["scheduled_time"]) for pod in pods] == created.tolist()
+    expected = [("Succeeded", f"{end:.0f}") if end < google.length_s else ("Running", "") for end in deleted]
+    assert [(pod["pod_phase"], pod["deletion_time"]) for pod in pods] == expected
+    assert len(set(google.slo_class)) == 3
+    assert {phase for phase, _ in expected} == {"Succeeded", "Running"}
+    header, *nodes = rows(written["alibaba-gpu2023"] / "openb_node_list_all_node.csv")
+    assert ",".join(header) == "sn,cpu_milli,memory_mib,gpu,model"
+    assert len({node[0] for node in nodes}) == 1523
+    assert {tuple(node[1:]) for node in nodes} == {("16000", "30518", "0", "")}  # 32 GB
+
+
+def packing(folder: Path, trace) -> dict[str, list[dict]]:
+    """Both tables of the packing trace."""
+    write_trace(trace, "azure-packing2020", folder)
+    with closing(sqlite3.connect(folder / "packing_trace_zone_a_v1.sqlite")) as database:
+        database.row_factory = sqlite3.Row
+        return {name: [dict(row) for row in database.execute(f"SELECT * FROM {name}")] for name in ("vm", "vmType")}
+
+
+def test_packing_requests_have_types_that_are_shares_of_a_machine(tmp_path):
+    trace = generate_trace(sparse("azure"), 12.0, seed=0)
+    tables = packing(tmp_path / "p", trace)
+    assert {path.name for path in (tmp_path / "p").iterdir()} == {"packing_trace_zone_a_v1.sqlite", MARKER}
+    requests, types = tables["vm"], {row["vmTypeId"]: row for row in tables["vmType"]}
+    assert [list(requests[0]), list(tables["vmType"][0])] == [VM_COLUMNS, VM_TYPE_COLUMNS]
+    assert len(types) == len(tables["vmType"]) == len(set(zip(trace.cpu_cores, trace.memory_gb, strict=True))) > 3
+    assert len({row["vmId"] for row in requests}) == len(requests) == len(trace)
+    assert [row["tenantId"] for row in requests] == trace.user.tolist()
+    assert [row["priority"] for row in requests] == [1 if slo == 2 else 0 for slo in trace.slo_class]
+    shares = [(types[row["vmTypeId"]]["core"], types[row["vmTypeId"]]["memory"]) for row in requests]
+    assert [core for core, _ in shares] == pytest.approx(trace.cpu_cores / 64, rel=1e-5)
+    assert [memory for _, memory in shares] == pytest.approx(trace.memory_gb / 256, rel=1e-5)
+    assert {(row["machineId"], row["hdd"], row["ssd"], row["nic"]) for row in types.values()} == {(0, None, None, None)}
+    assert [86_400 * row["starttime"] for row in requests] == pytest.approx(trace.arrival_s)
+    ends = trace.arrival_s + trace.duration_s
+    assert [86_400 * row["endtime"] for row in requests] == pytest.approx(ends)
+    assert (ends > trace.length_s).any()
+
+
+def test_packing_machines_have_no_end_if_they_outlive_the_ninety_days(tmp_path):
+    drawn = generate_trace(sparse("azure"), 12.0, seed=0)
+    long = np.arange(len(drawn)) % 3 == 0
+    trace = dataclasses.replace(drawn, duration_s=np.where(long, 91 * 86_400.0, drawn.duration_s))
+    ends = [row["endtime"] for row in packing(tmp_path / "p", trace)["vm"]]
+    assert [end is None for end in ends] == long.tolist()
+
+
 def test_azure_machines_have_times_in_steps_of_five_minutes(tmp_path):
     trace = generate_trace(sparse("azure"), 12.0, seed=0)
     tables = {}
@@ -226,9 +358,10 @@ def test_a_folder_that_exists_is_left_alone(google, tmp_path):
 
 
 def test_nothing_is_left_of_a_write_that_fails(tmp_path):
-    trace = generate_trace(sparse("azure", 0.001), 31 * 24.0, seed=0)
-    with pytest.raises(ValueError, match="at most the 30"):
-        write_trace(trace, "azure-v1", tmp_path / "x")
+    trace = generate_trace(sparse("azure", 0.001), 91 * 24.0, seed=0)
+    for name, most in (("azure-v1", 30), ("azure-packing2020", 90)):
+        with pytest.raises(ValueError, match=f"at most the {most}"):
+            write_trace(trace, name, tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 
 
