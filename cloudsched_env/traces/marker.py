@@ -21,7 +21,7 @@ class GeneratedMarker:
     """What a marker says.
 
     Attributes:
-        profile: name of the profile that the tasks were drawn from.
+        profile: name of the profile that tasks or requests were drawn from.
         seed: seed of everything that was drawn.
         hours: length of the trace.
         written_by: package and version that wrote the files.

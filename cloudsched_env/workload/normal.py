@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["normal_quantile", "normal_scores"]
+__all__ = ["normal_probability", "normal_quantile", "normal_scores"]
 
 _PROBABILITY = np.concatenate((np.logspace(-9, -2, 1500, endpoint=False), np.linspace(1e-2, 0.5, 2001)))
 _SCORE = np.array([NormalDist().inv_cdf(p) for p in _PROBABILITY])
@@ -25,3 +25,9 @@ def normal_scores(values: NDArray[np.float64], rng: np.random.Generator) -> NDAr
     rank = np.empty(len(values))
     rank[np.lexsort((rng.random(len(values)), values))] = np.arange(len(values))
     return normal_quantile((rank + 0.5) / len(values))
+
+
+def normal_probability(score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probability that a standard normal variable is below a score: the inverse of `normal_quantile`, same shape."""
+    lower = np.interp(-np.abs(score), _SCORE, _PROBABILITY)
+    return np.where(score <= 0.0, lower, 1.0 - lower)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cloudsched_env.workload.load_profile import LOAD_MODEL, load_profile_names
 from cloudsched_env.workload.marginal import Marginal
 from cloudsched_env.workload.stream_profile import MODEL, StreamProfile
 
@@ -141,6 +142,8 @@ def load_profile(name: str = "google2011") -> Profile | StreamProfile:
         return _shipped(name)
     if name.endswith(".json") and os.path.isfile(name):
         return _parsed(name, Path(name).read_text(encoding="utf-8"))
+    if name in load_profile_names():
+        raise ValueError(_no_tasks(name, known))
     raise ValueError(
         f"unknown workload profile {name!r}: expected one of {', '.join(known)}, "
         "or the path of a .json file that `cloudsched traces fit` wrote"
@@ -157,12 +160,21 @@ def _parsed(name: str, text: str) -> Profile | StreamProfile:
     """A profile from its JSON, of either model."""
     try:
         data = json.loads(text)
+        if data.get("model") == LOAD_MODEL:
+            raise ValueError(_no_tasks(name, profile_names()))
         return StreamProfile.from_dict(data) if data.get("model") == MODEL else Profile.from_dict(data)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"workload profile {name!r} cannot be read ({type(error).__name__}: {error}): expected a file that "
             "`cloudsched traces fit` wrote"
         ) from error
+
+
+def _no_tasks(name: str, known: list[str]) -> str:
+    return (
+        f"profile {name!r} is a load profile, of requests of disks: expected a profile of tasks, one of "
+        f"{', '.join(known)}, or one that `cloudsched traces fit` wrote from a task table"
+    )
 
 
 def _folder() -> Traversable:

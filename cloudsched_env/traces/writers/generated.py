@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.traces.marker import MARKER
+from cloudsched_env.traces.writers.load import GeneratedLoad
 
 __all__ = ["GeneratedTrace", "new_folder", "opaque", "write_lines", "write_marker"]
 
@@ -68,6 +69,11 @@ class GeneratedTrace:
     def __len__(self) -> int:
         """Number of tasks."""
         return len(self.arrival_s)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What there is, for the marker."""
+        return {"tasks": len(self)}
 
     @property
     def first_of_job(self) -> NDArray[np.intp]:
@@ -134,7 +140,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_marker(folder: Path, trace_format: str, trace: GeneratedTrace) -> None:
+def write_marker(folder: Path, trace_format: str, trace: GeneratedTrace | GeneratedLoad) -> None:
     """Say in the folder what it is, with the checksum of every file."""
     files = {
         str(path.relative_to(folder).as_posix()): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -144,7 +150,7 @@ def write_marker(folder: Path, trace_format: str, trace: GeneratedTrace) -> None
     content = {
         "data_tag": "generated",
         "format": trace_format,
-        "tasks": len(trace),
+        **trace.counts,
         "length_s": trace.length_s,
         **trace.origin,
         "sha256": files,
