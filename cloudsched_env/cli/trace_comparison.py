@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from cloudsched_env.workload.comparison import MARGINALS
 if TYPE_CHECKING:
     from cloudsched_env.workload.comparison import StreamSample
 
-__all__ = ["AIM_DISPERSION", "AIM_KS", "draw_figure", "print_comparison"]
+__all__ = ["AIM_DISPERSION", "AIM_KS", "TASK_WORDS", "Words", "draw_figure", "print_comparison"]
 
 AIM_KS = 0.05
 """Kolmogorov-Smirnov distance that a fitted profile should reach."""
@@ -28,12 +29,31 @@ _NAMES = ("A", "B", "train")
 _BAR_END = 0.2  # Kolmogorov-Smirnov distance of a full bar
 
 
-def print_comparison(console: Console, result: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Words:
+    """What a comparison is about.
+
+    Attributes:
+        marginals: meaning of each distribution.
+        dispersions: part of the result, and what is counted there; chance is known for the first.
+        autocorrelation: of what.
+    """
+
+    marginals: Mapping[str, str]
+    dispersions: tuple[tuple[str, str], ...]
+    autocorrelation: str
+
+
+TASK_WORDS = Words(MARGINALS, (("dispersion", "jobs"), ("task_dispersion", "tasks")), "bins of 10 s")
+
+
+def print_comparison(console: Console, result: dict[str, Any], words: Words = TASK_WORDS) -> None:
     """Print everything that `workload.comparison.compare` found.
 
     Args:
         console: where to.
         result: what was found; ``chance`` in it is from `sampling_noise`.
+        words: what it is about.
     """
     for name, sample in zip(_NAMES, result["samples"], strict=False):
         console.print(
@@ -43,16 +63,16 @@ def print_comparison(console: Console, result: dict[str, Any]) -> None:
         )
     drifts = len(result["samples"]) > 2
     chance = result.get("chance")
-    console.print(_distances(result, drifts, chance))
-    for key, title in (("dispersion", "jobs"), ("task_dispersion", "tasks")):
+    console.print(_distances(result, words, drifts, chance))
+    for key, title in words.dispersions:
         console.print(_dispersions(result[key], title, drifts, chance if key == "dispersion" else None))
-    console.print(_legend(result, drifts, chance), soft_wrap=True)
-    console.print(_values("autocorrelation, bins of 10 s", "lag", result["autocorrelation"], drifts))
-    console.print(_quantiles(result["tails"], drifts))
+    console.print(_legend(result, words, drifts, chance), soft_wrap=True)
+    console.print(_values(f"autocorrelation, {words.autocorrelation}", "lag", result["autocorrelation"], drifts))
+    console.print(_quantiles(result["tails"], words, drifts))
     console.print(_values("means over windows", "", result["statistics"], drifts))
 
 
-def _distances(result: dict[str, Any], drifts: bool, chance: dict[str, Any] | None) -> Table:
+def _distances(result: dict[str, Any], words: Words, drifts: bool, chance: dict[str, Any] | None) -> Table:
     table = Table(title="Kolmogorov-Smirnov distance", title_justify="left")
     table.add_column("distribution", no_wrap=True)
     table.add_column("A to B", justify="right")
@@ -65,7 +85,7 @@ def _distances(result: dict[str, Any], drifts: bool, chance: dict[str, Any] | No
     for key, row in result["ks"].items():
         style = _style(row["distance"] <= AIM_KS)
         cells = [
-            MARGINALS[key],
+            words.marginals[key],
             f"[{style}]{row['distance']:.3f}[/{style}]",
             bar(min(1.0, row["distance"] / _BAR_END), 10),
         ]
@@ -77,13 +97,13 @@ def _distances(result: dict[str, Any], drifts: bool, chance: dict[str, Any] | No
     return table
 
 
-def _legend(result: dict[str, Any], drifts: bool, chance: dict[str, Any] | None) -> str:
+def _legend(result: dict[str, Any], words: Words, drifts: bool, chance: dict[str, Any] | None) -> str:
     """What the columns and colours mean, and how many of the aims are met."""
     distances = [row["distance"] <= AIM_KS for row in result["ks"].values()]
     ratios = [abs(row["ratio"] - 1.0) <= AIM_DISPERSION for row in result["dispersion"].values()]
     lines = [
         f"Aims (green): a distance of {AIM_KS:g} or less, {sum(distances)} of {len(distances)}; "
-        f"dispersion of jobs within {100 * AIM_DISPERSION:.0f} %, {sum(ratios)} of {len(ratios)}."
+        f"dispersion of {words.dispersions[0][1]} within {100 * AIM_DISPERSION:.0f} %, {sum(ratios)} of {len(ratios)}."
     ]
     if drifts:
         lines.append("drift: how far the trace's own train hours are from A. fit: how far B is from these hours.")
@@ -133,7 +153,7 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _quantiles(tails: dict[str, Any], drifts: bool) -> Table:
+def _quantiles(tails: dict[str, Any], words: Words, drifts: bool) -> Table:
     """One block of rows a distribution, one column a quantile."""
     names = list(next(iter(tails.values())))
     table = Table(title="quantiles", title_justify="left")
@@ -146,7 +166,7 @@ def _quantiles(tails: dict[str, Any], drifts: bool) -> Table:
         for place, (label, sample) in enumerate(samples):
             values = [_short(rows[name][sample]) for name in names]
             last = place == len(samples) - 1
-            table.add_row("" if place else MARGINALS[key], label, *values, end_section=last)
+            table.add_row("" if place else words.marginals[key], label, *values, end_section=last)
     return table
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from cloudsched_env.cli.profile_files import PART_HELP, part_of, write_text
 from cloudsched_env.cli.reported import reported
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _WINDOW_S = 3600.0
-_PARTS = ("train", "validation", "test", "held-out", "whole")
-_PART_HELP = f"Part of the table's time: {', '.join(_PARTS)} (held-out: validation and test)."
 
 _FIT_EPILOG = """
 **Examples**
@@ -54,10 +53,13 @@ def register(app: typer.Typer) -> None:
 
 
 def fit(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A task table written by `cloudsched traces import`.")],
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A task table or a load table written by `cloudsched traces import`.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.json", help="Profile to write.")],
     name: Annotated[str | None, typer.Option(help="Name of the profile.", show_default="that of the file")] = None,
-    part: Annotated[str, typer.Option(metavar="PART", help=_PART_HELP)] = "train",
+    part: Annotated[str, typer.Option(metavar="PART", help=PART_HELP)] = "train",
     kinds: Annotated[int, typer.Option(min=1, metavar="N", help="About how many kinds of jobs are told apart.")] = 48,
     clock_hour: Annotated[
         float, typer.Option(min=0, max=24, metavar="H", help="Hour of the day at second 0 of the trace's clock.")
@@ -80,19 +82,27 @@ def fit(
     """Fit a profile to a trace: bursts, users, names, kinds of jobs, requests and run times.
 
     By default only the train part of the time is looked at, so that the rest can be held against it.
-    A profile holds statistics, no rows.
+    A profile holds statistics, no rows. Of a load table, rates, sizes and bursts of disks are fitted; `--kinds`,
+    `--clock-hour` and `--instant-s` are of tasks.
     """
     from rich.progress import Progress
 
+    from cloudsched_env.cli.load_profiles import fit_load_table, refuse_options
     from cloudsched_env.traces.formats import request_unit_of
+    from cloudsched_env.traces.load_table import is_load_table
     from cloudsched_env.traces.table import load_tasks
     from cloudsched_env.workload.fit import FitConfig, fit_profile, job_table
     from cloudsched_env.workload.tasks import RawTasks
 
     errors = Console(stderr=True, highlight=False)
-    with reported(errors), Progress(console=errors, transient=True) as progress:
+    with reported(errors):
         if output.suffix != ".json":
             raise ValueError(f"{output}: expected a name that ends in .json, by which scenarios find it")
+        if is_load_table(file):
+            refuse_options(context, ("kinds", "clock_hour", "instant_s"), "a load table")
+            fit_load_table(file, output, name or output.stem, part, source)
+            return
+    with reported(errors), Progress(console=errors, transient=True) as progress:
         bar = progress.add_task("reading", total=6)
 
         def stage(text: str) -> None:
@@ -100,7 +110,7 @@ def fit(
 
         tasks = RawTasks.from_file(file)
         table = load_tasks(file, ("priority", "scheduling_class"))
-        span = _span(tasks, part)
+        span = part_of(tasks.span_s, part)
         stage("jobs")
         jobs = job_table(tasks, span, table["priority"][tasks.row], table["scheduling_class"][tasks.row])
         metadata = table.metadata
@@ -121,7 +131,7 @@ def fit(
             kinds=kinds, clock_hour=hour, machine_memory_gb=request_unit_of(metadata).memory_gb, instant_s=instant
         )
         data = fit_profile(jobs, name or output.stem, provenance, config, stage)
-        _write_text(output, _profile_text(data))
+        write_text(output, _profile_text(data))
     console = Console(highlight=False)
     arrivals = data["arrivals"]
     console.print(
@@ -131,7 +141,7 @@ def fit(
     )
     scales = ", ".join(f"{value:g} at {scale}" for scale, value in arrivals["measured_dispersion"].items())
     console.print(f"variance / mean of job counts within an hour: {scales}", soft_wrap=True)
-    first, end = _span(tasks, "held-out")
+    first, end = part_of(tasks.span_s, "held-out")
     held_s = end - first
     # Windows of an hour do not fit into the held-out part of a short trace.
     shorter = "" if held_s >= _WINDOW_S else f" --window-s {max(10, int(held_s // 4))}"
@@ -139,26 +149,39 @@ def fit(
 
 
 def generate(
+    context: typer.Context,
     profile: Annotated[str, typer.Argument(metavar="PROFILE", help="A shipped profile, or a .json file.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="PATH", help="Parquet file, or folder for a published format.")
     ],
     trace_format: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="`table` (task table), or a published format.")
+        str, typer.Option("--format", metavar="FORMAT", help="`table`, or a published format.")
     ] = "table",
     hours: Annotated[float, typer.Option(metavar="H", help="Length of the trace.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
     start_hour: Annotated[float, typer.Option(min=0, max=24, metavar="H", help="Hour of the day at the start.")] = 0.0,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Disks of a load profile.", show_default="as many as were fitted"),
+    ] = None,
 ) -> None:
-    """Draw a trace from a profile and write it as a task table or in a published format.
+    """Draw a trace from a profile and write it as a table or in a published format.
 
+    A profile of tasks makes a task table or a format of tasks, a load profile a load table or a block trace.
     What is written says that it is generated: the table in its data tag, a folder in its file GENERATED.json.
     """
+    from cloudsched_env.cli.load_profiles import generate_from_load_profile, refuse_options
     from cloudsched_env.traces.writers import find_writer, write_trace
     from cloudsched_env.workload.canonical import generate_trace, write_table
+    from cloudsched_env.workload.load_profile import is_load_profile
 
     errors = Console(stderr=True, highlight=False)
     with reported(errors):
+        if is_load_profile(profile):
+            refuse_options(context, ("start_hour",), "a load profile")
+            generate_from_load_profile(profile, output, trace_format, hours, seed, devices)
+            return
+        refuse_options(context, ("devices",), "a profile of tasks")
         chosen = _stream_profile(profile)
         if trace_format != "table":
             find_writer(trace_format)
@@ -178,10 +201,11 @@ def generate(
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A task table (usually real), or a profile.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="A profile, or a task table (usually generated).")],
-    part_a: Annotated[str, typer.Option(metavar="PART", help=_PART_HELP)] = "whole",
-    part_b: Annotated[str, typer.Option(metavar="PART", help=_PART_HELP)] = "whole",
+    context: typer.Context,
+    first: Annotated[str, typer.Argument(metavar="A", help="A table (usually real), or a profile of tasks.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="A profile, or a table (usually generated).")],
+    part_a: Annotated[str, typer.Option(metavar="PART", help=PART_HELP)] = "whole",
+    part_b: Annotated[str, typer.Option(metavar="PART", help=PART_HELP)] = "whole",
     window_s: Annotated[float, typer.Option(min=10, metavar="S", help="Length of a window.")] = _WINDOW_S,
     windows: Annotated[int, typer.Option(min=2, metavar="N", help="Windows drawn from a profile.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is drawn.")] = 0,
@@ -191,16 +215,22 @@ def compare(
     """Hold one stream of tasks against another: distributions, burstiness, tails, autocorrelation, skew.
 
     With a real A and a profile B two yardsticks are added: how far the trace's train part is from A (drift), and how
-    far two draws of B as large as A are apart (chance).
+    far two draws of B as large as A are apart (chance). Load tables are compared in rates, sizes and bursts of disks.
     """
     import numpy as np
     from rich.progress import Progress
 
+    from cloudsched_env.cli.load_profiles import compare_load_tables, is_load, refuse_options
     from cloudsched_env.cli.trace_comparison import draw_figure, print_comparison
     from cloudsched_env.workload.comparison import compare as compare_samples
     from cloudsched_env.workload.comparison import sampling_noise
 
     errors = Console(stderr=True, highlight=False)
+    with reported(errors):
+        if is_load(first) or is_load(second):
+            refuse_options(context, ("window_s", "windows", "figure"), "load tables")
+            compare_load_tables(first, second, part_a, part_b, seed, report)
+            return
     with reported(errors), Progress(console=errors, transient=True) as progress:
         bar = progress.add_task("windows", total=None)
 
@@ -219,7 +249,7 @@ def compare(
             progress.update(bar, description="chance")
             result["chance"] = sampling_noise(drawn_from, one, generators[2])
         if report:
-            _write_text(report, json.dumps(result, indent=1) + "\n")
+            write_text(report, json.dumps(result, indent=1) + "\n")
         if figure:
             draw_figure(figure, [one, other, *([baseline] if baseline else [])])
     print_comparison(Console(highlight=False), result)
@@ -242,21 +272,7 @@ def _sample(
             f"one of {', '.join(profile_names())}"
         )
     tasks = RawTasks.from_file(what)
-    return sample_trace(tasks, _span(tasks, part), window_s, f"{Path(what).name}, {part}"), None
-
-
-def _span(tasks: Any, part: str) -> tuple[float, float]:
-    """Start and end of a part of a trace."""
-    from cloudsched_env.workload.splits import TraceSplits
-
-    if part not in _PARTS:
-        raise ValueError(f"unknown part {part!r}: expected one of {', '.join(_PARTS)}")
-    if part == "whole":
-        return float(tasks.span_s[0]), float(tasks.span_s[1])
-    splits = TraceSplits.by_share(tasks.span_s)
-    if part == "held-out":
-        return splits.bounds("validation")[0], splits.bounds("test")[1]
-    return splits.bounds(part)  # type: ignore[arg-type]
+    return sample_trace(tasks, part_of(tasks.span_s, part), window_s, f"{Path(what).name}, {part}"), None
 
 
 def _stream_profile(name: str) -> StreamProfile:
@@ -281,16 +297,3 @@ def _stream_profile(name: str) -> StreamProfile:
 def _profile_text(data: dict[str, Any]) -> str:
     """JSON with one kind a line: small, and readable in a diff."""
     return json.dumps(data, separators=(",", ":")).replace('},{"slo_class"', '},\n{"slo_class"') + "\n"
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write beside the target, sync, rename: the file is either the old or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
