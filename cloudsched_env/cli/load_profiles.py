@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_load_tables", "fit_load_table", "generate_from_load_profile", "is_load", "refuse_options"]
 
-_DRAWS = 20  # of a profile that is compared
+_MOST_DRAWS, _LEAST_DRAWS = 100, 4  # of a profile that is compared
+_DRAWN_INTERVALS = 5_000_000  # of all disks and draws together, which bounds the draws
 
 
 def refuse_options(context: typer.Context, names: Sequence[str], what: str) -> None:
@@ -89,7 +90,7 @@ def fit_load_table(file: Path, output: Path, name: str, part: str, source: str |
     console = Console(highlight=False)
     console.print(
         f"{output}: {data['provenance']['fitted_requests']:,} requests of {data['devices']:,} disks in "
-        f"{series.length_s / 3600:.1f} h, intervals of {series.interval_s:g} s, classes of disks: {len(data['classes'])}",
+        f"{series.length_s / 3600:.1f} h, intervals of {series.interval_s:g} s, {len(data['classes'])} classes",
         soft_wrap=True,
     )
     scales = ", ".join(f"{value:g} at {scale}" for scale, value in data["measured_dispersion"].items())
@@ -167,7 +168,9 @@ def compare_load_tables(first: str, second: str, part_a: str, part_b: str, seed:
     one = _table_sample(first, part_a)
     baseline, chance = None, None
     if is_load_profile(second):
-        other = sample_load_profile(read_load_profile(second), one.stretches[0], _DRAWS, seed)
+        stretch = one.stretches[0]
+        draws = min(_MOST_DRAWS, max(_LEAST_DRAWS, _DRAWN_INTERVALS // stretch.requests.size))
+        other = sample_load_profile(read_load_profile(second), stretch, draws, seed)
         chance = load_noise(other)
         if one.data_tag != "generated" and part_a in ("validation", "test", "held-out"):
             baseline = _table_sample(first, "train")

@@ -32,6 +32,7 @@ _MOST_CLASSES = 8
 _TIMED_DEVICES = 50  # of a class whose autocorrelation is measured; they are spread over its rates
 _RANKS = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)  # of an interval's requests, at which sizes may change
 _BURST_SHARE = 0.05  # of the intervals: what is busier than the others by so much that it makes most of the variance
+_MEMORY_DIFFERENCE = 0.15  # of the correlations of requests and of their ranks, up to which one series makes both
 _LEAST_OF_RANGE = 20  # intervals that tell a distribution
 _LONGEST_LAG = 0.25  # of the stretch
 _PROBABILITIES = np.concatenate(
@@ -185,10 +186,7 @@ def _fit_class(series: LoadSeries, members: NDArray[np.intp], rng: np.random.Gen
     timed = np.unique(np.linspace(0, len(members) - 1, _TIMED_DEVICES).astype(np.int64))
     longest = max(1, int(_LONGEST_LAG * requests.shape[1]))
     lags = lags_up_to(longest)
-    bursts = (_ranks(relative.ravel(), rng) >= 1.0 - _BURST_SHARE).reshape(relative.shape)
-    # What is below the bursts counts as its mean, so that only bursts make the correlation.
-    above = np.where(bursts, relative, relative[~bursts].mean())
-    burst_memory = latent_correlation(above.ravel(), _autocorrelation(above[timed] - above.mean(), lags))
+    burst_share, bursts, calm = _fit_memory(relative, timed, lags, rng)
     rank = np.full(requests.shape, np.nan)
     rank[busy] = _ranks(relative[busy], rng)
     quantities = {}
@@ -202,11 +200,31 @@ def _fit_class(series: LoadSeries, members: NDArray[np.intp], rng: np.random.Gen
         "mean_per_s": _quantiles(mean[:, 0] / series.interval_s),
         "silent": round(float(1.0 - busy.mean()), 6),
         "relative": _quantiles(relative[busy]),
-        "burst_share": _BURST_SHARE,
-        "bursts": _series(fit_latent(lags, burst_memory)),
-        "calm": _series(_rank_memory([~bursts], relative, timed, lags)),
+        "burst_share": burst_share,
+        "bursts": _series(bursts),
+        "calm": _series(calm),
         "quantities": quantities,
     }
+
+
+def _fit_memory(
+    relative: Floats, timed: NDArray[np.int64], lags: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[float, LatentSeries, LatentSeries]:
+    """Part of the intervals that the series of bursts places, this series, and that of the others.
+
+    A few large intervals make the autocorrelation of requests, all intervals alike that of their ranks. Where both ask
+    for about the same Gaussian series, it places all intervals; else bursts and the rest have one each.
+    """
+    everywhere = np.ones(relative.shape, dtype=np.bool_)
+    memory = latent_correlation(relative.ravel(), _autocorrelation(relative[timed] - 1.0, lags))
+    ranks = _rank_memory([everywhere], relative, timed, lags)
+    if np.abs(memory - ranks.correlation(lags)).max() <= _MEMORY_DIFFERENCE:
+        return 1.0, fit_latent(lags, memory), LatentSeries(np.empty(0), np.empty(0))
+    bursts = (_ranks(relative.ravel(), rng) >= 1.0 - _BURST_SHARE).reshape(relative.shape)
+    # What is below the bursts counts as its mean, so that only bursts make the correlation.
+    above = np.where(bursts, relative, relative[~bursts].mean())
+    memory = latent_correlation(above.ravel(), _autocorrelation(above[timed] - above.mean(), lags))
+    return _BURST_SHARE, fit_latent(lags, memory), _rank_memory([~bursts], relative, timed, lags)
 
 
 def _fit_quantity(values: Floats, rank: Floats, timed: NDArray[np.int64], lags: NDArray[np.int64]) -> dict[str, Any]:

@@ -23,8 +23,8 @@ Floats = NDArray[np.float64]
 _GRID = 20_000  # points at which a function of a normal variable is looked at
 _TERMS = 80  # of its Hermite expansion
 _SCALE_RATIO = 10**0.5  # between neighbouring time scales
-_STEPS = 4000  # of the iteration for the weights
-_WHOLE_WEIGHT = 30.0  # of the condition that weights sum to 1 against one lag
+_ROUNDS = 5000  # of the search for the weights, at most
+_PRECISION = 1e-6  # at which it ends
 _LEAST_WEIGHT = 1e-3  # smaller ones are dropped
 
 
@@ -104,17 +104,17 @@ def fit_latent(lags: NDArray[np.int64], correlation: Floats) -> LatentSeries:
     """
     count = 1 + int(np.log(max(lags[-1], 1)) / np.log(_SCALE_RATIO) + 1e-9)
     scales = np.rint(100.0 * _SCALE_RATIO ** np.arange(count)) / 100.0
-    # The last column is the part without memory; the first row says that all parts make up the variance.
-    design = np.zeros((len(lags) + 1, count + 1))
-    design[1:, :-1] = np.exp(-lags[:, None] / scales)
-    design[0] = _WHOLE_WEIGHT
-    target = np.concatenate(([_WHOLE_WEIGHT], correlation))
-    # Multiplicative updates keep weights above 0 and lower the squares (D. D. Lee, H. S. Seung. Algorithms for
-    # non-negative matrix factorization. NIPS 2000).
-    reached, gram = design.T @ target, design.T @ design
-    weights = np.full(count + 1, 1.0 / (count + 1))
-    for _ in range(_STEPS):
-        weights = weights * reached / np.maximum(gram @ weights, 1e-12)
-    weights /= weights.sum()
-    kept = np.flatnonzero(weights[:-1] >= _LEAST_WEIGHT)
+    design = np.exp(-lags[:, None] / scales)
+    # Each weight in turn takes its best value of at least 0: the squares are convex, so that this ends at their least.
+    reached, gram = design.T @ correlation, design.T @ design
+    weights = np.zeros(count)
+    for _ in range(_ROUNDS):
+        before = weights.copy()
+        for k in range(count):
+            weights[k] = max(0.0, weights[k] + (reached[k] - gram[k] @ weights) / gram[k, k])
+        if np.abs(weights - before).max() < _PRECISION:
+            break
+    # What is left of the variance has no memory; where nothing is, the correlation at lag 0 would be above 1.
+    weights /= max(1.0, float(weights.sum()))
+    kept = np.flatnonzero(weights >= _LEAST_WEIGHT)
     return LatentSeries(scales[kept], np.floor(1e4 * weights[kept]) / 1e4)

@@ -1,10 +1,10 @@
 """The numbers behind generated storage load: a fitted profile of a block trace.
 
 Each disk has a mean rate and belongs to a class of disks of about the same rate. The requests of a disk's intervals are
-the quantiles of its class at ranks that follow from Gaussian series (`workload.latent`): one says when the busiest
-intervals come and how busy they are, another one how busy the rest is, as bursts last and what is between them
-changes. How requests split into reads and writes, and how large they are, has a distribution for each range of these
-ranks, and a series of its own. Disks are independent.
+the quantiles of its class at ranks that follow from a Gaussian series (`workload.latent`), or from two: one says when
+the busiest intervals come and how busy they are, another one how busy the rest is, if bursts last longer. How requests
+split into reads and writes, and how large they are, has a distribution for each range of these ranks, and a series of
+its own. Disks are independent.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class DeviceClass:
         mean_per_s: distribution over its disks of the mean requests per second.
         silent: part of the intervals without a request.
         relative: distribution of an interval's requests / the mean of its disk, over the other intervals.
-        burst_share: part of the intervals, the busiest ones, that `bursts` places.
+        burst_share: part of the intervals, the busiest ones, that `bursts` places; 1: all.
         bursts: Gaussian series whose highest values are these intervals, in order.
         calm: Gaussian series of the ranks of the others.
         quantities: the `QUANTITIES`; without ``latency_s`` if the trace has no response times.
