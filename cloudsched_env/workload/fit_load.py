@@ -27,6 +27,7 @@ DISPERSION_BINS_S = (1.0, 10.0, 60.0, 300.0)
 Floats = NDArray[np.float64]
 
 _LEAST_INTERVALS = 20  # of a stretch that tells something
+_MOST_CELLS = 50_000_000  # disks x intervals; about 100 bytes each
 _DEVICES_OF_CLASS = 4  # at least, while there are more classes than one
 _MOST_CLASSES = 8
 _TIMED_DEVICES = 50  # of a class whose autocorrelation is measured; they are spread over its rates
@@ -80,7 +81,8 @@ def load_series(table: LoadTable, span_s: tuple[float, float]) -> LoadSeries:
         span_s: the stretch, [start, end) on the trace's clock.
 
     Raises:
-        ValueError: if the table has intervals of several lengths, or the stretch fewer than 20 intervals or no request.
+        ValueError: if the table has intervals of several lengths, or the stretch has fewer than 20 intervals, no
+            request, or more than 50 million intervals of all disks together.
     """
     if not len(table):
         raise ValueError("the load table has no row: import a block trace that has requests")
@@ -100,6 +102,11 @@ def load_series(table: LoadTable, span_s: tuple[float, float]) -> LoadSeries:
     inside = (place >= 0) & (place < last - first)
     at = (table["device"][inside], place[inside])
     shape = (len(table.categories["device"]), last - first)
+    if shape[0] * shape[1] > _MOST_CELLS:
+        raise ValueError(
+            f"{shape[0]:,} disks x {shape[1]:,} intervals of {interval:g} s: expected at most {_MOST_CELLS:,} "
+            "together; import the trace with a longer --interval, or fewer of its files"
+        )
 
     def dense(column: str, missing: float = 0.0) -> Floats:
         values = np.full(shape, missing)

@@ -40,7 +40,7 @@ class LatentSeries:
     scales: Floats
     weights: Floats
 
-    def correlation(self, lags: Floats) -> Floats:
+    def correlation(self, lags: Floats | NDArray[np.int64]) -> Floats:
         """Autocorrelation at lags of at least 1 interval, ``[lags]``."""
         return np.exp(-np.asarray(lags, dtype=np.float64)[:, None] / self.scales) @ self.weights
 
