@@ -53,19 +53,19 @@ def render_site(boards: Sequence[Board], out: Path) -> Path:
     if out.exists() and any(out.iterdir()) and not (out / "index.html").exists():
         raise ValueError(f"{out} is neither empty nor an earlier site: use another folder")
     boards = sorted(boards, key=_order)
-    environment = _environment()
+    environment, styles = _environment(), _styles(boards)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
         folder = Path(aside) / "site"
         assets = resources.files("cloudsched_env.leaderboard.site")
         for name in ("style.css", "page.js"):
             write_file(folder / name, assets.joinpath(name).read_text(encoding="utf-8"))
-        _write(environment, folder / "index.html", "index.html", "", _index(boards))
+        _write(environment, folder / "index.html", "index.html", "", _index(boards, styles))
         for slug in sorted({row.slug for board in boards for row in board.rows}):
-            _write(environment, folder / "agents" / f"{slug}.html", "agent.html", "../", _agent(boards, slug))
+            _write(environment, folder / "agents" / f"{slug}.html", "agent.html", "../", _agent(boards, slug, styles))
         scenarios = {entry.scenario: entry for board in boards for entry in board.results.suite.scenarios}
         for name, entry in sorted(scenarios.items()):
-            content = _scenario(boards, name, entry.load())
+            content = _scenario(boards, name, entry.load(), styles)
             _write(environment, folder / "scenarios" / f"{name}.html", "scenario.html", "../", content)
         for board in boards:
             write_downloads(board, folder / "data")
@@ -121,6 +121,18 @@ def put_into(page: Path, boards: Sequence[Board]) -> None:
     write_file(page, content[: begin + len(MARKERS[0])] + "\n" + tables + content[end:])
 
 
+def _styles(boards: Sequence[Board]) -> dict[str, int]:
+    """A line style for every agent, the same in all charts; those that charts show come first."""
+    shown = [row for board in boards for row in (*board.ranked[:SERIES], *_learned(board.rows))]
+    others = [row for board in boards for row in board.rows]
+    return {slug: number for number, slug in enumerate(dict.fromkeys(row.slug for row in (*shown, *others)))}
+
+
+def _learned(rows: Sequence[Row]) -> list[Row]:
+    """Agents whose learning curves fit into one chart."""
+    return [row for row in rows if row.curves][:SERIES]
+
+
 def _environment() -> Any:
     try:
         import jinja2
@@ -171,7 +183,7 @@ def _column(name: str, group: str = "") -> dict[str, str]:
     }
 
 
-def _index(boards: Sequence[Board]) -> dict[str, Any]:
+def _index(boards: Sequence[Board], styles: Mapping[str, int]) -> dict[str, Any]:
     others = [entry for entry in METRICS if entry.better and entry.name not in KEY_METRICS]
     columns = [_column(name) for name in KEY_METRICS] + [_column(entry.name, entry.group) for entry in others]
     groups = list(dict.fromkeys(entry.group for entry in others))
@@ -184,8 +196,10 @@ def _index(boards: Sequence[Board]) -> dict[str, Any]:
                 "board": board,
                 "bars": _bars(board.ranked, {row.slug: row.score for row in board.ranked}),
                 "scale": _scale([row.score for row in board.ranked]),
-                "profile_chart": _profile_chart(board.ranked, {r.slug: r.profile for r in board.ranked}, f"p{number}"),
-                "curve_chart": _curve_chart(board.rows, f"c{number}"),
+                "profile_chart": _profile_chart(
+                    board.ranked, {r.slug: r.profile for r in board.ranked}, styles, f"p{number}"
+                ),
+                "curve_chart": _curve_chart(board.rows, styles, f"c{number}"),
                 "profile_lines": min(SERIES, len(board.ranked)),
                 "groups": (["scenarios"] if len(scenarios) > 1 else []) + groups,
                 "scenarios": scenarios if len(scenarios) > 1 else [],
@@ -199,7 +213,7 @@ def _index(boards: Sequence[Board]) -> dict[str, Any]:
     }
 
 
-def _agent(boards: Sequence[Board], slug: str) -> dict[str, Any]:
+def _agent(boards: Sequence[Board], slug: str, styles: Mapping[str, int]) -> dict[str, Any]:
     views = []
     for number, board in enumerate(boards):
         row = next((row for row in board.rows if row.slug == slug), None)
@@ -220,9 +234,9 @@ def _agent(boards: Sequence[Board], slug: str) -> dict[str, Any]:
             view["elsewhere"] = paired_interval(matrices, same_windows=shared)
             rivals = [other for other in board.ranked if other is not row]
             view["profile_chart"] = _profile_chart(
-                [row, *rivals[:2]], {r.slug: r.profile for r in [row, *rivals[:2]]}, f"p{number}"
+                [row, *rivals[:2]], {r.slug: r.profile for r in [row, *rivals[:2]]}, styles, f"p{number}"
             )
-            view["curve_chart"] = _curve_chart([row], f"c{number}")
+            view["curve_chart"] = _curve_chart([row], styles, f"c{number}")
             if rivals:
                 rival = view["rival"] = rivals[0]
                 view["rival_is_best"] = True
@@ -239,7 +253,7 @@ def _agent(boards: Sequence[Board], slug: str) -> dict[str, Any]:
     }
 
 
-def _scenario(boards: Sequence[Board], name: str, scenario: Any) -> dict[str, Any]:
+def _scenario(boards: Sequence[Board], name: str, scenario: Any, styles: Mapping[str, int]) -> dict[str, Any]:
     views = []
     for number, board in enumerate(boards):
         entries = [entry for entry in board.results.suite.scenarios if entry.scenario == name]
@@ -270,7 +284,7 @@ def _scenario(boards: Sequence[Board], name: str, scenario: Any) -> dict[str, An
                 "windows": windows,
                 "bars": _bars(rows, intervals),
                 "scale": _scale(list(intervals.values())),
-                "profile_chart": _profile_chart(rows, profiles, f"p{number}"),
+                "profile_chart": _profile_chart(rows, profiles, styles, f"p{number}"),
             }
         )
     return {"scenario": scenario, "views": views, "columns": [_column(key) for key in KEY_METRICS]}
@@ -300,12 +314,14 @@ def _extremes(values: Any) -> Any:
     return Interval(float(values.mean()), float(values.min()), float(values.max()))
 
 
-def _profile_chart(rows: Sequence[Row], profiles: Mapping[str, Profile | None], identifier: str) -> Any:
+def _profile_chart(
+    rows: Sequence[Row], profiles: Mapping[str, Profile | None], styles: Mapping[str, int], identifier: str
+) -> Any:
     """Performance profiles of the best agents."""
     chosen = [(row, profile) for row in rows[:SERIES] if (profile := profiles[row.slug]) is not None]
     if not chosen:
         return ""
-    lines = [Line(row.declaration.name, THRESHOLDS, p.share, p.low, p.high) for row, p in chosen]
+    lines = [Line(row.declaration.name, styles[row.slug], THRESHOLDS, p.share, p.low, p.high) for row, p in chosen]
     half = {row.declaration.name: float(THRESHOLDS[int(np.argmax(p.share <= 0.5))]) for row, p in chosen}
     says = "; ".join(f"{name}: half of the episodes score above {value:g}" for name, value in half.items())
     chart = line_chart(
@@ -320,9 +336,9 @@ def _profile_chart(rows: Sequence[Row], profiles: Mapping[str, Profile | None], 
     return _safe(chart)
 
 
-def _curve_chart(rows: Sequence[Row], identifier: str) -> Any:
+def _curve_chart(rows: Sequence[Row], styles: Mapping[str, int], identifier: str) -> Any:
     """Learning curves: the mean over trainings with their range, up to the shortest budget."""
-    learned = [row for row in rows if row.curves][:SERIES]
+    learned = _learned(rows)
     if not learned:
         return ""
     lines: list[Line] = []
@@ -336,7 +352,7 @@ def _curve_chart(rows: Sequence[Row], identifier: str) -> Any:
             continue
         values = np.array([np.interp(grid, curve.env_steps, curve.score) for curve in row.curves])
         name = f"{row.declaration.name} ({len(row.curves)} training runs)"
-        lines.append(Line(name, grid, values.mean(axis=0), values.min(axis=0), values.max(axis=0)))
+        lines.append(Line(name, styles[row.slug], grid, values.mean(axis=0), values.min(axis=0), values.max(axis=0)))
         threshold = row.declaration.convergence_threshold
         if threshold is not None and threshold not in [value for value, _ in marks]:
             marks.append((threshold, f"tuned heuristic {threshold:g}"))

@@ -88,6 +88,22 @@ def test_every_chart_has_a_text_alternative_and_ids_are_unique(site):
             assert label, f"{path}: {image}"
 
 
+def test_an_agent_has_the_same_colour_and_dash_in_all_charts(site):
+    legend = re.compile(r'<li><svg class="key"[^>]*><line class="line ([^"]+)"[^>]*/></svg>([^<]+)</li>')
+    styles = {}
+    for text in pages(site).values():
+        for classes, label in legend.findall(text):
+            styles.setdefault(label.split(" (")[0], set()).add(classes)
+    assert len(styles) > 3
+    assert all(len(found) == 1 for found in styles.values()), styles
+    assert len(set.union(*styles.values())) == len(styles)
+    sheet = (site / "style.css").read_text()
+    for classes in set.union(*styles.values()):
+        colour, dash = classes.split()
+        assert f".line.{colour} " in sheet
+        assert dash == "d1" or f".line.{dash} " in sheet
+
+
 def test_a_failed_agent_has_a_row_that_says_so(site):
     text = (site / "index.html").read_text()
     assert "SIGABRT" in text

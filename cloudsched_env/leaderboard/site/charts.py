@@ -19,7 +19,8 @@ __all__ = ["SERIES", "Line", "bar_axis", "bar_chart_range", "interval_bar", "lin
 
 Floats = NDArray[np.float64]
 SERIES = 6
-"""Lines that can be told apart: as many colours and dashes as the style sheet has."""
+"""Lines that one chart can hold."""
+_COLOURS, _DASHES = 8, 5  # of the style sheet; they have no common divisor, so that 40 lines can be told apart
 
 # Room for labels, in per cent of the chart.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 9.0, 2.0, 4.0, 16.0
@@ -31,6 +32,7 @@ class Line:
 
     Attributes:
         name: in the legend.
+        style: number of its colour and dash: the same line in another chart should have the same.
         x: ascending, ``[points]``.
         y: ``[points]``.
         low: lower edge of its band, ``[points]``; None without one.
@@ -38,10 +40,16 @@ class Line:
     """
 
     name: str
+    style: int
     x: Floats
     y: Floats
     low: Floats | None = None
     high: Floats | None = None
+
+    @property
+    def classes(self) -> str:
+        """Names of its colour and dash in the style sheet."""
+        return f"c{self.style % _COLOURS + 1} d{self.style % _DASHES + 1}"
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -108,7 +116,7 @@ def line_chart(
     marks: Sequence[tuple[float, str]] = (),
     y_range: tuple[float, float] | None = None,
 ) -> str:
-    """Lines with bands and a legend; at most `SERIES` of them can be told apart.
+    """Lines with bands and a legend.
 
     Args:
         lines: what to draw.
@@ -156,19 +164,18 @@ def line_chart(
             f'<text class="tick" x="{100 - _RIGHT}%" y="{down(value):.2f}%" dy="-0.4em" text-anchor="end">{html.escape(name)}</text>'  # noqa: E501
         )
     drawn = []
-    for number, line in enumerate(lines):
-        style = f"s{number % SERIES + 1}"
+    for line in lines:
         if line.low is not None and line.high is not None:
             edge = [*zip(line.x, line.high, strict=True), *zip(line.x[::-1], line.low[::-1], strict=True)]
             points = " ".join(f"{across(x):.2f},{down(y):.2f}" for x, y in edge)
-            drawn.append(f'<polygon class="band {style}" points="{points}"/>')
-    for number, line in enumerate(lines):
+            drawn.append(f'<polygon class="band {line.classes}" points="{points}"/>')
+    for line in lines:
         points = " ".join(f"{across(x):.2f},{down(y):.2f}" for x, y in zip(line.x, line.y, strict=True))
-        drawn.append(f'<polyline class="line s{number % SERIES + 1}" points="{points}"/>')
+        drawn.append(f'<polyline class="line {line.classes}" points="{points}"/>')
     legend = "".join(
-        f'<li><svg class="key" aria-hidden="true"><line class="line s{number % SERIES + 1}" x1="0" x2="100%" y1="50%" y2="50%"/>'  # noqa: E501
+        f'<li><svg class="key" aria-hidden="true"><line class="line {line.classes}" x1="0" x2="100%" y1="50%" y2="50%"/>'  # noqa: E501
         f"</svg>{html.escape(line.name)}</li>"
-        for number, line in enumerate(lines)
+        for line in lines
     )
     return (
         f'<figure class="chart"><figcaption>{html.escape(title)}<span class="unit">{html.escape(y_label)}</span></figcaption>'  # noqa: E501
