@@ -89,7 +89,7 @@ def fit_load_table(file: Path, output: Path, name: str, part: str, source: str |
     write_text(output, _profile_text(data))
     console = Console(highlight=False)
     console.print(
-        f"{output}: {data['provenance']['fitted_requests']:,} requests of {data['devices']:,} disks in "
+        f"{output}: {data['provenance']['fitted_requests']:,} requests of {_disks(data['devices'])} in "
         f"{series.length_s / 3600:.1f} h, intervals of {series.interval_s:g} s, {len(data['classes'])} classes",
         soft_wrap=True,
     )
@@ -130,7 +130,7 @@ def generate_from_load_profile(
         else:
             write_load(load, trace_format, output)
     Console(highlight=False).print(
-        f"{output}: {requests:,} requests of {load.devices:,} disks in {hours:g} h, [bold]generated[/bold] from "
+        f"{output}: {requests:,} requests of {_disks(load.devices)} in {hours:g} h, [bold]generated[/bold] from "
         f"profile {profile.name}, seed {seed}, as {trace_format}",
         soft_wrap=True,
     )
@@ -193,8 +193,12 @@ def _table_sample(file: str, part: str) -> LoadSample:
 
     table = load_background(file)
     series = load_series(table, part_of(_span(table), part))
-    label = f"{Path(file).name}, {part}, {len(series.requests)} disks"
+    label = f"{Path(file).name}, {part}, {_disks(len(series.requests))}"
     return LoadSample(label, table.metadata.data_tag, (series,))
+
+
+def _disks(count: int) -> str:
+    return f"{count:,} disk" + ("s" if count != 1 else "")
 
 
 def _profile_text(data: dict[str, Any]) -> str:
