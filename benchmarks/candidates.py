@@ -18,6 +18,7 @@ from rich.table import Table
 
 from cloudsched_env.agents import ClusterInfo, load_agent
 from cloudsched_env.vector import CloudSchedVectorEnv
+from cloudsched_env.whole_file import write_whole
 
 CANDIDATES = {"medium-v1": (8, 16, 32), "large-v1": (8, 16, 32, 64, 160)}
 AGENTS = ("least_allocated", "locality", "linear_static")
@@ -58,7 +59,7 @@ def main(
     Console().print(table)
     if json_file is not None:
         record = {"command": f"python {' '.join(sys.argv)}", "episodes": episodes, "team_reward": rewards}
-        json_file.write_text(json.dumps(record, indent=2) + "\n")
+        write_whole(json_file, json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

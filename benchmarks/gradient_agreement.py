@@ -32,6 +32,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cloudsched_env.rllib.ray_session import ray_session, silence_ray
+from cloudsched_env.whole_file import write_whole
 
 OWN = "as trained"
 _SAMPLES = 20_000  # decisions of a role in each roll-out, at most
@@ -159,7 +160,7 @@ def main(
             "rollouts": rollouts,
             "figures": figures,
         }
-        result.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_whole(result, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from cloudsched_env.agents import ClusterInfo, load_agent
 from cloudsched_env.agents.heuristics.knobs import KNOBS_OF
 from cloudsched_env.evaluation.statistics import Interval, paired_difference
 from cloudsched_env.vector import CloudSchedVectorEnv
+from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.source import make_source
 
 console = Console(highlight=False)
@@ -126,7 +127,7 @@ def main(
             "after_s": [n * step_s for n in after],
             "difference": {str(k): [(v.estimate, v.low, v.high) for v in row] for k, row in responses.items()},
         }
-        result.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_whole(result, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from rich.console import Console
 from cloudsched_env.evaluation.protocol import evaluate
 from cloudsched_env.evaluation.statistics import paired_difference
 from cloudsched_env.rllib.networks import ROLES, TrainedAgent, build_networks, load_policy, save_policy
+from cloudsched_env.whole_file import write_whole
 
 console = Console(highlight=False)
 RIVAL = "least_allocated"  # the best simple rule on tiny-v1, for scale
@@ -101,7 +102,7 @@ def main(
         )
     if record is not None:
         record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_whole(record, json.dumps(figures, indent=2) + "\n")
     failed = [name for name, values in figures.items() if values["gain_over_random"][1] <= 0.0]
     if failed:
         console.print(f"[red]not clearly better than random: {', '.join(failed)}[/red]")

@@ -30,6 +30,7 @@ from rich.table import Table
 import cloudsched_env
 from cloudsched_env.roles import compute, storage
 from cloudsched_env.vector import CloudSchedVectorEnv
+from cloudsched_env.whole_file import write_whole
 
 Rates = dict[str, list[float]]
 _DRAWN_STEPS = 16
@@ -187,7 +188,7 @@ def report_scaling(rounds: int, seconds: float, candidates: int | None, json_fil
     if json_file is not None:
         machine = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count()}
         record = {"command": f"python {' '.join(sys.argv)}", **machine, **figures}
-        json_file.write_text(json.dumps(record, indent=2) + "\n")
+        write_whole(json_file, json.dumps(record, indent=2) + "\n")
 
 
 def main(
@@ -234,7 +235,7 @@ def main(
             "machine": platform.machine(),
             "figures": figures,
         }
-        json_file.write_text(json.dumps(record, indent=2) + "\n")
+        write_whole(json_file, json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

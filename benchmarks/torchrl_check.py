@@ -36,8 +36,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cloudsched_env.leaderboard.store import write_file
 from cloudsched_env.rllib.ray_session import ray_session, silence_ray
+from cloudsched_env.whole_file import write_whole
 
 _EPILOG = """\
 Examples:
@@ -128,7 +128,7 @@ def main(
         ["python", "benchmarks/torchrl_check.py", *[word for word in sys.argv[1:] if word != "--table"]]
     )
     markdown = tabulate(results, references(out, plan, validation), command)
-    write_file(out / "table.md", markdown)
+    write_whole(out / "table.md", markdown)
     draw(results, references(out, plan, validation), out / "curves.svg")
     console.print(Markdown(markdown))
 

@@ -26,6 +26,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cloudsched_env.whole_file import write_whole
+
 ROWS_A_PART = 1_000_000
 SECONDS_A_PART = 5011
 EVENTS_A_TASK = 3
@@ -38,10 +40,7 @@ def write_gz(path: Path, table: Any) -> None:
 
     buffer = io.BytesIO()
     csv.write_csv(table, buffer, csv.WriteOptions(include_header=False, quoting_style="none"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".partial")
-    aside.write_bytes(gzip.compress(buffer.getbuffer(), compresslevel=1, mtime=0))
-    os.replace(aside, path)
+    write_whole(path, gzip.compress(buffer.getbuffer(), compresslevel=1, mtime=0))
 
 
 def generate_part(folder: Path, number: int) -> None:
@@ -178,9 +177,7 @@ def main(
 
     def keep(name: str, value: dict[str, Any]) -> None:
         state[name] = value
-        aside = state_file.with_suffix(".partial")
-        aside.write_text(json.dumps(state, indent=2))
-        os.replace(aside, state_file)
+        write_whole(state_file, json.dumps(state, indent=2))
 
     if "files" not in state:
         keep("files", generate(folder, parts))
@@ -204,7 +201,7 @@ def main(
     result = {**state, "machine": machine}
     for name in ("import", "pandas"):
         result[name].pop("output", None)
-    (out / f"{parts}_million_rows.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_whole(out / f"{parts}_million_rows.json", json.dumps(result, indent=2) + "\n")
     typer.echo(json.dumps(result, indent=2))
 
 

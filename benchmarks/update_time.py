@@ -49,6 +49,7 @@ from cloudsched_env.rllib.modules import spaces
 from cloudsched_env.rllib.ray_session import silence_ray
 from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
 from cloudsched_env.scenario import load_scenario
+from cloudsched_env.whole_file import write_whole
 
 SIZES = (5, 10, 25, 50, 100, 200, 1000)
 ENV_STEPS, AGENT_SAMPLES = 500, 12_500
@@ -176,17 +177,6 @@ def show(summary: dict[str, Any], console: Console) -> None:
                 console.print(f"{name}: agents^{fit['exponent']:.2f} [{low:.2f}, {high:.2f}], at the end ^{last:.2f}")
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Replace the results in one step."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="measurements of each size")] = 10,
     sizes: Annotated[str, typer.Option(help="numbers of agents, at least 5")] = ",".join(map(str, SIZES)),
@@ -216,10 +206,11 @@ def main(
                         subjects[sweep, agents] = Subject(sweep, agents)
                     rows.append(subjects[sweep, agents].measure())
                     if json_file is not None:
-                        write(json_file, content_of(measured, wanted))
+                        write_whole(json_file, json.dumps(content_of(measured, wanted), indent=1) + "\n")
                 bar.advance(task)
     if json_file is not None and measured:
-        write(json_file, content_of(measured, wanted))  # also when nothing was missing: the summary may be an older one
+        # Also when nothing was missing: the summary may be an older one.
+        write_whole(json_file, json.dumps(content_of(measured, wanted), indent=1) + "\n")
     show(summarise(measured, wanted), console)
 
 

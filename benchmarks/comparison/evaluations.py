@@ -28,8 +28,9 @@ from cloudsched_env.agents import load_agent
 from cloudsched_env.evaluation.export import ENVIRONMENT, marl_eval_results, metadata
 from cloudsched_env.evaluation.protocol import BATCH_SIZE, BOUNDED_METRICS, RANDOM, AgentResult, Evaluation, play_all
 from cloudsched_env.leaderboard.episodes import scenario_digest
-from cloudsched_env.leaderboard.store import provenance, write_file
+from cloudsched_env.leaderboard.store import provenance
 from cloudsched_env.scenario import load_scenario
+from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.bound import upper_bound
 from cloudsched_env.workload.episode import Split
 from cloudsched_env.workload.source import GeneratedSource, TraceSource, make_source
@@ -203,7 +204,7 @@ def _reference(windows: Windows, out: Path) -> tuple[AgentResult, dict[str, Floa
             "metrics": {name: _plain(values) for name, values in random.metrics.items()},
         },
     }
-    write_file(path, json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
+    write_whole(path, json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
     return random, bound
 
 
@@ -216,7 +217,7 @@ def _write(entry: Entry, evaluation: Evaluation, key: Mapping[str, Any], out: Pa
     file = entry.file(out)
     beside = _metadata_path(file)
     beside.unlink(missing_ok=True)
-    write_file(file, json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
+    write_whole(file, json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
     described = metadata(evaluation, command)
     described = {
         "name": entry.name,
@@ -232,8 +233,8 @@ def _write(entry: Entry, evaluation: Evaluation, key: Mapping[str, Any], out: Pa
     }
     if entry.training is not None:
         described["training"] = _describe(entry.training)
-        write_file(out / "curves" / slug(entry.name) / f"seed_{entry.seed}.csv", curve(entry.training))
-    write_file(beside, json.dumps(described, indent=1) + "\n")
+        write_whole(out / "curves" / slug(entry.name) / f"seed_{entry.seed}.csv", curve(entry.training))
+    write_whole(beside, json.dumps(described, indent=1) + "\n")
 
 
 def _describe(training: Training) -> dict[str, Any]:
@@ -296,7 +297,7 @@ def validate_rules(windows: Windows, rules: Sequence[str], out: Path) -> dict[st
         if found["key"] == windows.key and set(rules) <= set(found["team_reward"]):
             return dict(found["team_reward"])
     values = {rule: float(windows.play(rule).metrics["team_reward"].mean()) for rule in dict.fromkeys(rules)}
-    write_file(path, json.dumps({"key": windows.key, "team_reward": values}, indent=1) + "\n")
+    write_whole(path, json.dumps({"key": windows.key, "team_reward": values}, indent=1) + "\n")
     return values
 
 

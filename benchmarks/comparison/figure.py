@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.leaderboard.convergence import Curve
-from cloudsched_env.leaderboard.store import write_file
+from cloudsched_env.whole_file import write_whole
 from comparison.tables import Results
 
 Floats = NDArray[np.float64]
@@ -69,4 +69,4 @@ def draw_curves(results: Results, order: Sequence[str], path: Path) -> None:
         axes.legend(fontsize=7, ncols=2)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
-    write_file(path, text.getvalue())
+    write_whole(path, text.getvalue())

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from cloudsched_env.leaderboard.store import write_file
+from cloudsched_env.whole_file import write_whole
 from comparison.evaluations import curve, slug
 from comparison.tables import REWARD, SCORE, Results
 from comparison.trainings import NEW, Plan, Training, arguments
@@ -60,12 +60,12 @@ def publish(
     aside.mkdir(parents=True)
     try:
         run = json.loads((chosen.run / "run.json").read_text(encoding="utf-8"))
-        write_file(aside / "config.yaml", _config(plan, chosen, run))
+        write_whole(aside / "config.yaml", _config(plan, chosen, run))
         for training in trainings:
             seed = aside / f"seed_{training.seed}"
             shutil.copytree(training.policy, seed / "policy")
-            write_file(seed / "curve.csv", curve(training))
-        write_file(aside / "README.md", _readme(plan, chosen, trainings, run, results, command, trace_format))
+            write_whole(seed / "curve.csv", curve(training))
+        write_whole(aside / "README.md", _readme(plan, chosen, trainings, run, results, command, trace_format))
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
     finally:

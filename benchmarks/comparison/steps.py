@@ -12,8 +12,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from cloudsched_env.leaderboard.store import write_file
 from cloudsched_env.rllib.ray_session import ray_session, silence_ray
+from cloudsched_env.whole_file import write_whole
 from comparison.evaluations import (
     KUBE_DEFAULT,
     TEST,
@@ -198,7 +198,7 @@ def table_step(experiment: Experiment, studies: Sequence[str], out: Path, comman
     if any(row.curves for row in results.trained):
         draw_curves(results, names, out / "curves.svg")
         text += "\n![Learning curves](curves.svg)\n"
-    write_file(out / "table.md", text)
+    write_whole(out / "table.md", text)
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 

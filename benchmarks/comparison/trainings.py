@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cloudsched_env.evaluation.interface import first_difference
-from cloudsched_env.leaderboard.store import write_file
+from cloudsched_env.whole_file import write_whole
 from comparison.variants import TRAJECTORIES, Variant
 
 COMMAND = "from cloudsched_env.cli import main; main()"
@@ -87,7 +87,7 @@ class Plan:
             if different:
                 raise ValueError(f"{self.runs} holds trainings of another plan: {different}; choose another --runs")
             return
-        write_file(path, json.dumps(wanted, indent=1) + "\n")
+        write_whole(path, json.dumps(wanted, indent=1) + "\n")
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class _Active:
             return False
         if status == NEW:
             shutil.rmtree(training.run, ignore_errors=True)  # it ended before its first checkpoint
-            write_file(training.folder / "training.json", json.dumps(training.variant.to_dict(), indent=1) + "\n")
+            write_whole(training.folder / "training.json", json.dumps(training.variant.to_dict(), indent=1) + "\n")
         with (training.folder / "log.txt").open("a", encoding="utf-8") as log:
             self.process = start(arguments(plan, training, status), log, self.lock)
         return True
@@ -393,7 +393,7 @@ def record_expert(plan: Plan, console: Console) -> None:
         ],
         console,
     )
-    write_file(marker, "")
+    write_whole(marker, "")
 
 
 def run_cloudsched(command: Sequence[str], console: Console) -> None:

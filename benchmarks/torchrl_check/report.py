@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.leaderboard.intervals import trainings_interval
-from cloudsched_env.leaderboard.store import write_file
+from cloudsched_env.whole_file import write_whole
 from torchrl_check.trainings import ALGORITHMS, IMPLEMENTATIONS
 
 Floats = NDArray[np.float64]
@@ -134,4 +134,4 @@ def draw(results: Results, references: Mapping[str, float], path: Path) -> None:
         figure.suptitle(f"{plan['scenario']}, {results[0]['data']}: mean and range over seeds", fontsize=9)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
-    write_file(path, text.getvalue())
+    write_whole(path, text.getvalue())

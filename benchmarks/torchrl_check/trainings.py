@@ -16,8 +16,8 @@ import torch
 
 from cloudsched_env.agents import load_agent
 from cloudsched_env.evaluation.protocol import play_all
-from cloudsched_env.leaderboard.store import write_file
 from cloudsched_env.scenario import load_scenario
+from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.source import make_source
 from torchrl_check.plan import Plan, Trainer
 
@@ -134,7 +134,7 @@ def train(
 
 def write_result(folder: Path, training: Training, result: dict[str, Any]) -> None:
     """Write aside and rename."""
-    write_file(folder / training.file, json.dumps(result, indent=1) + "\n")
+    write_whole(folder / training.file, json.dumps(result, indent=1) + "\n")
 
 
 def references(folder: Path, plan: Plan, validation: Validation) -> dict[str, float]:
@@ -146,7 +146,7 @@ def references(folder: Path, plan: Plan, validation: Validation) -> dict[str, fl
             return dict(kept["validation_team_reward"])
     values = {name: validation.team_reward(load_agent(name)) for name in REFERENCES}
     content = {"plan": plan.describe(), "data": validation.data_tag, "validation_team_reward": values}
-    write_file(file, json.dumps(content, indent=1) + "\n")
+    write_whole(file, json.dumps(content, indent=1) + "\n")
     return values
 
 

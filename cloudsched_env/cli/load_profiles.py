@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from cloudsched_env.cli.profile_files import part_of, write_text
+from cloudsched_env.cli.trace_parts import part_of
+from cloudsched_env.whole_file import write_whole
 
 if TYPE_CHECKING:
     from cloudsched_env.traces.load_table import LoadTable
@@ -86,7 +87,7 @@ def fit_load_table(file: Path, output: Path, name: str, part: str, source: str |
         "command": f"cloudsched traces import --interval {series.interval_s:g}; cloudsched traces fit --part {part}",
     }
     data = fit_load_profile(series, name, provenance)
-    write_text(output, _profile_text(data))
+    write_whole(output, _profile_text(data))
     console = Console(highlight=False)
     console.print(
         f"{output}: {data['provenance']['fitted_requests']:,} requests of {_disks(data['devices'])} in "
@@ -180,7 +181,7 @@ def compare_load_tables(first: str, second: str, part_a: str, part_b: str, seed:
     if chance:
         result["chance"] = chance
     if report:
-        write_text(report, json.dumps(result, indent=1) + "\n")
+        write_whole(report, json.dumps(result, indent=1) + "\n")
     words = Words(LOAD_MARGINALS, (("dispersion", "requests"),), f"intervals of {one.interval_s:g} s")
     print_comparison(Console(highlight=False), result, words)
 

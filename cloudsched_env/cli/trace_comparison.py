@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cloudsched_env.cli.bars import bar
+from cloudsched_env.whole_file import beside
 from cloudsched_env.workload.comparison import MARGINALS
 
 if TYPE_CHECKING:
@@ -225,10 +225,8 @@ def draw_figure(path: Path, samples: Sequence[StreamSample]) -> None:
     axes[1, 2].set_title("autocorrelation", fontsize=10)
     axes[1, 3].axis("off")
     axes[1, 3].legend(*axes[0, 0].get_legend_handles_labels(), loc="center", frameon=False)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        figure.savefig(partial, dpi=110, metadata={"Software": None} if path.suffix == ".png" else None)
-        os.replace(partial, path)
+        with beside(path) as partial:
+            figure.savefig(partial, dpi=110, metadata={"Software": None} if path.suffix == ".png" else None)
     finally:
-        partial.unlink(missing_ok=True)
         plt.close(figure)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from cloudsched_env.cli.profile_files import PART_HELP, part_of, write_text
 from cloudsched_env.cli.reported import reported
+from cloudsched_env.cli.trace_parts import PART_HELP, part_of
+from cloudsched_env.whole_file import write_whole
 
 if TYPE_CHECKING:
     from cloudsched_env.workload.comparison import StreamSample
@@ -131,7 +132,7 @@ def fit(
             kinds=kinds, clock_hour=hour, machine_memory_gb=request_unit_of(metadata).memory_gb, instant_s=instant
         )
         data = fit_profile(jobs, name or output.stem, provenance, config, stage)
-        write_text(output, _profile_text(data))
+        write_whole(output, _profile_text(data))
     console = Console(highlight=False)
     arrivals = data["arrivals"]
     console.print(
@@ -249,7 +250,7 @@ def compare(
             progress.update(bar, description="chance")
             result["chance"] = sampling_noise(drawn_from, one, generators[2])
         if report:
-            write_text(report, json.dumps(result, indent=1) + "\n")
+            write_whole(report, json.dumps(result, indent=1) + "\n")
         if figure:
             draw_figure(figure, [one, other, *([baseline] if baseline else [])])
     print_comparison(Console(highlight=False), result)

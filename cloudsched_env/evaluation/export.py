@@ -13,6 +13,7 @@ import numpy as np
 import cloudsched_env
 from cloudsched_env.evaluation.metrics import METRICS
 from cloudsched_env.evaluation.protocol import Evaluation
+from cloudsched_env.whole_file import write_whole
 
 __all__ = ["marl_eval_results", "metadata", "write_json"]
 
@@ -72,10 +73,9 @@ def write_json(evaluation: Evaluation, path: str | Path, command: str) -> tuple[
     results = Path(path)
     beside = results.with_name(f"{results.stem}.metadata.json")
     for target, content in ((results, marl_eval_results(evaluation)), (beside, metadata(evaluation, command))):
-        target.parent.mkdir(parents=True, exist_ok=True)
         # Compact where there are many numbers: a comparison of thirty agents has forty thousand of them.
         layout: dict[str, Any] = {"indent": 1} if target == beside else {"separators": (",", ":")}
-        target.write_text(json.dumps(content, allow_nan=False, **layout) + "\n", encoding="utf-8")
+        write_whole(target, json.dumps(content, allow_nan=False, **layout) + "\n")
     return results, beside
 
 

@@ -34,6 +34,7 @@ from cloudsched_env.evaluation.interface import ROLE_MODULES, describe_roles, ro
 from cloudsched_env.roles import state
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.traces.errors import require
+from cloudsched_env.whole_file import write_whole
 
 __all__ = [
     "DESCRIPTION",
@@ -98,7 +99,7 @@ def write_description(folder: Path, description: Mapping[str, Any]) -> None:
         OSError: it cannot be written; the old one is still there.
     """
     text = json.dumps(description, indent=1, allow_nan=False) + "\n"
-    _write_aside(folder / DESCRIPTION, lambda handle: handle.write(text.encode()))
+    write_whole(folder / DESCRIPTION, text)
 
 
 def write_part(folder: Path, trajectories: Trajectories) -> None:
@@ -186,18 +187,6 @@ def _write_table(path: Path, table: Any) -> None:
         )
         handle.flush()
         os.fsync(handle.fileno())
-
-
-def _write_aside(path: Path, write: Any) -> None:
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    try:
-        with open(temporary, "wb") as handle:
-            write(handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # ---- reading

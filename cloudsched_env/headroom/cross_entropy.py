@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cloudsched_env.whole_file import write_whole
+
 __all__ = ["CrossEntropySearch"]
 
 Floats = NDArray[np.float64]
@@ -106,7 +108,4 @@ class CrossEntropySearch:
 
     def save(self, path: str | Path) -> None:
         """Write `to_json` to a file, whole or not at all."""
-        target = Path(path)
-        partial = target.with_suffix(".partial")
-        partial.write_text(self.to_json(), encoding="utf-8")
-        partial.replace(target)
+        write_whole(path, self.to_json())

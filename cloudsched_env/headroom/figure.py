@@ -11,6 +11,7 @@ from cloudsched_env.evaluation.statistics import bootstrap_interval
 from cloudsched_env.headroom.gates import CONSTANT_COSTS_AT_LEAST, span_of
 from cloudsched_env.headroom.study import Study
 from cloudsched_env.headroom.tables import ladder
+from cloudsched_env.whole_file import beside
 
 __all__ = ["draw"]
 
@@ -56,7 +57,8 @@ def draw(study: Study, path: Path) -> None:
             _staleness(axes, results["staleness"], seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without the date that matplotlib would write, the same study gives the same bytes.
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+    with beside(path) as partial:
+        figure.savefig(partial, dpi=130, metadata={"Software": None})
 
 
 def _ladder(axes: Any, rows: list[tuple[str, dict[str, list[float]]]], seed: int) -> None:

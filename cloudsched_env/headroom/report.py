@@ -10,6 +10,7 @@ from cloudsched_env.agents.linear import LinearParameters
 from cloudsched_env.headroom.policies import parameters_of
 from cloudsched_env.headroom.study import Study
 from cloudsched_env.headroom.tables import Table, make_tables
+from cloudsched_env.whole_file import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,7 +123,6 @@ def _write_if_new(path: Path, text: str, written: list[Path]) -> bool:
     """Write a file unless it holds this already."""
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text)
     written.append(path)
     return True

@@ -24,6 +24,7 @@ from cloudsched_env.headroom.joint import best_joint_heuristic
 from cloudsched_env.headroom.result_key import data_digest, result_key
 from cloudsched_env.headroom.settings import HeadroomSettings
 from cloudsched_env.scenario import Scenario
+from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.tasks import RawTasks
 
 __all__ = ["STAGES", "Study", "run_study", "stage_names", "with_needed"]
@@ -245,7 +246,7 @@ def run_study(
                 # As JSON types, so that the next stage reads the same now as from the file.
                 result = _plain(stage.run(bench, settings, results, folder))
                 stored = {"key": key, "seconds": time.monotonic() - began, "result": result}
-                _write(path, stored)
+                write_whole(path, json.dumps(stored, allow_nan=False) + "\n")
                 measured.append(stage.name)
             results[stage.name], seconds[stage.name] = stored["result"], stored["seconds"]
     content = {
@@ -276,11 +277,3 @@ def _stored(path: Path, key: str) -> dict[str, Any] | None:
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
     return content if content.get("key") == key else None
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)

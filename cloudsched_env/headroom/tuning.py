@@ -12,12 +12,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.headroom.cross_entropy import CrossEntropySearch
+from cloudsched_env.whole_file import write_whole
 
 __all__ = ["Played", "Search", "Tuned", "tune"]
 
@@ -133,13 +133,5 @@ def tune(
             curve.append((method.generation, value))
         if path is not None:
             content = {"asked": asked, "best": best.tolist(), "curve": curve, "method": json.loads(method.to_json())}
-            _write_whole(path, content)
+            write_whole(path, json.dumps(content))
     return Tuned(best, max(value for _, value in curve), curve, method.history)
-
-
-def _write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Write a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content), encoding="utf-8")
-    partial.replace(path)

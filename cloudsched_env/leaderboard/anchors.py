@@ -21,8 +21,9 @@ from cloudsched_env.leaderboard.declaration import load_declarations
 from cloudsched_env.leaderboard.episodes import Data, draw_episodes, inspect_data, scenario_digest
 from cloudsched_env.leaderboard.execute import Executor
 from cloudsched_env.leaderboard.run import Progress, run_suite
-from cloudsched_env.leaderboard.store import AgentFolder, Results, write_file
+from cloudsched_env.leaderboard.store import AgentFolder, Results
 from cloudsched_env.leaderboard.suites import Suite, load_suite
+from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.bound import upper_bound
 
 __all__ = ["Anchors", "anchors_for", "compute_anchors", "load_anchors"]
@@ -73,7 +74,7 @@ class Anchors:
             for name in self.random
         }
         content = {"suite": self.suite, "digest": self.digest, "data": asdict(self.data), "scenarios": scenarios}
-        write_file(path, json.dumps(content, indent=1) + "\n")
+        write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def compute_anchors(

@@ -13,8 +13,8 @@ import numpy as np
 
 from cloudsched_env.evaluation.metrics import METRICS
 from cloudsched_env.leaderboard.standings import Board
-from cloudsched_env.leaderboard.store import write_file
 from cloudsched_env.leaderboard.units import DECISION_TIME
+from cloudsched_env.whole_file import write_whole
 
 __all__ = ["write_downloads"]
 
@@ -45,13 +45,13 @@ def write_downloads(board: Board, folder: Path) -> None:
                 value = getattr(interval, part) if interval is not None else np.nan
                 line[name if part == "estimate" else f"{name}_{part}"] = None if np.isnan(value) else round(value, 9)
         table.append(line)
-    write_file(folder / f"{board.label}.json", json.dumps(table, indent=1) + "\n")
+    write_whole(folder / f"{board.label}.json", json.dumps(table, indent=1) + "\n")
     buffer = io.StringIO()
     columns = list(dict.fromkeys(name for line in table for name in line))
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
-    write_file(folder / f"{board.label}.csv", buffer.getvalue())
+    write_whole(folder / f"{board.label}.csv", buffer.getvalue())
     board.anchors.write(folder / f"{board.label}-anchors.json")
     with zipfile.ZipFile(folder / f"{board.label}-raw.zip", "w", zipfile.ZIP_DEFLATED) as everything:
         for row in board.rows:

@@ -26,8 +26,8 @@ from cloudsched_env.leaderboard.site.charts import (
     strip_chart,
 )
 from cloudsched_env.leaderboard.standings import THRESHOLDS, Board, Profile, Row
-from cloudsched_env.leaderboard.store import write_file
 from cloudsched_env.leaderboard.units import DECISION_TIME
+from cloudsched_env.whole_file import write_whole
 
 __all__ = ["KEY_METRICS", "markdown_table", "put_into", "render_site"]
 
@@ -59,7 +59,7 @@ def render_site(boards: Sequence[Board], out: Path) -> Path:
         folder = Path(aside) / "site"
         assets = resources.files("cloudsched_env.leaderboard.site")
         for name in ("style.css", "page.js"):
-            write_file(folder / name, assets.joinpath(name).read_text(encoding="utf-8"))
+            write_whole(folder / name, assets.joinpath(name).read_text(encoding="utf-8"))
         _write(environment, folder / "index.html", "index.html", "", _index(boards, styles))
         for slug in sorted({row.slug for board in boards for row in board.rows}):
             _write(environment, folder / "agents" / f"{slug}.html", "agent.html", "../", _agent(boards, slug, styles))
@@ -69,7 +69,7 @@ def render_site(boards: Sequence[Board], out: Path) -> Path:
             _write(environment, folder / "scenarios" / f"{name}.html", "scenario.html", "../", content)
         for board in boards:
             write_downloads(board, folder / "data")
-        write_file(folder / "leaderboard.md", "\n".join(markdown_table(board) for board in boards))
+        write_whole(folder / "leaderboard.md", "\n".join(markdown_table(board) for board in boards))
         if out.exists():
             out.rename(Path(aside) / "before")
         folder.rename(out)
@@ -118,7 +118,7 @@ def put_into(page: Path, boards: Sequence[Board]) -> None:
             f"{page.name} has no lines {MARKERS[0]} and {MARKERS[1]}: put them where the table is to stand"
         )
     tables = "\n".join(markdown_table(board) for board in boards)
-    write_file(page, content[: begin + len(MARKERS[0])] + "\n" + tables + content[end:])
+    write_whole(page, content[: begin + len(MARKERS[0])] + "\n" + tables + content[end:])
 
 
 def _styles(boards: Sequence[Board]) -> dict[str, int]:
@@ -162,7 +162,7 @@ def _environment() -> Any:
 
 def _write(environment: Any, path: Path, template: str, root: str, content: dict[str, Any]) -> None:
     page = environment.get_template(template).render(root=root, version=cloudsched_env.__version__, **content)
-    write_file(path, page)
+    write_whole(path, page)
 
 
 def _safe(svg: str) -> Any:

@@ -18,7 +18,6 @@ import gzip
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -37,8 +36,9 @@ from cloudsched_env.leaderboard.declaration import Declaration
 from cloudsched_env.leaderboard.episodes import SPLIT, Data
 from cloudsched_env.leaderboard.suites import Suite, load_suite
 from cloudsched_env.leaderboard.units import DECISION_TIME, UnitResult
+from cloudsched_env.whole_file import write_whole
 
-__all__ = ["ENVIRONMENT", "AgentFolder", "Results", "boards", "provenance", "write_file"]
+__all__ = ["ENVIRONMENT", "AgentFolder", "Results", "boards", "provenance"]
 
 ENVIRONMENT = "cloudsched"
 _PACKED = ".gz"
@@ -48,22 +48,6 @@ _NAMES = [*(entry.name for entry in METRICS), DECISION_TIME]
 Floats = NDArray[np.float64]
 Key = tuple[str, int]
 """(scenario, run)."""
-
-
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write aside, force to disk, rename: readers see the old file or the new one, whatever happens."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
 
 
 def provenance(command: str) -> dict[str, Any]:
@@ -111,7 +95,7 @@ class AgentFolder:
                 f"{self.path} holds results of {_read(file)['spec']!r} under the name {declaration.name!r}, now it is "
                 f"{declaration.spec!r}: use another name, or remove the folder"
             )
-        write_file(file, json.dumps(declaration.to_dict(), indent=1) + "\n")
+        write_whole(file, json.dumps(declaration.to_dict(), indent=1) + "\n")
         if declaration.curves and declaration.folder:
             self._keep_curves(sorted(Path(declaration.folder).glob(declaration.curves)), declaration)
 
@@ -123,7 +107,7 @@ class AgentFolder:
             curve = read_curve(file)
             lines = [f"{steps:.0f},{score:.6g}" for steps, score in zip(curve.env_steps, curve.score, strict=True)]
             header = f"{CURVE_STEPS},{CURVE_SCORE}"
-            write_file(self.path / "curves" / f"seed_{number}.csv", "\n".join([header, *lines]) + "\n")
+            write_whole(self.path / "curves" / f"seed_{number}.csv", "\n".join([header, *lines]) + "\n")
 
     def complete(self, scenario: str, run: int) -> bool:
         """Whether a raw file is there."""
@@ -187,14 +171,14 @@ class AgentFolder:
                 }
             }
         }
-        write_file(self._raw(scenario, run), json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
+        write_whole(self._raw(scenario, run), json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
         metadata = self.metadata()
         metadata.setdefault(scenario, {})[str(run)] = {
             **where_from,
             "execution": lines[0]["execution"],
             "seconds": round(sum(line["seconds"] for line in lines), 2),
         }
-        write_file(self.path / "metadata.json", json.dumps(metadata, indent=1) + "\n")
+        write_whole(self.path / "metadata.json", json.dumps(metadata, indent=1) + "\n")
         return True
 
     def tidy(self) -> None:
@@ -203,7 +187,7 @@ class AgentFolder:
         file = self.path / "journal.jsonl"
         if open_runs:
             lines = [json.dumps(e, separators=(",", ":")) for run in open_runs.values() for e in run.values()]
-            write_file(file, "\n".join(lines) + "\n")
+            write_whole(file, "\n".join(lines) + "\n")
         elif file.exists():
             file.unlink()
 
@@ -215,7 +199,7 @@ class AgentFolder:
             "scenario": result.batch.scenario,
             "run": result.batch.run,
         }
-        write_file(self.path / "failure.json", json.dumps(content, indent=1) + "\n")
+        write_whole(self.path / "failure.json", json.dumps(content, indent=1) + "\n")
 
     def forget_failure(self) -> None:
         """It is about to be tried again."""
@@ -271,7 +255,7 @@ class AgentFolder:
         before = sum(file.stat().st_size for file in self._raw_paths())
         for file in self._raw_paths():
             if file.suffix != _PACKED:
-                write_file(file.with_name(file.name + _PACKED), gzip.compress(file.read_bytes(), 9, mtime=0))
+                write_whole(file.with_name(file.name + _PACKED), gzip.compress(file.read_bytes(), 9, mtime=0))
                 file.unlink()
         return before, sum(file.stat().st_size for file in self._raw_paths())
 
@@ -325,7 +309,7 @@ class Results:
                 "digest": suite.digest,
                 "data": data.__dict__,
             }
-            write_file(header, json.dumps(content, indent=1) + "\n")
+            write_whole(header, json.dumps(content, indent=1) + "\n")
         found = cls(path)
         if found.data != data:
             raise ValueError(f"{path} holds results on {found.data}, these would be on {data}: use another --out")

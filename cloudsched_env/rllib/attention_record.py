@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cloudsched_env.agents.protocol import ClusterInfo
 from cloudsched_env.rllib.networks.agent import TrainedAgent
 from cloudsched_env.rllib.networks.attention import AttentionOutput
+from cloudsched_env.whole_file import beside
 
 __all__ = ["AttentionRecord", "draw_attention", "record_attention"]
 
@@ -128,4 +129,5 @@ def draw_attention(record: AttentionRecord, path: Path, title: str = "") -> None
     axes.legend(fontsize=7, ncols=count, loc="lower right")
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without the date that matplotlib would write, the same record gives the same bytes.
-    figure.savefig(path, dpi=130, metadata={"Software": None} if path.suffix == ".png" else None)
+    with beside(path) as partial:
+        figure.savefig(partial, dpi=130, metadata={"Software": None} if path.suffix == ".png" else None)

@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cloudsched_env.whole_file import sync_folder, write_whole
+
 __all__ = ["RunFolder", "RunState"]
 
 
@@ -75,7 +77,7 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(self._rows)
         # Written whole: columns may appear later in a run (validation), and a reader never sees half a line.
-        _write_text(self.path / "progress.csv", text.getvalue())
+        write_whole(self.path / "progress.csv", text.getvalue())
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -87,7 +89,7 @@ class RunFolder:
 
     def write_description(self, description: Mapping[str, Any]) -> None:
         """Write ``run.json``."""
-        _write_text(self.path / "run.json", json.dumps(description, indent=2, default=str) + "\n")
+        write_whole(self.path / "run.json", json.dumps(description, indent=2, default=str) + "\n")
 
     def close(self) -> None:
         """Close the logs."""
@@ -120,13 +122,13 @@ class RunFolder:
             if final.exists():
                 shutil.rmtree(final)
             temporary.rename(final)
-            _synchronise_folder(root)
+            sync_folder(root)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         pointer = self._pointer()
         is_best = state.best_epoch == state.epoch
         pointer = {"last": name, "best": name if is_best else pointer.get("best")}
-        _write_text(self.path / "latest.json", json.dumps(pointer) + "\n")
+        write_whole(self.path / "latest.json", json.dumps(pointer) + "\n")
         if export is not None and (is_best or pointer["best"] is None):
             export(self.path / "policy")
         for other in root.iterdir():
@@ -153,33 +155,10 @@ class RunFolder:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _synchronise(root: Path) -> None:
     """Force the files below a folder, and their names, to the disk."""
     for folder, _, names in os.walk(root):
         for name in names:
             with open(os.path.join(folder, name), "rb") as file:
                 os.fsync(file.fileno())
-        _synchronise_folder(folder)
-
-
-def _synchronise_folder(folder: str | Path) -> None:
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # systems that cannot open a folder do without
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(folder)

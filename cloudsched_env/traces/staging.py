@@ -34,7 +34,8 @@ from cloudsched_env.traces.pieces import (
     read_piece,
 )
 from cloudsched_env.traces.published import PublishedTable, csv_sql, json_sql, quoted_path, scan_sql, valid_rows_sql
-from cloudsched_env.traces.work import EngineConfig, Work, write_json
+from cloudsched_env.traces.work import EngineConfig, Work
+from cloudsched_env.whole_file import write_whole
 
 __all__ = ["EngineConfig", "OnError", "OnProgress", "SkipLog", "Stager"]
 
@@ -166,7 +167,7 @@ class Stager:
             else self._stage_lines(table, part, keep, stem, loaders, slots, progress)
         )
         if staged is not None:
-            write_json(note, staged.note())
+            write_whole(note, json.dumps(staged.note()))
         return staged
 
     def _stage_lines(
@@ -221,7 +222,7 @@ class Stager:
             resumed = piece is not None and piece.lines == chunk.lines
             if piece is None or not resumed:
                 piece = self._convert(table, part, keep, target, chunk, header)
-                write_json(note, asdict(piece))
+                write_whole(note, json.dumps(asdict(piece)))
         finally:
             chunk.path.unlink(missing_ok=True)
         self._count(max(1, chunk.bytes_read), resumed)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cloudsched_env.traces.errors import TraceFormatError, require
 from cloudsched_env.traces.metadata import TraceMetadata
+from cloudsched_env.whole_file import beside
 
 __all__ = [
     "METADATA_KEY",
@@ -194,7 +195,7 @@ def write_table(
 
     Args:
         kind: which table.
-        path: target file; its folder must exist. An existing file is replaced in one step.
+        path: target file. An existing file is replaced in one step.
         batches: ``pyarrow.RecordBatch`` with the columns of the table, in its order.
         metadata: description that is written into the file.
         on_rows: called with the number of rows written so far.
@@ -208,25 +209,18 @@ def write_table(
     """
     pa = require("pyarrow")
     pq = require("pyarrow.parquet")
-    target = Path(path)
     schema = arrow_schema(kind)
     description = {METADATA_KEY: metadata.to_json().encode(), kind.version_key: str(kind.version).encode()}
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     rows = 0
-    try:
-        with open(partial, "wb") as handle:
-            with pq.ParquetWriter(handle, schema.with_metadata(description), compression="zstd") as writer:
-                for group in _regroup(kind, batches, schema, pa):
-                    writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
-                    rows += group.num_rows
-                    if on_rows:
-                        on_rows(rows)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+    with (
+        beside(path) as partial,
+        pq.ParquetWriter(partial, schema.with_metadata(description), compression="zstd") as writer,
+    ):
+        for group in _regroup(kind, batches, schema, pa):
+            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            rows += group.num_rows
+            if on_rows:
+                on_rows(rows)
     return rows
 
 
@@ -246,18 +240,6 @@ def _regroup(kind: TableKind, batches: Iterable[Any], schema: Any, pa: Any) -> I
             waiting = waiting.slice(ROW_GROUP_ROWS)
     if waiting.num_rows:
         yield waiting.combine_chunks()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; systems that cannot open a folder do without."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def load_tasks(path: str | os.PathLike[str], columns: Iterable[str] | None = None) -> TaskTable:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from cloudsched_env.traces.errors import require
+from cloudsched_env.whole_file import write_whole
 
-__all__ = ["EngineConfig", "Work", "is_disk_full", "is_out_of_memory", "open_work", "work_folder", "write_json"]
+__all__ = ["EngineConfig", "Work", "is_disk_full", "is_out_of_memory", "open_work", "work_folder"]
 
 RESUME_FROM_BYTES = 64 << 20
 """A malformed row ends an import. What was read before is kept only if reading it again would take a while."""
@@ -92,7 +93,7 @@ def open_work(target: Path, config: EngineConfig, plan: dict[str, Any], *, resta
     try:
         if restart or not _same_plan(folder, plan):
             _clear(folder)
-            write_json(folder / "plan.json", plan)
+            write_whole(folder / "plan.json", json.dumps(plan))
         for name in ("staging.duckdb", "staging.duckdb.wal"):
             (folder / name).unlink(missing_ok=True)
         for name in ("spill", "chunks"):
@@ -144,14 +145,6 @@ def open_work(target: Path, config: EngineConfig, plan: dict[str, Any], *, resta
         lock.close()
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a file that is there whole or not at all."""
-    aside = path.with_name(path.name + ".partial")
-    with open(aside, "w", encoding="utf-8") as stream:
-        json.dump(value, stream)
-    os.replace(aside, path)
 
 
 def _same_plan(folder: Path, plan: dict[str, Any]) -> bool:

@@ -210,16 +210,16 @@ def test_an_interrupted_study_goes_on_where_it_was(folder: Path, tmp_path: Path,
     from cloudsched_env.headroom import tuning
 
     saved = 0
-    write = tuning._write_whole
+    write = tuning.write_whole
 
-    def interrupt(path: Path, content: dict[str, Any]) -> None:
+    def interrupt(path: Path, content: str) -> None:
         nonlocal saved
         write(path, content)
         saved += 1
         if saved == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(tuning, "_write_whole", interrupt)
+    monkeypatch.setattr(tuning, "write_whole", interrupt)
     result = run(tmp_path, "--stages", "static")
     assert result.exit_code == 130
     assert "goes on from what is in" in result.output

@@ -507,7 +507,7 @@ def test_a_disk_without_room_is_told_before_the_transfer(server, target, monkeyp
 
 def test_a_disk_that_fills_up_keeps_what_was_written(server, target, monkeypatch):
     capacity = 250_000
-    write, write_note = PartialFile.write, partial.write_durably
+    write, write_note = PartialFile.write, partial.write_whole
 
     def write_until_full(self, data):
         fits = capacity - self.bytes
@@ -524,7 +524,7 @@ def test_a_disk_that_fills_up_keeps_what_was_written(server, target, monkeypatch
     server.always[NAME] = ServerFault(trickle=(50_000, 0.01))
     with monkeypatch.context() as full:
         full.setattr(PartialFile, "write", write_until_full)
-        full.setattr(partial, "write_durably", write_note_until_full)
+        full.setattr(partial, "write_whole", write_note_until_full)
         with pytest.raises(DiskFullError, match=r"(?s)the disk is full.*is kept.*goes on where it stopped"):
             get(target, server)
     assert not target.exists()

@@ -27,6 +27,7 @@ from cloudsched_env.agents.linear.features import (
     PAIR_FEATURES,
     STORAGE_FEATURES,
 )
+from cloudsched_env.whole_file import write_whole
 
 __all__ = ["Kind", "LinearParameters"]
 
@@ -108,7 +109,7 @@ class LinearParameters:
     def save(self, path: str | Path) -> None:
         """Write a JSON file."""
         content = {"format": FILE_FORMAT, "kind": self.kind, "origin": self.origin, "weights": self.weights}
-        Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(content, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> LinearParameters:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from cloudsched_env.rllib.networks.build import CRITIC, ROLES, build_networks
 from cloudsched_env.rllib.networks.config import NetworkConfig
 from cloudsched_env.roles import compute, scheduler, state, storage
 from cloudsched_env.scenario import Scenario
+from cloudsched_env.whole_file import beside, write_whole
 
 __all__ = ["FORMAT", "LoadedPolicy", "load_policy", "save_policy"]
 
@@ -93,8 +93,9 @@ def save_policy(
     }
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    _write(target / _WEIGHTS, lambda path: save_file(tensors, path))
-    _write(target / _DESCRIPTION, lambda path: Path(path).write_text(text + "\n", encoding="utf-8"))
+    with beside(target / _WEIGHTS) as partial:
+        save_file(tensors, partial)
+    write_whole(target / _DESCRIPTION, text + "\n")
 
 
 def load_policy(folder: str | os.PathLike[str], scenario: Scenario | None = None) -> LoadedPolicy:
@@ -137,18 +138,6 @@ def load_policy(folder: str | os.PathLike[str], scenario: Scenario | None = None
             raise ValueError(f"the weights of {name!r} in {source} do not fit its description: {error}") from error
         network.eval()
     return LoadedPolicy(networks, scenario, config, description["metadata"])
-
-
-def _write(path: Path, write: Callable[[str], object]) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep colleagues from reading a shared checkpoint
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def _interface(scenario: Scenario) -> dict[str, Any]:

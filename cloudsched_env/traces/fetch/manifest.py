@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloudsched_env.traces.fetch.catalogue import Dataset, Licence
 from cloudsched_env.traces.fetch.errors import FetchError
+from cloudsched_env.whole_file import write_whole
 
-__all__ = ["MANIFEST_NAME", "FetchedFile", "Manifest", "write_durably"]
+__all__ = ["MANIFEST_NAME", "FetchedFile", "Manifest"]
 
 MANIFEST_NAME = "fetch-manifest.json"
 _VERSION = 1
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Write a small file so that a reader, or a crash, finds the old or the new content and nothing between.
-
-    Only one thread at a time may write the same file.
-    """
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @dataclass(frozen=True)
@@ -144,5 +127,5 @@ class Manifest:
                 "citation": self._dataset.citation,
                 "files": {path: dataclasses.asdict(self._files[path]) for path in sorted(self._files)},
             }
-            write_durably(self.path, json.dumps(content, indent=1) + "\n")
+            write_whole(self.path, json.dumps(content, indent=1) + "\n")
             self._changed = False

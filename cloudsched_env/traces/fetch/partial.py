@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudsched_env.traces.fetch.manifest import write_durably
+from cloudsched_env.whole_file import sync_folder, write_whole
 
 __all__ = ["PartialFile", "Version"]
 
@@ -155,7 +155,7 @@ class PartialFile:
         self._synced_bytes = self.bytes
         if self.version is not None:
             state = {"version": dataclasses.asdict(self.version), "synced_bytes": self.bytes}
-            write_durably(self._state_path, json.dumps(state) + "\n")
+            write_whole(self._state_path, json.dumps(state) + "\n")
 
     def close(self) -> None:
         """Close it and keep the bytes for a later run; none are kept when there are none."""
@@ -199,14 +199,4 @@ class PartialFile:
         os.replace(self.path, self.target)
         self._state_path.unlink(missing_ok=True)
         self.target.with_name(self.target.name + ".corrupt").unlink(missing_ok=True)
-        _sync_folder(self.target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    # A folder cannot be opened for syncing everywhere (not on Windows).
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(self.target.parent)

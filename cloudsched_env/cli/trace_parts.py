@@ -1,11 +1,8 @@
-"""What commands on profiles of tasks and on load profiles share: parts of a trace, and files that appear complete."""
+"""Parts of a trace, as commands on profiles of tasks and on load profiles name them."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-__all__ = ["PART_HELP", "part_of", "write_text"]
+__all__ = ["PART_HELP", "part_of"]
 
 _PARTS = ("train", "validation", "test", "held-out", "whole")
 PART_HELP = f"Part of the table's time: {', '.join(_PARTS)} (held-out: validation and test)."
@@ -27,16 +24,3 @@ def part_of(span_s: tuple[float, float], part: str) -> tuple[float, float]:
     if part == "held-out":
         return splits.bounds("validation")[0], splits.bounds("test")[1]
     return splits.bounds(part)  # type: ignore[arg-type]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write beside the target, sync, rename: the file is either the old or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
