@@ -245,6 +245,14 @@ def _limits(info: Any) -> tuple[float, float] | None:
     return (found[Ge].ge, found[Le].le) if {Ge, Le} <= set(found) else None
 
 
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """The values of a `Literal`, also of one that is the type of a container's entries."""
+    inner = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        return inner
+    return next((found for part in inner if (found := _choices(part))), ())
+
+
 def _explain(error: ValidationError, kind: type[Any], what: str) -> str:
     """The first thing that is wrong, in one line."""
     first = error.errors(include_url=False)[0]
@@ -262,7 +270,7 @@ def _explain(error: ValidationError, kind: type[Any], what: str) -> str:
     if first["type"] == "unexpected_keyword_argument":
         return f"unknown {what} {where!r}"
     if first["type"] == "literal_error":
-        return f"{said}: expected one of {', '.join(map(str, typing.get_args(info.annotation)))}"
+        return f"{said}: expected one of {', '.join(map(str, _choices(info.annotation)))}"
     if first["type"].endswith(("_type", "_from_float", "_parsing")):
         name = first["type"].split("_")[0]
         return f"{said}: expected {_KINDS.get(name, name)}"

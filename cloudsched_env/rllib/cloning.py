@@ -95,6 +95,8 @@ class BehaviourCloning:
             data = data.with_last_observations()
         self.train, self.held_out = data.split(settings.warm_start.held_out, self._rng)
         self._roles = [role for role in module.roles() if role in data.roles]
+        wanted = settings.warm_start.roles
+        self._cloned = [role for role in self._roles if not wanted or role in wanted]
         self._whole_steps = execution_mode(settings) != "none"  # attention needs all agents of a step
         self._parameters = {
             name: [p for p in module[name].parameters() if p.requires_grad]
@@ -231,7 +233,7 @@ class BehaviourCloning:
 
     def _step(self, batch: dict[str, dict[str, Tensor]], epoch: int) -> None:
         output = self.module.forward_train(batch)
-        losses = [self._policy_loss(output[role], batch[role])[0] for role in self._roles]
+        losses = [self._policy_loss(output[role], batch[role])[0] for role in self._cloned]
         loss = torch.stack(losses).mean()
         if CRITIC in batch:
             loss = loss + self.settings.update.value_weight * self._value_loss(output[CRITIC], batch[CRITIC])
@@ -274,7 +276,7 @@ class BehaviourCloning:
         seen: dict[str, Any] = {role: batch[role]["observations"] for role in self._roles}
         chosen = self.module.act(seen, {role: batch[role]["masks"] for role in self._roles}, deterministic=True)
         agreement, cross_entropy = {}, {}
-        for role in self._roles:
+        for role in self._cloned:
             columns = batch[role]
             counted = columns["choices"] & columns["active"].unsqueeze(-1)
             same = (chosen[role][0] == columns["actions"]) & counted

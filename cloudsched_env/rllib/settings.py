@@ -173,10 +173,12 @@ class WarmStartSettings:
 
     Attributes:
         trajectories: folder that `cloudsched record` wrote; None begins from the initial networks.
+        roles: roles whose policies are cloned, all if none is named; the others begin from the initial networks.
         critic: fit the critic on the recorded returns too.
     """
 
     trajectories: str | None = None
+    roles: tuple[Literal["compute", "storage", "scheduler"], ...] = ()
     epochs: int = number(10, 1, 10_000, "passes over the recorded episodes")
     minibatch_steps: int = number(500, 1, 10_000_000, "env steps of a minibatch")
     learning_rate: float = number(2e-3, 0.0, 1.0, "Adam step size of cloning, policies and critic")

@@ -214,6 +214,21 @@ def test_what_cloning_cannot_do_is_refused_by_name():
         HRACSettings().override({**start, "roles.map": "shared"})
     with pytest.raises(ValueError, match=r"networks\.memory"):
         HRACSettings().override({**start, "networks.memory": "gru"})
+    with pytest.raises(
+        ValueError, match=r"roles\[0\]' is 'node': expected one of compute, storage, scheduler"
+    ):
+        HRACSettings().override({"warm_start.roles": ["node"]})
+
+
+def test_roles_that_are_not_named_keep_their_first_policies():
+    problem = cloning({"warm_start.roles": ["compute", "storage"], "warm_start.epochs": 2})
+    before = {role: [p.detach().clone() for p in problem.module.policy(role).parameters()] for role in ROLES}
+    last = problem.run()
+    assert set(last.agreement) == set(last.cross_entropy) == {"compute", "storage"}
+    for role in ROLES:
+        pairs = zip(before[role], problem.module.policy(role).parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs) == (role == "scheduler")
+    assert "scheduler" in last.explained_variance  # the critic judges all roles
 
 
 def test_the_critic_is_left_alone_if_so_wished():
