@@ -214,9 +214,7 @@ def test_what_cloning_cannot_do_is_refused_by_name():
         HRACSettings().override({**start, "roles.map": "shared"})
     with pytest.raises(ValueError, match=r"networks\.memory"):
         HRACSettings().override({**start, "networks.memory": "gru"})
-    with pytest.raises(
-        ValueError, match=r"roles\[0\]' is 'node': expected one of compute, storage, scheduler"
-    ):
+    with pytest.raises(ValueError, match=r"roles\[0\]' is 'node': expected one of compute, storage, scheduler"):
         HRACSettings().override({"warm_start.roles": ["node"]})
 
 
