@@ -1,0 +1,188 @@
+"""Roles of trained policies exchanged: which of them are good, and what the best team made of them reaches.
+
+    python benchmarks/role_exchange.py A=runs/a/policy B=runs/b/policy --trace google.parquet --windows 32
+    python benchmarks/role_exchange.py A=runs/a/policy B=runs/b/policy --search --json exchange.json
+    python benchmarks/role_exchange.py A=runs/a/policy B=runs/b/policy --split test --team linear_feedback,A,B
+
+Each policy is a network for each role, so its roles can play beside those of another agent. The table has, for every
+policy, the mean team reward with all its roles, with one role (the partner plays the others), and with all but one. A
+policy whose scheduler alone is better than the partner's, and which as a whole is worse, has nodes that are behind.
+
+``--search`` goes on to the best team that can be put together: beginning with the partner, each role in turn is given
+to the candidate that is best beside the others, until no exchange helps. Teams are chosen on validation windows, so
+what they are worth is to be measured on others: ``--split test --team SCHEDULER,COMPUTE,STORAGE`` plays one team and
+searches nothing. Every team is played once on the same windows with the same seeds and kept in ``--json``; the same
+command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from comparison.evaluations import Windows, policy_digest
+from comparison.steps import fingerprint
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from cloudsched_env.evaluation.statistics import paired_difference
+from cloudsched_env.whole_file import write_whole
+from cloudsched_env.workload.episode import Split
+
+ROLES = ("scheduler", "compute", "storage")
+console = Console(highlight=False)
+
+Team = tuple[str, str, str]
+"""Who plays each of `ROLES`."""
+
+
+def candidates(named: list[str], partner: str) -> dict[str, str]:
+    """Specs of agents by the names that the table gives them; the partner is one of them.
+
+    Raises:
+        typer.BadParameter: not NAME=AGENT, or a name twice.
+    """
+    found = {partner: partner}
+    for text in named:
+        name, equals, spec = text.partition("=")
+        if not (equals and name and spec) or name in found:
+            raise typer.BadParameter(f"{text!r}: expected NAME=AGENT, each name once", param_hint="AGENTS")
+        found[name] = spec
+    return found
+
+
+def spec_of(team: Team, specs: Mapping[str, str]) -> str:
+    """A team as an agent that `cloudsched evaluate` takes, too."""
+    if len(set(team)) == 1:
+        return specs[team[0]]
+    return f"mixed({', '.join(f'{role}={json.dumps(specs[name])}' for role, name in zip(ROLES, team, strict=True))})"
+
+
+def exchanges(name: str, partner: str) -> dict[str, Team]:
+    """The teams of one policy and its partner, by what the column says."""
+    teams = {"all its own": (name, name, name)}
+    for alone, role in enumerate(ROLES):
+        teams[f"its {role}"] = tuple(name if i == alone else partner for i in range(3))  # type: ignore[assignment]
+    for other, role in enumerate(ROLES):
+        teams[f"all but its {role}"] = tuple(partner if i == other else name for i in range(3))  # type: ignore[assignment]
+    return teams
+
+
+class Matches:
+    """Teams on the same windows, each played once.
+
+    Args:
+        windows: where they play.
+        specs: agents by name.
+        file: where results are kept; None keeps them in memory.
+        command: written beside them.
+    """
+
+    def __init__(self, windows: Windows, specs: Mapping[str, str], file: Path | None, command: str) -> None:
+        self.windows, self.specs, self.file, self.command = windows, specs, file, command
+        self.rewards: dict[str, NDArray[np.float64]] = {}
+        self._identities = {name: _identity(spec) for name, spec in specs.items()}
+        if file is not None and file.is_file():
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if found["key"] != windows.key:
+                raise typer.BadParameter(f"{file} is of other windows: {found['key']}", param_hint="--json")
+            self.rewards = {key: np.array(values) for key, values in found["team_reward"].items()}
+
+    def play(self, team: Team) -> NDArray[np.float64]:
+        """Mean team reward on each window."""
+        key = " ".join(f"{role}={self._identities[name]}" for role, name in zip(ROLES, team, strict=True))
+        if key not in self.rewards:
+            with console.status(" · ".join(f"{role} {name}" for role, name in zip(ROLES, team, strict=True))):
+                self.rewards[key] = self.windows.play(spec_of(team, self.specs)).metrics["team_reward"]
+            if self.file is not None:
+                content = {
+                    "command": self.command,
+                    "key": self.windows.key,
+                    "data_tag": self.windows.episodes[0].data_tag,
+                    "agents": {name: self._identities[name] for name in self.specs},
+                    "team_reward": {name: [round(float(v), 9) for v in row] for name, row in self.rewards.items()},
+                }
+                write_whole(self.file, json.dumps(content, indent=1) + "\n")
+        return self.rewards[key]
+
+
+def _identity(spec: str) -> str:
+    """A policy is known by its bytes, a rule by its name."""
+    folder = Path(spec.partition("(")[0])
+    return policy_digest(folder) if folder.is_dir() else spec
+
+
+def search(matches: Matches, names: list[str], begin: Team) -> Team:
+    """Exchange one role at a time for the best candidate until none is better."""
+    best, reward = begin, matches.play(begin).mean()
+    improved = True
+    while improved:
+        improved = False
+        for index, role in enumerate(ROLES):
+            for name in names:
+                team: Team = (*best[:index], name, *best[index + 1 :])  # type: ignore[assignment]
+                if (found := matches.play(team).mean()) > reward:
+                    best, reward, improved = team, found, True
+            console.print(f"{role}: {best[index]}, team {reward:.4f}")
+    return best
+
+
+def _row(team: Team, matches: Matches, partner: str) -> list[str]:
+    rewards, theirs = matches.play(team), matches.play((partner,) * 3)
+    gain = paired_difference(rewards, theirs, np.random.default_rng(0))
+    return [*team, f"{rewards.mean():.4f}", f"{gain.estimate:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"]
+
+
+def main(
+    agents: Annotated[list[str], typer.Argument(help="NAME=AGENT: policy folders, or other agents.")],
+    partner: Annotated[str, typer.Option(help="Who plays the other roles.")] = "linear_feedback",
+    scenario: Annotated[str, typer.Option(help="Scenario id.")] = "paper-v1",
+    trace: Annotated[Path | None, typer.Option(exists=True, help="Task table; default: the generator.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    windows: Annotated[int, typer.Option(min=2, help="How many windows.")] = 16,
+    find: Annotated[bool, typer.Option("--search", help="Put the best team together.")] = False,
+    team: Annotated[
+        list[str] | None, typer.Option(help="Play just this team: names of scheduler, compute, storage, with commas.")
+    ] = None,
+    result: Annotated[Path | None, typer.Option("--json", help="Where teams are kept.")] = None,
+) -> None:
+    """Play the teams, show the table."""
+    if split not in ("train", "validation", "test"):
+        raise typer.BadParameter(f"{split!r}: expected train, validation or test", param_hint="--split")
+    specs = candidates(agents, partner)
+    wanted: Split = split  # type: ignore[assignment]
+    command = shlex.join(["python", "benchmarks/role_exchange.py", *sys.argv[1:]])
+    matches = Matches(Windows(scenario, trace, fingerprint(trace), wanted, windows), specs, result, command)
+    named = [_team(text, specs) for text in team or ()]
+    if not named:
+        columns = list(exchanges("", partner))
+        table = Table("policy", *columns, title=f"Mean team reward, {split}, {windows} windows; others: {partner}")
+        for name in [each for each in specs if each != partner]:
+            teams = exchanges(name, partner).values()
+            table.add_row(name, *(f"{matches.play(each).mean():.4f}" for each in teams))
+        console.print(table)
+    if find:
+        named.append(search(matches, list(specs), (partner,) * 3))
+    if named:
+        table = Table(*ROLES, "team reward", f"minus {partner}", title=f"{split}, {windows} windows")
+        for each in ((partner,) * 3, *named):
+            table.add_row(*_row(each, matches, partner))
+        console.print(table)
+
+
+def _team(text: str, specs: Mapping[str, str]) -> Team:
+    names = tuple(part.strip() for part in text.split(","))
+    if len(names) != len(ROLES) or any(name not in specs for name in names):
+        raise typer.BadParameter(f"{text!r}: expected three of {', '.join(specs)}", param_hint="--team")
+    return names  # type: ignore[return-value]
+
+
+if __name__ == "__main__":
+    typer.run(main)
