@@ -49,8 +49,8 @@ class RoleLearner(TorchLearner):
         """Build modules and optimizers; several learners begin with the same weights."""
         torch.set_num_threads(int(os.environ.get("CLOUDSCHED_LEARNER_THREADS", "1")))
         super().build()
-        # RLlib asks for deterministic algorithms, with which torch also fills every tensor that it allocates: a tenth of
-        # an update's time. That finds code which reads memory before writing it, and changes no result otherwise.
+        # RLlib asks for deterministic algorithms, with which torch also fills every tensor that it allocates: a tenth
+        # of an update's time. That finds code which reads memory before writing it, and changes no result otherwise.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         if not self._role_ids():
             raise ValueError(
