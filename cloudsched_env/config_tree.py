@@ -221,9 +221,14 @@ def _jsonable(value: Any) -> Any:
 
 
 def _info(kind: type[Any], path: Iterable[str | int]) -> Any:
-    """Pydantic's description of the field at a path of public names and places in lists; None if it has none."""
+    """Pydantic's description of the field at a path of public names and places in lists; None if it has none.
+
+    Below a mapping, whose keys are no fields, it is the mapping's.
+    """
     found: Any = None
     for part in path:
+        if found is not None and typing.get_origin(found.annotation) is Mapping:
+            return found
         if isinstance(part, int):
             (kind, *_) = typing.get_args(found.annotation)
             continue
@@ -260,6 +265,8 @@ def _explain(error: ValidationError, kind: type[Any], what: str) -> str:
         return str(first["ctx"]["error"])
     where = ""
     for part in first["loc"]:
+        if part == "[key]":  # pydantic's mark of a mapping's key
+            continue
         where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
     if first["type"] == "missing":
         return f"{what} {where!r} is missing"

@@ -29,6 +29,7 @@ from cloudsched_env.evaluation.export import ENVIRONMENT, marl_eval_results, met
 from cloudsched_env.evaluation.protocol import BATCH_SIZE, BOUNDED_METRICS, RANDOM, AgentResult, Evaluation, play_all
 from cloudsched_env.leaderboard.episodes import scenario_digest
 from cloudsched_env.leaderboard.store import provenance
+from cloudsched_env.rllib.portable import portable
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.bound import upper_bound
@@ -255,17 +256,6 @@ def _describe(training: Training) -> dict[str, Any]:
         "best_validation_team_reward": state["best_score"],
         "versions": run["versions"],
     }
-
-
-def portable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that name files without saying where they lay on somebody's machine."""
-    changed = dict(settings)
-    if changed.get("trace"):
-        changed["trace"] = Path(changed["trace"]).name
-    start = changed.get("warm_start") or {}
-    if start.get("trajectories"):
-        changed["warm_start"] = {**start, "trajectories": Path(start["trajectories"]).name}
-    return changed
 
 
 def curve(training: Training) -> str:

@@ -101,6 +101,10 @@ def train(
             trajectories = Path(str(changes["warm_start.trajectories"])).resolve()
             read_description(trajectories)  # a wrong folder is told before anything is started
             changes["warm_start.trajectories"] = str(trajectories)
+        for role, folder in dict(changes.pop("warm_start.policies", {})).items():
+            changes[f"warm_start.policies.{role}"] = folder
+        for name in [name for name in changes if name.startswith("warm_start.policies.")]:
+            changes[name] = str(Path(str(changes[name])).resolve())
         if overrides:
             changes["overrides"] = dict(_assignment(item, "--override") for item in overrides)
         if changes:

@@ -60,7 +60,7 @@ class CloningProgress:
 
     def describe(self) -> str:
         """One line for people."""
-        roles = ", ".join(f"{role} {100 * share:.0f} %" for role, share in self.agreement.items())
+        roles = ", ".join(f"{role} {100 * share:.0f} %" for role, share in self.agreement.items()) or "of no role"
         left = self.elapsed_s / self.epoch * (self.epochs - self.epoch)
         # Shaped returns of roles are near noise where a potential is taken off: the team's says how good the critic is.
         explained = [self.explained_variance[TEAM]] if TEAM in self.explained_variance else []
@@ -95,8 +95,8 @@ class BehaviourCloning:
             data = data.with_last_observations()
         self.train, self.held_out = data.split(settings.warm_start.held_out, self._rng)
         self._roles = [role for role in module.roles() if role in data.roles]
-        wanted = settings.warm_start.roles
-        self._cloned = [role for role in self._roles if not wanted or role in wanted]
+        wanted, loaded = settings.warm_start.roles, settings.warm_start.policies
+        self._cloned = [role for role in self._roles if role not in loaded and (not wanted or role in wanted)]
         self._whole_steps = execution_mode(settings) != "none"  # attention needs all agents of a step
         self._parameters = {
             name: [p for p in module[name].parameters() if p.requires_grad]
@@ -234,7 +234,7 @@ class BehaviourCloning:
     def _step(self, batch: dict[str, dict[str, Tensor]], epoch: int) -> None:
         output = self.module.forward_train(batch)
         losses = [self._policy_loss(output[role], batch[role])[0] for role in self._cloned]
-        loss = torch.stack(losses).mean()
+        loss = torch.stack(losses).mean() if losses else torch.zeros(())
         if CRITIC in batch:
             loss = loss + self.settings.update.value_weight * self._value_loss(output[CRITIC], batch[CRITIC])
         if not torch.isfinite(loss):

@@ -40,6 +40,10 @@ class HRACLearner(RoleLearner):
         super().build()
         self._chunk = self._memory_chunk()
         self._needs_all_agents = execution_mode(self.settings) == "full" or self._chunk > 0
+        self._learning = [role for role in self._role_ids() if self.settings.learns(role)]
+        self._moved = [
+            name for name in self._module_optimizers if name in self._learning or name not in self._role_ids()
+        ]
         self._shuffle = torch.Generator().manual_seed((self.config.seed or 0) + 7919 * int(self._learner_index))
 
     def _memory_chunk(self) -> int:
@@ -143,6 +147,8 @@ class HRACLearner(RoleLearner):
         """
         result: dict[str, dict[str, Tensor]] = {}
         for module, columns in rows.items():
+            if module in self._role_ids() and module not in self._learning and not self._needs_all_agents:
+                continue
             if "active" not in columns or self._needs_all_agents:
                 result[module] = {name: values[index] for name, values in columns.items()}
                 continue
@@ -164,7 +170,7 @@ class HRACLearner(RoleLearner):
         """One gradient step on a minibatch."""
         output = self.module.forward_train(batch)
         losses, statistics = self._losses(output, batch)
-        self._step(sum(losses.values(), torch.zeros(())), batch, statistics)
+        self._step(sum(losses.values(), torch.zeros(())), batch, statistics, self._moved)
         return output, losses, statistics
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Tensor:
@@ -176,7 +182,7 @@ class HRACLearner(RoleLearner):
     def _losses(self, output: Mapping[str, Any], batch: Batch) -> tuple[dict[str, Tensor], dict[Any, Tensor]]:
         losses: dict[str, Tensor] = {}
         statistics: dict[Any, Tensor] = {}
-        roles = [role for role in self._role_ids() if role in batch]
+        roles = [role for role in self._learning if role in batch]
         for role in roles:
             loss, values = self._policy_loss(role, output[role], batch[role])
             losses[role] = loss / len(roles)

@@ -90,8 +90,13 @@ class ReplaySettings:
 
 @dataclass(frozen=True, config=CHECKED)
 class UpdateSettings:
-    """Gradient updates on one batch."""
+    """Gradient updates on one batch.
 
+    Attributes:
+        roles: roles whose policies learn, all if none is named; the others act as they began.
+    """
+
+    roles: tuple[str, ...] = ()
     epochs: int = number(3, 1, 100, "passes over the batch")
     minibatch_steps: int = number(1000, 1, 10_000_000, "env steps of a minibatch (all agents of a step stay together)")
     agents_per_role: int = number(
@@ -169,15 +174,17 @@ class ExplorationSettings:
 
 @dataclass(frozen=True, config=CHECKED)
 class WarmStartSettings:
-    """Behaviour cloning before the first epoch (`cloudsched_env.rllib.cloning` has the loss).
+    """What a run begins with: clones of recorded agents (`cloudsched_env.rllib.cloning`), policies of earlier runs.
 
     Attributes:
         trajectories: folder that `cloudsched record` wrote; None begins from the initial networks.
+        policies: roles that begin with the weights of a trained policy, and its folder; they are not cloned.
         roles: roles whose policies are cloned, all if none is named; the others begin from the initial networks.
         critic: fit the critic on the recorded returns too.
     """
 
     trajectories: str | None = None
+    policies: Mapping[Literal["compute", "storage", "scheduler"], str] = field(default_factory=dict)
     roles: tuple[Literal["compute", "storage", "scheduler"], ...] = ()
     epochs: int = number(10, 1, 10_000, "passes over the recorded episodes")
     minibatch_steps: int = number(500, 1, 10_000_000, "env steps of a minibatch")
@@ -187,6 +194,11 @@ class WarmStartSettings:
     )
     held_out: float = number(0.1, 0.0, 0.9, "share of the episodes that only judge the clone; at least one")
     critic: bool = True
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a run begins with anything but the initial networks."""
+        return self.trajectories is not None or bool(self.policies)
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -334,17 +346,28 @@ class HRACSettings(SettingsTree):
                 "setting 'networks.critic' is 'team', one value for all agents: expected one reward for all agents, "
                 "lgrs.mode=mix and lgrs.lambda=0"
             )
-        if self.warm_start.trajectories is not None:
+        if self.warm_start.wanted:
             if self.roles.map != DEFAULT_MAP:
                 raise ValueError(
                     f"setting 'roles.map' is {self.roles.map!r}: expected {DEFAULT_MAP!r} with a warm start, "
-                    "trajectories are recorded by agent type"
+                    "trajectories and policies are those of agent types"
                 )
             if self.networks.get("memory", "none") != "none":
                 raise ValueError(
                     f"setting 'networks.memory' is {self.networks['memory']!r}: expected 'none' with a warm start, "
                     "cloning takes steps one by one"
                 )
+        if self.warm_start.policies and self.networks.get("execution", "none") != "none":
+            raise ValueError(
+                f"setting 'networks.execution' is {self.networks['execution']!r}: expected 'none' with "
+                "warm_start.policies, another run's policy cannot read what the roles here publish"
+            )
+        cloned_and_loaded = sorted(set(self.warm_start.roles) & set(self.warm_start.policies))
+        if cloned_and_loaded:
+            raise ValueError(
+                f"setting 'warm_start.roles' names {', '.join(cloned_and_loaded)}: warm_start.policies says what that "
+                "begins with"
+            )
 
     @property
     def role_map(self) -> str:
@@ -359,7 +382,12 @@ class HRACSettings(SettingsTree):
             "vtrace.lambda_by_role": self.vtrace.lambda_by_role,
             "update.entropy_by_role": self.update.entropy_by_role,
             "exploration.common_noise_steps": self.exploration.common_noise_steps,
+            "update.roles": dict.fromkeys(self.update.roles, 1.0),
         }
+
+    def learns(self, role: str) -> bool:
+        """Whether a role's policy learns."""
+        return not self.update.roles or role in self.update.roles
 
     def network_settings(self) -> dict[str, Any]:
         """Fields of `cloudsched_env.rllib.networks.NetworkConfig`: ``networks`` and the role map."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cloudsched_env.rllib.portable import portable
 from cloudsched_env.rllib.run_folder import RunFolder, RunState
 
 __all__ = ["TrainingOptions", "TrainingReport", "train"]
@@ -216,7 +217,7 @@ def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
             networks[ATTENTION] = module[ATTENTION].unwrapped().network
         metadata = {
             "algorithm": algorithm.config.policy_name,
-            "settings": _portable(settings.to_dict()),
+            "settings": portable(settings.to_dict()),
             "seed": algorithm.config.seed,
             "epoch": state.epoch,
             "env_steps": state.env_steps,
@@ -228,18 +229,6 @@ def _exporter(algorithm: Any, state: RunState) -> Callable[[Path], None]:
         save_policy(path, networks, scenario, NetworkConfig.from_dict(settings.network_settings()), metadata)
 
     return export
-
-
-def _portable(settings: dict[str, Any]) -> dict[str, Any]:
-    """A policy is passed on: it names its trace and trajectories, not where they lay on somebody's machine."""
-    portable = {**settings, "trace": Path(settings["trace"]).name if settings["trace"] else None}
-    if settings["storage_load"]["table"]:
-        portable["storage_load"] = {**settings["storage_load"], "table": Path(settings["storage_load"]["table"]).name}
-    start = settings.get("warm_start")  # value decomposition has none
-    if start is not None:
-        trajectories = start["trajectories"]
-        portable["warm_start"] = {**start, "trajectories": Path(trajectories).name if trajectories else None}
-    return portable
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""Warm start: policies and critic of a run begin as clones of recorded agents (setting ``warm_start.trajectories``)."""
+"""Warm start: what a run begins with, other than the initial networks.
+
+Roles begin with the weights of a trained policy (``warm_start.policies``), or as clones of recorded agents, on whose
+returns the critic is fitted too (``warm_start.trajectories``).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,43 @@ import torch
 from cloudsched_env.evaluation.trajectories import load_trajectories
 from cloudsched_env.rllib.cloning import BehaviourCloning, CloningProgress
 from cloudsched_env.rllib.demonstrations import demonstrations
-from cloudsched_env.rllib.modules import ROLES, spaces
+from cloudsched_env.rllib.modules import ROLES, HRACMultiModule, spaces
+from cloudsched_env.rllib.networks import load_policy
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.scenario import load_scenario
 
-__all__ = ["WarmStart", "warm_start"]
+__all__ = ["WarmStart", "load_roles", "warm_start"]
 
 _logger = logging.getLogger(__name__)
+
+
+def load_roles(module: HRACMultiModule, settings: HRACSettings) -> None:
+    """Give the roles in ``warm_start.policies`` the weights of the policies there.
+
+    Args:
+        module: of a run; changed in place.
+        settings: of the run.
+
+    Raises:
+        FileNotFoundError: a folder holds no policy.
+        ValueError: its networks have other sizes, or its roles observe or choose something else; role and folder are
+            named.
+    """
+    scenario = load_scenario(settings.scenario, settings.overrides)
+    for role, folder in settings.warm_start.policies.items():
+        found = load_policy(folder, scenario)
+        if role not in found.networks:
+            raise ValueError(
+                f"setting 'warm_start.policies': {folder} has the roles {', '.join(found.networks)}, not {role!r}; "
+                "expected a policy of agent types (roles.map=agent_type)"
+            )
+        try:
+            module.policy(role).load_state_dict(found.networks[role].state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                f"setting 'warm_start.policies': role {role!r} of {folder} does not fit the networks of this run, "
+                f"expected the same settings networks.*: {error}"
+            ) from error
 
 
 def warm_start(
@@ -42,9 +76,9 @@ def warm_start(
 
 
 class WarmStart:
-    """Makes an algorithm of RLlib clone before its first training step; stands before the algorithm as a base class.
+    """Makes an algorithm of RLlib load or clone before its first training step; stands before it as a base class.
 
-    Restored from a checkpoint, an algorithm does not clone again. Cloning happens where the algorithm is, on a copy of
+    Restored from a checkpoint, an algorithm does not begin again. This happens where the algorithm is, on a copy of
     the learners' modules; learners and runners then get the result, so it does not matter how many there are.
 
     Attributes:
@@ -57,15 +91,15 @@ class WarmStart:
     _warm_start_done = False
 
     def training_step(self) -> None:
-        """Clone if this is the first step of a run with trajectories, then train as the algorithm does."""
+        """Load and clone if this is the first step of a run that begins so, then train as the algorithm does."""
         algorithm: Any = self
         if not self._warm_start_done:
             self._warm_start_done = True
-            if algorithm.iteration == 0 and algorithm.config.settings.warm_start.trajectories is not None:
-                self._clone(algorithm)
+            if algorithm.iteration == 0 and algorithm.config.settings.warm_start.wanted:
+                self._begin(algorithm)
         super().training_step()  # type: ignore[misc]
 
-    def _clone(self, algorithm: Any) -> None:
+    def _begin(self, algorithm: Any) -> None:
         config = algorithm.config
         module = config.rl_module_spec.build()
         state = algorithm.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
@@ -73,8 +107,10 @@ class WarmStart:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            report = self.on_warm_start or (lambda progress: _logger.info(progress.describe()))
-            self.warm_start_result = warm_start(module, config.settings, config.seed or 0, report)
+            load_roles(module, config.settings)
+            if config.settings.warm_start.trajectories is not None:
+                report = self.on_warm_start or (lambda progress: _logger.info(progress.describe()))
+                self.warm_start_result = warm_start(module, config.settings, config.seed or 0, report)
         finally:
             torch.set_num_threads(threads)
         algorithm.learner_group.set_state({"learner": {"rl_module": module.get_state()}})

@@ -313,3 +313,115 @@ def test_a_loss_that_is_not_finite_is_told_with_its_pass():
         problem.module.policy("compute").head.bias[0] = math.nan
     with pytest.raises(ValueError, match="pass 1"):
         problem.run()
+
+
+# -- roles that begin as an earlier run's, and roles that do not learn
+
+
+@pytest.fixture(scope="module")
+def policy_folder(tmp_path_factory):
+    """An untrained policy of tiny-v1 with weights of its own."""
+    from cloudsched_env.rllib.networks import NetworkConfig, build_networks, save_policy
+
+    torch.manual_seed(7)
+    scenario, config = load_scenario("tiny-v1"), NetworkConfig()
+    folder = tmp_path_factory.mktemp("policy")
+    networks = {name: net for name, net in build_networks(scenario, config).items() if name != CRITIC}
+    save_policy(folder, networks, scenario, config)
+    return folder
+
+
+def parameters_of(module, role):
+    return [p.detach().clone() for p in module.policy(role).parameters()]
+
+
+def test_roles_begin_with_the_weights_of_a_policy_and_the_others_do_not(policy_folder):
+    from cloudsched_env.rllib.networks import load_policy
+    from cloudsched_env.rllib.warm_start import load_roles
+
+    config = toy_config({"warm_start.policies": {"storage": str(policy_folder)}})
+    module = config.rl_module_spec.build()
+    before = {role: parameters_of(module, role) for role in ROLES}
+    load_roles(module, config.settings)
+    stored = load_policy(policy_folder).networks["storage"]
+    assert all(torch.equal(a, b) for a, b in zip(parameters_of(module, "storage"), stored.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(parameters_of(module, "storage"), before["storage"], strict=True))
+    for role in ("compute", "scheduler"):
+        assert all(torch.equal(a, b) for a, b in zip(parameters_of(module, role), before[role], strict=True))
+
+
+def test_roles_that_begin_with_a_policy_are_not_cloned(policy_folder):
+    problem = cloning({"warm_start.policies": {"compute": str(policy_folder)}, "warm_start.epochs": 1})
+    before = parameters_of(problem.module, "compute")
+    last = problem.run()
+    assert set(last.agreement) == {"storage", "scheduler"}
+    assert all(torch.equal(a, b) for a, b in zip(parameters_of(problem.module, "compute"), before, strict=True))
+
+
+def test_with_a_policy_for_every_role_the_critic_alone_is_fitted(policy_folder):
+    problem = cloning({"warm_start.policies": dict.fromkeys(ROLES, str(policy_folder)), "warm_start.epochs": 2})
+    before = {role: parameters_of(problem.module, role) for role in ROLES}
+    last = problem.run()
+    assert last.agreement == {}
+    assert set(last.explained_variance) >= set(ROLES)
+    assert "of no role" in last.describe()
+    for role in ROLES:
+        assert all(torch.equal(a, b) for a, b in zip(parameters_of(problem.module, role), before[role], strict=True))
+
+
+def test_a_policy_that_does_not_fit_is_refused_by_role_and_folder(policy_folder, tmp_path):
+    from cloudsched_env.rllib.warm_start import load_roles
+
+    given = {"warm_start.policies": {"compute": str(policy_folder)}}
+    smaller = toy_config({**given, "networks.embedding_size": 8})
+    with pytest.raises(ValueError, match=r"role 'compute' of .* does not fit .*networks\.\*"):
+        load_roles(smaller.rl_module_spec.build(), smaller.settings)
+    nowhere = toy_config({"warm_start.policies": {"compute": str(tmp_path)}})
+    with pytest.raises(FileNotFoundError, match="holds no trained policy"):
+        load_roles(nowhere.rl_module_spec.build(), nowhere.settings)
+    with pytest.raises(ValueError, match=r"networks\.execution.*'none'"):
+        HRACSettings().override({**given, "networks.execution": "full"})
+    with pytest.raises(ValueError, match=r"warm_start\.roles' names compute"):
+        HRACSettings().override({**given, "warm_start.roles": ["compute"]})
+    with pytest.raises(ValueError, match=r"compute, storage, scheduler"):
+        HRACSettings().override({"warm_start.policies": {"node": "x"}})
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("algorithm_name", ["hrac_lgrs", "happo"])
+def test_only_the_roles_that_are_named_learn(ray_local, policy_folder, algorithm_name):
+    from cloudsched_env.rllib.config_files import load_experiment
+
+    changes = {
+        "warm_start.policies": dict.fromkeys(ROLES, str(policy_folder)),
+        "update.roles": ["storage"],
+        "epoch_env_steps": 200,
+        "sampling.clusters": 10,
+        "sampling.phases": 1,
+        "sampling.rollout_steps": 20,
+        "update.minibatch_steps": 100,
+        "update.warmup_epochs": 0,
+        "scenario": "tiny-v1",
+        "validation.every_epochs": 0,
+    }
+    algorithm = load_experiment(algorithm_name).config.change_settings(changes).build_algo()
+    try:
+        algorithm.train()
+        module = algorithm.learner_group._learner.module
+        moved = {role: parameters_of(module, role) for role in ROLES}
+    finally:
+        algorithm.stop()
+    from cloudsched_env.rllib.networks import load_policy
+
+    begun = load_policy(policy_folder).networks
+    same = {
+        role: all(torch.equal(a, b) for a, b in zip(moved[role], begun[role].parameters(), strict=True))
+        for role in ROLES
+    }
+    assert same == {"compute": True, "storage": False, "scheduler": True}
+
+
+def test_a_role_that_is_to_learn_alone_is_one_that_there_is():
+    settings = HRACSettings().override({"update.roles": ["disks"]})
+    with pytest.raises(ValueError, match=r"update\.roles' is given for 'disks': expected roles among compute"):
+        settings.check_roles(ROLES)

@@ -50,8 +50,8 @@ class HAPPOLearner(HRACLearner):
         self._turns = torch.Generator().manual_seed((self.config.seed or 0) + 104_729)
 
     def draw_order(self) -> list[str]:
-        """Roles in the order of this update, drawn by the run's seed."""
-        roles = self._role_ids()
+        """The roles that learn in the order of this update, drawn by the run's seed."""
+        roles = self._learning
         return [roles[i] for i in torch.randperm(len(roles), generator=self._turns).tolist()]
 
     def _train(
