@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from comparison.evaluations import Windows, policy_digest
 from comparison.steps import fingerprint
@@ -157,7 +156,6 @@ def main(
     """Play the teams, show the table."""
     if split not in ("train", "validation", "test"):
         raise typer.BadParameter(f"{split!r}: expected train, validation or test", param_hint="--split")
-    torch.set_num_threads(1)  # the networks are small: threads would wait for each other
     specs = candidates(agents, partner)
     wanted: Split = split  # type: ignore[assignment]
     command = shlex.join(["python", "benchmarks/role_exchange.py", *sys.argv[1:]])

@@ -10,13 +10,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from cloudsched_env.evaluation.trajectories import load_trajectories
 from cloudsched_env.rllib.cloning import BehaviourCloning, CloningProgress
 from cloudsched_env.rllib.demonstrations import demonstrations
 from cloudsched_env.rllib.modules import ROLES, HRACMultiModule, spaces
 from cloudsched_env.rllib.networks import load_policy
+from cloudsched_env.rllib.networks.threads import one_thread
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.scenario import load_scenario
 
@@ -104,15 +103,11 @@ class WarmStart:
         module = config.rl_module_spec.build()
         state = algorithm.learner_group.get_state(components="learner/rl_module")["learner"]["rl_module"]
         module.set_state(state)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            load_roles(module, config.settings)
-            if config.settings.warm_start.trajectories is not None:
-                report = self.on_warm_start or (lambda progress: _logger.info(progress.describe()))
+        load_roles(module, config.settings)
+        if config.settings.warm_start.trajectories is not None:
+            report = self.on_warm_start or (lambda progress: _logger.info(progress.describe()))
+            with one_thread():
                 self.warm_start_result = warm_start(module, config.settings, config.seed or 0, report)
-        finally:
-            torch.set_num_threads(threads)
         algorithm.learner_group.set_state({"learner": {"rl_module": module.get_state()}})
         algorithm.env_runner_group.sync_weights(
             from_worker_or_learner_group=algorithm.learner_group,

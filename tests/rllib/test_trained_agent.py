@@ -170,6 +170,19 @@ def test_agent_follows_the_protocol_and_its_seed(tmp_path, execution):
     assert not same(first, play(agent, scenario, seed=6))
 
 
+def test_an_agent_acts_in_one_thread_and_leaves_the_number_as_it_was(tmp_path, monkeypatch):
+    saved(tmp_path)
+    agent, scenario = TrainedAgent(tmp_path), cluster()
+    agent.reset(info_of(scenario), 2, 0)
+    seen = []
+    policy = agent._policies["compute"]
+    original = policy.act
+    monkeypatch.setattr(policy, "act", lambda *a, **k: (seen.append(torch.get_num_threads()), original(*a, **k))[1])
+    torch.set_num_threads(2)
+    agent.act(*numpy_batch(scenario, 2, 0))
+    assert (seen, torch.get_num_threads()) == ([1], 2)
+
+
 def test_deterministic_agent_does_not_depend_on_the_seed(tmp_path):
     scenario, _, _ = saved(tmp_path)
     agent = TrainedAgent(tmp_path, deterministic=True, name="greedy")

@@ -17,6 +17,7 @@ from cloudsched_env.rllib.networks.build import ATTENTION
 from cloudsched_env.rllib.networks.channel import SummaryChannel
 from cloudsched_env.rllib.networks.checkpoint import load_policy
 from cloudsched_env.rllib.networks.config import NetworkConfig
+from cloudsched_env.rllib.networks.threads import one_thread
 from cloudsched_env.rllib.role_map import RoleMap
 from cloudsched_env.scenario import Scenario
 
@@ -91,6 +92,7 @@ class TrainedAgent:
             losses = np.random.SeedSequence((seed, 1)).generate_state(1, np.uint64)[0]
             self._channel.reset(batch_size, torch.Generator().manual_seed(int(losses) >> 1))
 
+    @one_thread()
     @torch.inference_mode()
     def act(self, observations: Observations, masks: Masks) -> Actions:
         """See the protocol.
