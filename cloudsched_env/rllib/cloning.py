@@ -95,8 +95,7 @@ class BehaviourCloning:
             data = data.with_last_observations()
         self.train, self.held_out = data.split(settings.warm_start.held_out, self._rng)
         self._roles = [role for role in module.roles() if role in data.roles]
-        wanted, loaded = settings.warm_start.roles, settings.warm_start.policies
-        self._cloned = [role for role in self._roles if role not in loaded and (not wanted or role in wanted)]
+        self._cloned = [role for role in self._roles if settings.warm_start.clones(role)]
         self._whole_steps = execution_mode(settings) != "none"  # attention needs all agents of a step
         self._parameters = {
             name: [p for p in module[name].parameters() if p.requires_grad]

@@ -179,7 +179,8 @@ class WarmStartSettings:
     Attributes:
         trajectories: folder that `cloudsched record` wrote; None begins from the initial networks.
         policies: roles that begin with the weights of a trained policy, and its folder; they are not cloned.
-        roles: roles whose policies are cloned, all if none is named; the others begin from the initial networks.
+        roles: roles whose policies are cloned; if none is named, all of them, or with ``policies`` none. A role that is
+            neither here nor there begins from the initial networks.
         critic: fit the critic on the recorded returns too.
     """
 
@@ -194,6 +195,10 @@ class WarmStartSettings:
     )
     held_out: float = number(0.1, 0.0, 0.9, "share of the episodes that only judge the clone; at least one")
     critic: bool = True
+
+    def clones(self, role: str) -> bool:
+        """Whether a role begins as a clone."""
+        return role in self.roles or not (self.roles or self.policies)
 
     @property
     def wanted(self) -> bool:

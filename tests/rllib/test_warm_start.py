@@ -351,11 +351,15 @@ def test_roles_begin_with_the_weights_of_a_policy_and_the_others_do_not(policy_f
 
 
 def test_roles_that_begin_with_a_policy_are_not_cloned(policy_folder):
-    problem = cloning({"warm_start.policies": {"compute": str(policy_folder)}, "warm_start.epochs": 1})
-    before = parameters_of(problem.module, "compute")
+    start = {"warm_start.policies": {"compute": str(policy_folder)}, "warm_start.epochs": 1}
+    problem = cloning({**start, "warm_start.roles": ["storage"]})
+    before = {role: parameters_of(problem.module, role) for role in ROLES}
     last = problem.run()
-    assert set(last.agreement) == {"storage", "scheduler"}
-    assert all(torch.equal(a, b) for a, b in zip(parameters_of(problem.module, "compute"), before, strict=True))
+    assert set(last.agreement) == {"storage"}
+    for role in ROLES:
+        pairs = zip(parameters_of(problem.module, role), before[role], strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs) == (role != "storage")
+    assert cloning(start).run().agreement == {}  # with policies only what is named is cloned
 
 
 def test_with_a_policy_for_every_role_the_critic_alone_is_fitted(policy_folder):
