@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from cloudsched_env.evaluation.interface import first_difference
 from cloudsched_env.evaluation.statistics import paired_difference
 from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.episode import Split
@@ -91,8 +92,8 @@ class Matches:
         self._identities = {name: _identity(spec) for name, spec in specs.items()}
         if file is not None and file.is_file():
             found = json.loads(file.read_text(encoding="utf-8"))
-            if found["key"] != windows.key:
-                raise typer.BadParameter(f"{file} is of other windows: {found['key']}", param_hint="--json")
+            if different := first_difference(found["key"], windows.key, "windows"):
+                raise typer.BadParameter(f"{file}: {different}; choose another file", param_hint="--json")
             self.rewards = {key: np.array(values) for key, values in found["team_reward"].items()}
 
     def play(self, team: Team) -> NDArray[np.float64]:

@@ -1,0 +1,110 @@
+"""`benchmarks/role_exchange.py`: which teams are played, what is kept, and that the search finds the best exchange."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ray")  # the comparison's machinery, which the script shares
+
+import typer
+from typer.testing import CliRunner
+
+from tests.scripts import load_script
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load_script("role_exchange.py")
+
+
+def run(script, *arguments):
+    app = typer.Typer()
+    app.command()(script.main)
+    return CliRunner().invoke(app, [*map(str, arguments), "--scenario", "tiny-v1", "--windows", "2"])
+
+
+def said_by(result):
+    return " ".join(result.output.replace("│", " ").split())
+
+
+def test_each_policy_plays_whole_with_one_role_and_without_one(script):
+    assert script.exchanges("a", "p") == {
+        "all its own": ("a", "a", "a"),
+        "its scheduler": ("a", "p", "p"),
+        "its compute": ("p", "a", "p"),
+        "its storage": ("p", "p", "a"),
+        "all but its scheduler": ("p", "a", "a"),
+        "all but its compute": ("a", "p", "a"),
+        "all but its storage": ("a", "a", "p"),
+    }
+
+
+def test_a_team_is_what_evaluate_makes_of_the_same_agents(script, tmp_path):
+    from cloudsched_env.evaluation.protocol import evaluate
+
+    file = tmp_path / "kept.json"
+    result = run(script, "b=balanced", "--partner", "random", "--team", "b,random,b", "--json", file)
+    assert result.exit_code == 0, result.output
+    kept = json.loads(file.read_text())
+    mixed = 'mixed(scheduler="balanced",compute="random",storage="balanced")'
+    expected = evaluate([mixed], "tiny-v1", episodes=2, split="validation", seed=0).agents[0].metrics["team_reward"]
+    assert kept["team_reward"]["scheduler=balanced compute=random storage=balanced"] == pytest.approx(expected)
+    assert len(kept["team_reward"]) == 2  # the team, and the partner that it is compared with
+
+
+def test_what_was_played_is_not_played_again(script, tmp_path, monkeypatch):
+    file = tmp_path / "kept.json"
+    assert run(script, "b=balanced", "--partner", "random", "--json", file).exit_code == 0
+    before = file.read_bytes()
+    assert len(json.loads(before)["team_reward"]) == 7
+    monkeypatch.setattr(script.Windows, "play", lambda *_: pytest.fail("played again"))
+    again = run(script, "b=balanced", "--partner", "random", "--json", file)
+    assert again.exit_code == 0, again.output
+    assert file.read_bytes() == before
+    other = run(script, "b=balanced", "--split", "test", "--json", file)
+    assert other.exit_code == 2
+    assert "windows.split is 'test' now, but was 'validation'" in said_by(other)
+
+
+class Known:
+    """Rewards of all teams, given."""
+
+    def __init__(self, reward):
+        self.reward, self.played = reward, []
+
+    def play(self, team):
+        self.played.append(team)
+        return np.array([self.reward(team)])
+
+
+def test_the_search_finds_the_best_team_where_roles_add_up(script):
+    worth = {("a", 0): 3.0, ("b", 1): 2.0, ("a", 2): 0.5, ("b", 2): 1.0}
+    known = Known(lambda team: sum(worth.get((name, place), 0.0) for place, name in enumerate(team)))
+    assert script.search(known, ["p", "a", "b"], ("p", "p", "p")) == ("a", "b", "b")
+
+
+def test_the_search_ends_where_no_single_exchange_is_better(script):
+    """Roles that only fit together: the search may miss the best team, but not a better neighbour."""
+    rng = np.random.default_rng(3)
+    table = {team: rng.random() for team in itertools.product("pab", repeat=3)}
+    found = script.search(Known(table.__getitem__), ["p", "a", "b"], ("p", "p", "p"))
+    neighbours = [(*found[:i], name, *found[i + 1 :]) for i in range(3) for name in "pab"]
+    assert table[found] == max(table[team] for team in neighbours)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["balanced"], "NAME=AGENT"),
+        (["a=balanced", "a=random"], "NAME=AGENT"),
+        (["a=balanced", "--team", "a,b,a"], "expected three of linear_feedback, a"),
+        (["a=balanced", "--split", "all"], "train, validation or test"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_played(script, monkeypatch, arguments, said):
+    monkeypatch.setattr(script.Windows, "play", lambda *_: pytest.fail("played"))
+    result = run(script, *arguments)
+    assert result.exit_code == 2
+    assert said in said_by(result)
