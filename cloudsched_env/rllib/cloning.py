@@ -12,10 +12,14 @@ try. With K allowed choices and an agent that always takes one, the minimum leav
 The critic regresses on the discounted returns of the recorded rewards, shaped by LGRS with its own value as potential
 and bootstrapped at the horizon, which truncates. Targets are computed anew in each pass. A critic of single agents
 learns the return of each agent, one for the whole team that of the team.
+
+Returns over a long horizon hold few independent samples, so the critic overfits within a few passes while the policies
+still learn: it is kept as it was after the pass that explained most of the held-out returns.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -76,6 +80,35 @@ class CloningProgress:
         return {**row, "warm_start/seconds": self.elapsed_s}
 
 
+class _BestCritic:
+    """Remembers the critic that explained most of the held-out returns.
+
+    Args:
+        critic: that learns; None if there is none.
+    """
+
+    def __init__(self, critic: CriticModule | None) -> None:
+        self._critic = critic
+        self._score = -math.inf
+        self._state: dict[str, Tensor] = {}
+
+    def judge(self, explained_variance: Mapping[str, float]) -> None:
+        """Compare the critic after a pass with the best one."""
+        if self._critic is None or not explained_variance:
+            return
+        score = float(np.mean(list(explained_variance.values())))
+        if score > self._score:
+            self._score = score
+            self._state = {name: value.detach().clone() for name, value in self._critic.state_dict().items()}
+
+    def restore(self) -> bool:
+        """Put the best one back; False if none was judged."""
+        if self._critic is None or not self._state:
+            return False
+        self._critic.load_state_dict(self._state)
+        return True
+
+
 class BehaviourCloning:
     """Fits the modules of a run to demonstrations.
 
@@ -118,6 +151,7 @@ class BehaviourCloning:
         """
         begun, epochs = time.monotonic(), self.settings.warm_start.epochs
         progress = CloningProgress(0, epochs, {}, {})
+        best = _BestCritic(self._critic)
         for epoch in range(1, epochs + 1):
             targets = self._value_targets(self.train, first=epoch == 1, learn=True)
             for index in self._minibatches():
@@ -125,6 +159,9 @@ class BehaviourCloning:
             if self._critic is not None:
                 self._critic.advance_potential(1.0)  # the potential of the next pass is this pass's value
             progress = self._evaluate(epoch, epochs, time.monotonic() - begun)
+            best.judge(progress.explained_variance)
+            if epoch == epochs and best.restore():
+                progress = self._evaluate(epoch, epochs, time.monotonic() - begun)
             report(progress)
         return progress
 

@@ -237,6 +237,22 @@ def test_the_critic_is_left_alone_if_so_wished():
     assert all(torch.equal(a, b) for a, b in zip(before, problem.module[CRITIC].network.parameters(), strict=True))
 
 
+def test_the_critic_is_kept_as_it_was_before_it_overfitted():
+    """Held-out rewards that are the opposite of those learned from: the more the critic learns, the worse it is."""
+    trajectories = expert_trajectories(40, team_reward=lambda step: 2.0 + math.sin(step / 2))
+    changes = {"warm_start.epochs": 12, "discount": 0.6, "lgrs.mode": "mix", "lgrs.lambda": 0.0}
+    problem = cloning(changes, trajectories)
+    problem.held_out.team_rewards.mul_(-1).add_(4.0)
+    seen = []
+    last = problem.run(seen.append)
+    means = [np.mean(list(progress.explained_variance.values())) for progress in seen]
+    best = int(np.argmax(means[:-1]))
+    assert means[-2] < means[best] - 0.1  # it did get worse
+    assert means[-1] == pytest.approx(means[best])  # the last report is of what is kept
+    assert last == seen[-1]
+    assert last.cross_entropy["compute"] < seen[best].cross_entropy["compute"]  # policies went on to learn
+
+
 def test_the_same_seed_clones_the_same_policy():
     one, two = (cloning({"warm_start.epochs": 2}) for _ in range(2))
     assert one.run().cross_entropy == two.run().cross_entropy
