@@ -3,6 +3,7 @@
     python benchmarks/role_exchange.py A=runs/a/policy B=runs/b/policy --trace google.parquet --windows 32
     python benchmarks/role_exchange.py A=runs/a/policy B=runs/b/policy --search --json exchange.json
     python benchmarks/role_exchange.py A=runs/a/policy B=runs/b/policy --split test --team linear_feedback,A,B
+    python benchmarks/role_exchange.py A=runs/a/policy B=runs/b/policy --team B,A,A --save runs/team
 
 Each policy is a network for each role, so its roles can play beside those of another agent. The table has, for every
 policy, the mean team reward with all its roles, with one role (the partner plays the others), and with all but one. A
@@ -12,7 +13,7 @@ policy whose scheduler alone is better than the partner's, and which as a whole 
 to the candidate that is best beside the others, until no exchange helps. Teams are chosen on validation windows, so
 what they are worth is to be measured on others: ``--split test --team SCHEDULER,COMPUTE,STORAGE`` plays one team and
 searches nothing. Every team is played once on the same windows with the same seeds and kept in ``--json``; the same
-command goes on where it was.
+command goes on where it was. ``--save`` writes a team of policies with the same networks as one policy.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -34,10 +35,22 @@ from rich.table import Table
 
 from cloudsched_env.evaluation.interface import first_difference
 from cloudsched_env.evaluation.statistics import paired_difference
+from cloudsched_env.rllib.networks import NetworkConfig, load_policy, save_policy
 from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.episode import Split
 
 ROLES = ("scheduler", "compute", "storage")
+_ACTING = {
+    "hidden_sizes",
+    "embedding_size",
+    "pointer_size",
+    "execution",
+    "role_map",
+    "memory",
+    "standardise_inputs",
+    "layer_norm",
+    "sequential_slots",
+}
 console = Console(highlight=False)
 
 Team = tuple[str, str, str]
@@ -135,6 +148,42 @@ def search(matches: Matches, names: list[str], begin: Team) -> Team:
     return best
 
 
+def _acting(config: NetworkConfig) -> dict[str, Any]:
+    """What matters to policies that listen to nobody, once they are trained."""
+    return {name: value for name, value in config.to_dict().items() if name in _ACTING}
+
+
+def save_team(team: Team, specs: Mapping[str, str], folder: Path) -> None:
+    """Write the networks of a team as one policy.
+
+    Raises:
+        typer.BadParameter: a member is no policy of this package, or their networks differ.
+    """
+    try:
+        loaded = {role: load_policy(specs[name]) for role, name in zip(ROLES, team, strict=True)}
+        first = loaded[ROLES[0]]
+        for role, policy in loaded.items():
+            different = first_difference(_acting(policy.config), _acting(first.config), f"networks of {role}")
+            different = different or first_difference(
+                policy.scenario.to_dict(), first.scenario.to_dict(), f"scenario of {role}"
+            )
+            if different:
+                raise ValueError(f"{different}: expected those of the scheduler")
+        if first.config.execution != "none":
+            raise ValueError("roles that listen to each other cannot be taken apart (networks.execution)")
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(str(error), param_hint="--save") from error
+    networks = {role: policy.networks[role] for role, policy in loaded.items()}
+    networks |= {name: network for name, network in first.networks.items() if name not in ROLES}
+    members = {
+        role: {"identity": _identity(specs[name]), **loaded[role].metadata}
+        for role, name in zip(ROLES, team, strict=True)
+    }
+    deterministic = all(policy.metadata.get("deterministic", True) for policy in loaded.values())
+    metadata = {"algorithm": "team", "members": members, "deterministic": deterministic}
+    save_policy(folder, networks, first.scenario, first.config, metadata)
+
+
 def _row(team: Team, matches: Matches, partner: str) -> list[str]:
     rewards, theirs = matches.play(team), matches.play((partner,) * 3)
     gain = paired_difference(rewards, theirs, np.random.default_rng(0))
@@ -153,6 +202,7 @@ def main(
         list[str] | None, typer.Option(help="Play just this team: names of scheduler, compute, storage, with commas.")
     ] = None,
     result: Annotated[Path | None, typer.Option("--json", help="Where teams are kept.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Folder for the one --team, or what --search finds.")] = None,
 ) -> None:
     """Play the teams, show the table."""
     if split not in ("train", "validation", "test"):
@@ -176,6 +226,11 @@ def main(
         for each in ((partner,) * 3, *named):
             table.add_row(*_row(each, matches, partner))
         console.print(table)
+    if save is not None:
+        if len(named) != 1:
+            raise typer.BadParameter("expected one --team, or --search", param_hint="--save")
+        save_team(named[0], specs, save)
+        console.print(f"{save}: {', '.join(f'{role} {name}' for role, name in zip(ROLES, named[0], strict=True))}")
 
 
 def _team(text: str, specs: Mapping[str, str]) -> Team:

@@ -108,3 +108,46 @@ def test_mistakes_are_told_before_anything_is_played(script, monkeypatch, argume
     result = run(script, *arguments)
     assert result.exit_code == 2
     assert said in said_by(result)
+
+
+def saved_policy(folder, seed, **changes):
+    import torch
+
+    from cloudsched_env.rllib.networks import CRITIC, NetworkConfig, build_networks, save_policy
+    from cloudsched_env.scenario import load_scenario
+
+    torch.manual_seed(seed)
+    scenario, config = load_scenario("tiny-v1"), NetworkConfig(last_layer_gain=1.0, **changes)
+    networks = {name: net for name, net in build_networks(scenario, config).items() if name != CRITIC}
+    save_policy(folder, networks, scenario, config, {"seed": seed, "deterministic": True})
+    return folder
+
+
+def test_a_team_of_policies_is_saved_as_one_that_acts_alike(script, tmp_path):
+    from pathlib import Path
+
+    one, two = (saved_policy(tmp_path / name, seed) for seed, name in enumerate("ab"))
+    arguments = [f"a={one}", f"b={two}", "--partner", "random", "--team", "b,a,a", "--json", tmp_path / "kept.json"]
+    result = run(script, *arguments, "--save", tmp_path / "team")
+    assert result.exit_code == 0, result.output
+    windows = script.Windows("tiny-v1", None, "generated", "validation", 2)
+    kept = json.loads((tmp_path / "kept.json").read_text())["team_reward"]
+    (rewards,) = (values for name, values in kept.items() if name != "scheduler=random compute=random storage=random")
+    assert windows.play(str(tmp_path / "team")).metrics["team_reward"] == pytest.approx(rewards)
+    assert rewards != pytest.approx(windows.play(str(one)).metrics["team_reward"])
+    metadata = json.loads((Path(tmp_path) / "team" / "policy.json").read_text())["metadata"]
+    assert {role: member["seed"] for role, member in metadata["members"].items()} == {
+        "scheduler": 1,
+        "compute": 0,
+        "storage": 0,
+    }
+
+
+def test_only_policies_with_the_same_networks_make_one(script, tmp_path):
+    one, two = saved_policy(tmp_path / "a", 0), saved_policy(tmp_path / "b", 1, pointer_size=8)
+    teams = {"b,a,a": "pointer_size", "random,a,a": "random holds no trained policy"}
+    for team, said in teams.items():
+        result = run(script, f"a={one}", f"b={two}", "--partner", "random", "--team", team, "--save", tmp_path / "team")
+        assert result.exit_code == 2
+        assert said in said_by(result)
+        assert not (tmp_path / "team").exists()
