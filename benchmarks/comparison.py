@@ -16,7 +16,8 @@ published files, which is imported first; without one, work is generated. Steps,
 * ``--publish``: for every variant the policies of all seeds, with configuration, curves and command.
 
 Nothing is lost by Ctrl-C, a kill or a power cut, and nothing is repeated: give the same command again. More epochs go
-on with finished trainings; what failed is reported at the end and tried again by the next command.
+on with finished trainings; what failed is reported at the end and tried again by the next command. Trainings whose
+results lie in --out are done even if their runs are elsewhere, so that several machines can share the work.
 """
 
 from __future__ import annotations

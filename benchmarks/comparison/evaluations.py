@@ -35,7 +35,7 @@ from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.bound import upper_bound
 from cloudsched_env.workload.episode import Split
 from cloudsched_env.workload.source import GeneratedSource, TraceSource, make_source
-from comparison.trainings import FINISHED, Training
+from comparison.trainings import FINISHED, Training, different_default
 
 TEST, VALIDATION = "test", "validation"
 SEED = 0  # of the published list of windows, of clusters and agents: the same for everybody
@@ -143,6 +143,36 @@ def entries(rules: Sequence[str], trainings: Sequence[Training], epochs: int) ->
             spec = f"{policy}(name={json.dumps(training.variant.name)})"
             found.append(Entry(training.variant.name, spec, training.seed, policy_digest(policy), training))
     return found
+
+
+def is_reported(
+    training: Training, out: Path, key: Mapping[str, Any], epochs: int, settings: Mapping[str, Any]
+) -> bool:
+    """Whether the results of a training are there though its run is not, as where it was done on another machine.
+
+    Args:
+        training: which.
+        out: folder of the results.
+        key: of the windows.
+        epochs: that it was to have.
+        settings: all settings of its variant now; empty if they are not to be compared.
+
+    Raises:
+        ValueError: it was trained with other settings.
+    """
+    file = Entry(training.variant.name, "", training.seed, "").file(out)
+    if training.state() is not None or not (file.is_file() and _metadata_path(file).is_file()):
+        return False
+    found = json.loads(_metadata_path(file).read_text(encoding="utf-8"))
+    if found["key"] != dict(key) or found["training"]["epochs"] != epochs:
+        return False
+    different = different_default(found["training"]["settings"], settings, training.variant.name) if settings else None
+    if different:
+        raise ValueError(
+            f"{training.name} has results in {file.parent} of other settings: {different}; give the variant another "
+            "name, or remove these results (all seeds of a row must have the same)"
+        )
+    return True
 
 
 def policy_digest(folder: Path) -> str:

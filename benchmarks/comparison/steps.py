@@ -21,6 +21,7 @@ from comparison.evaluations import (
     Windows,
     entries,
     evaluate_all,
+    is_reported,
     validate_rules,
     validation_episodes,
 )
@@ -113,6 +114,13 @@ def run_steps(options: Options) -> None:
         trainings = order(plan, chosen, options.seeds)
         for training in trainings if settings else ():
             training.check_defaults(settings[training.variant.name])
+        key = Windows(plan.scenario, plan.trace, plan.data, TEST, options.episodes).key
+        known = [
+            t for t in trainings if is_reported(t, options.out, key, plan.epochs, settings.get(t.variant.name, {}))
+        ]
+        if known:
+            console.print(f"{len(known)} trainings have results in {options.out} and no run here; they are done")
+            trainings = [t for t in trainings if t not in known]
         command = shlex.join(["python", f"benchmarks/{options.script}", *_portable_arguments(options.trace)])
         if TRAIN in steps:
             failures = train_step(plan, trainings, options, console)

@@ -164,13 +164,7 @@ class Training:
         if not path.is_file() or self.state() is None:
             return
         stored = json.loads(path.read_text(encoding="utf-8"))["settings"]
-        # Scenario, data and recorded episodes are the plan's.
-        owned = {name: value for name, value in settings.items() if name not in _OF_THE_PLAN}
-        begun = {name: stored.get(name) for name in owned}
-        for values in (owned, begun):
-            if isinstance(values.get("warm_start"), Mapping):
-                values["warm_start"] = {**values["warm_start"], "trajectories": None}
-        different = first_difference(begun, json.loads(json.dumps(owned)), self.variant.name)
+        different = different_default(stored, settings, self.variant.name)
         if different:
             raise ValueError(
                 f"{self.name} was begun with other defaults: {different}; write the old value into the variant's "
@@ -187,6 +181,35 @@ class Training:
         """Epochs in its log; what came after the last checkpoint is done again if it is interrupted."""
         log = self.run / "progress.csv"
         return max(0, log.read_bytes().count(b"\n") - 1) if log.is_file() else 0
+
+
+def different_default(stored: Mapping[str, Any], settings: Mapping[str, Any], name: str) -> str | None:
+    """The first setting in which two trainings differ, in words.
+
+    Scenario, data and recorded episodes are the plan's and do not count; nor do settings that came to the package since,
+    whose defaults change nothing.
+
+    Args:
+        stored: all settings of a training that is there.
+        settings: all settings now.
+        name: of the variant.
+    """
+    owned = {key: value for key, value in json.loads(json.dumps(settings)).items() if key not in _OF_THE_PLAN}
+    known = {key: value for key, value in stored.items() if key in owned}
+    for values in (owned, known):
+        if isinstance(values.get("warm_start"), Mapping):
+            values["warm_start"] = {**values["warm_start"], "trajectories": None}
+    return first_difference(known, _below(owned, known), name)
+
+
+def _below(values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of nested settings that a mapping like them has too."""
+    both = (dict, Mapping)
+    return {
+        key: _below(value, known[key]) if isinstance(value, both) and isinstance(known[key], both) else value
+        for key, value in values.items()
+        if key in known
+    }
 
 
 def order(plan: Plan, variants: Sequence[Variant], seeds: int) -> list[Training]:

@@ -220,6 +220,36 @@ def test_seeds_of_a_row_share_the_defaults_of_the_package_too(tmp_path):
         training.check_defaults(other)
 
 
+def test_settings_that_came_to_the_package_since_do_not_count(tmp_path):
+    settings = variants.check_settings([WARM])[WARM.name]
+    older = {name: value for name, value in settings.items() if name != "centre_rewards"}
+    older["warm_start"] = {name: value for name, value in settings["warm_start"].items() if name != "policies"}
+    assert trainings.different_default(older, settings, "a") is None
+    older["warm_start"]["epochs"] = 99
+    assert "a.warm_start.epochs is" in trainings.different_default(older, settings, "a")
+
+
+def test_what_was_trained_on_another_machine_is_known_by_its_results(tmp_path):
+    """Results are committed, runs are not."""
+    write_results(tmp_path / "out", {("qmix", "training"): [[0.5, 0.6]]})
+    key = {"scenario": "tiny-v1", "split": "test", "episodes": 2}
+    plan, qmix = plan_of(tmp_path / "runs", epochs=10), variants.Variant("qmix", "qmix")
+    first, second = trainings.order(plan, [qmix], 2)
+    assert evaluations.is_reported(first, tmp_path / "out", key, 10, {})
+    assert not evaluations.is_reported(second, tmp_path / "out", key, 10, {})
+    assert not evaluations.is_reported(first, tmp_path / "out", key, 20, {})
+    assert not evaluations.is_reported(first, tmp_path / "out", {**key, "episodes": 3}, 10, {})
+    metadata = tmp_path / "out" / "raw" / "qmix" / "seed_0.metadata.json"
+    described = json.loads(metadata.read_text())
+    described["training"]["settings"] = {"discount": 0.9}
+    metadata.write_text(json.dumps(described))
+    assert evaluations.is_reported(first, tmp_path / "out", key, 10, {"discount": 0.9, "replay": 3})
+    with pytest.raises(ValueError, match=r"qmix, seed 0 has results .*discount is 0\.8 now, but was 0\.9"):
+        evaluations.is_reported(first, tmp_path / "out", key, 10, {"discount": 0.8})
+    set_state(first, 10)
+    assert not evaluations.is_reported(first, tmp_path / "out", key, 10, {})  # its run is here: that counts
+
+
 def test_a_training_that_fails_is_tried_twice_reported_and_does_not_stop_the_others(tmp_path):
     plan = plan_of(tmp_path)
     wanted = trainings.order(plan, [COLD, WARM], 2)
