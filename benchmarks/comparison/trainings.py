@@ -186,8 +186,8 @@ class Training:
 def different_default(stored: Mapping[str, Any], settings: Mapping[str, Any], name: str) -> str | None:
     """The first setting in which two trainings differ, in words.
 
-    Scenario, data and recorded episodes are the plan's and do not count; nor do settings that came to the package since,
-    whose defaults change nothing.
+    Scenario, data and recorded episodes are the plan's and do not count; nor do settings that came to the package
+    since, whose defaults change nothing.
 
     Args:
         stored: all settings of a training that is there.
