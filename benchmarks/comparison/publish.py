@@ -50,7 +50,7 @@ def publish(
         trace_format: of the published files behind the task table.
 
     Returns:
-        The folder; what it held before is replaced.
+        The folder; what it held before is replaced, but for the seeds that were trained elsewhere and have results.
     """
     chosen = median_training(trainings)
     variant = chosen.variant
@@ -65,6 +65,9 @@ def publish(
             seed = aside / f"seed_{training.seed}"
             shutil.copytree(training.policy, seed / "policy")
             write_whole(seed / "curve.csv", curve(training))
+        for elsewhere in set(results.rows[variant.name].seeds) - {training.seed for training in trainings}:
+            if (final / f"seed_{elsewhere}").is_dir():
+                shutil.copytree(final / f"seed_{elsewhere}", aside / f"seed_{elsewhere}")
         write_whole(aside / "README.md", _readme(plan, chosen, trainings, run, results, command, trace_format))
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
@@ -131,6 +134,7 @@ def _readme(
             f"at its best epoch on validation windows ({state['best_epoch']} of {state['epoch']}, "
             f"J {state['best_score']:.4f})"
         )
+    of_these = "" if len(trainings) == len(row.seeds) else f" of {len(trainings)} that were trained together"
     start = f"a clone of `{plan.expert}`" if chosen.variant.warm_start else "initial networks"
     return "\n".join(
         [
@@ -139,9 +143,9 @@ def _readme(
             f"Data: {results.data_tag}. Algorithm `{chosen.variant.algorithm}`, begun from {start}; settings that "
             f"differ from the shipped configuration: {changed}; all of them: `config.yaml`.",
             "",
-            f"`seed_*/policy`: policies, one a training seed ({len(trainings)} so far); `seed_*/curve.csv`: their "
+            f"`seed_*/policy`: policies, one a training seed ({len(row.seeds)} so far); `seed_*/curve.csv`: their "
             "validations. Seed "
-            f"{chosen.seed} is the median by validation: {checkpoint}; {state['env_steps']:,} env steps, "
+            f"{chosen.seed} is the median by validation{of_these}: {checkpoint}; {state['env_steps']:,} env steps, "
             f"{state['elapsed_s'] / 60:.1f} minutes. Nothing was chosen on test windows.",
             "",
             "| | score IQM | J |",

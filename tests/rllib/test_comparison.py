@@ -5,6 +5,7 @@ import fcntl
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -522,6 +523,17 @@ def test_trainings_evaluation_and_tables_from_nothing_and_nothing_twice(command,
     np.testing.assert_allclose(again.agents[0].metrics["team_reward"], found.agents[0].metrics["team_reward"])
     with (tmp_path / "baselines/qmix/seed_0/curve.csv").open(newline="") as file:
         assert float(next(csv.DictReader(file))["validation/team_reward"]) == pytest.approx(validated)
+    # Seeds that were trained elsewhere keep their policies as long as they have results.
+    raw = tmp_path / "out/raw/qmix"
+    (raw / "seed_1.json").write_text((raw / "seed_0.json").read_text().replace("seed_0", "seed_1"))
+    described = json.loads((raw / "seed_0.metadata.json").read_text())
+    (raw / "seed_1.metadata.json").write_text(json.dumps({**described, "seed": 1}))
+    shutil.copy(tmp_path / "out/curves/qmix/seed_0.csv", tmp_path / "out/curves/qmix/seed_1.csv")
+    for seed in (1, 2):
+        shutil.copytree(tmp_path / "baselines/qmix/seed_0", tmp_path / f"baselines/qmix/seed_{seed}")
+    invoke("--publish", "--baselines", str(tmp_path / "baselines"))
+    assert sorted(p.name for p in (tmp_path / "baselines/qmix").glob("seed_*")) == ["seed_0", "seed_1"]
+    assert "median by validation of 1 that were trained together" in (tmp_path / "baselines/qmix/README.md").read_text()
     readme = (tmp_path / "baselines/mappo+warm/README.md").read_text()
     assert "cloudsched record linear_feedback --scenario tiny-v1 --episodes 2 --out trajectories" in readme
     assert "--set=warm_start.trajectories=trajectories" in readme
