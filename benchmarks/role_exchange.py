@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from comparison.evaluations import Windows, policy_digest
-from comparison.steps import fingerprint
+from comparison.steps import digest_of_tasks
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -210,7 +210,7 @@ def main(
     specs = candidates(agents, partner)
     wanted: Split = split  # type: ignore[assignment]
     command = shlex.join(["python", "benchmarks/role_exchange.py", *sys.argv[1:]])
-    matches = Matches(Windows(scenario, trace, fingerprint(trace), wanted, windows), specs, result, command)
+    matches = Matches(Windows(scenario, trace, digest_of_tasks(trace), wanted, windows), specs, result, command)
     named = [_team(text, specs) for text in team or ()]
     if not named:
         columns = list(exchanges("", partner))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from cloudsched_env.leaderboard.episodes import trace_tasks
 from cloudsched_env.rllib.ray_session import ray_session, silence_ray
 from cloudsched_env.whole_file import write_whole
 from comparison.evaluations import (
@@ -105,7 +105,7 @@ def run_steps(options: Options) -> None:
             options.runs,
             options.scenario,
             tasks,
-            fingerprint(tasks),
+            digest_of_tasks(tasks),
             options.epochs,
             experiment.expert,
             experiment.recorded_episodes,
@@ -152,15 +152,9 @@ def import_trace(trace: Path | None, trace_format: str, runs: Path, console: Con
     return tasks
 
 
-def fingerprint(tasks: Path | None) -> str:
-    """What tells a task table from others, 12 hexadecimal digits of its bytes."""
-    if tasks is None:
-        return "generated"
-    with tasks.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:12]
+def digest_of_tasks(tasks: Path | None) -> str:
+    """What tells a task table from others in results."""
+    return "generated" if tasks is None else trace_tasks(str(tasks)).digest
 
 
 def train_step(plan: Plan, trainings: list[Training], options: Options, console: Console) -> list[str]:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from cloudsched_env.leaderboard.suites import Suite, SuiteScenario, Window
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.workload.episode import Episode, Split
@@ -69,9 +67,7 @@ def inspect_data(suite: Suite, trace: str | None) -> Data:
             f"suite {suite.id} asks for a trace of another operator than {workload.not_operator}, on which agents were "
             "trained: import one of another format"
         )
-    digest = hashlib.sha256(np.ascontiguousarray(tasks.arrival_s).tobytes())
-    digest.update(np.ascontiguousarray(tasks.duration_s).tobytes())
-    return Data(tasks.data_tag, tasks.source, digest.hexdigest()[:12])
+    return Data(tasks.data_tag, tasks.source, tasks.digest)
 
 
 def draw_episodes(suite: Suite, entry: SuiteScenario, trace: str | None, places: Sequence[int]) -> list[Episode]:
