@@ -27,12 +27,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from comparison.evaluations import Windows, policy_digest
+from comparison.evaluations import Windows
 from comparison.steps import digest_of_tasks
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from cloudsched_env.agents.identity import agent_identity
 from cloudsched_env.evaluation.interface import first_difference
 from cloudsched_env.evaluation.statistics import paired_difference
 from cloudsched_env.rllib.networks import NetworkConfig, load_policy, save_policy
@@ -102,7 +103,7 @@ class Matches:
     def __init__(self, windows: Windows, specs: Mapping[str, str], file: Path | None, command: str) -> None:
         self.windows, self.specs, self.file, self.command = windows, specs, file, command
         self.rewards: dict[str, NDArray[np.float64]] = {}
-        self._identities = {name: _identity(spec) for name, spec in specs.items()}
+        self._identities = {name: agent_identity(spec) for name, spec in specs.items()}
         if file is not None and file.is_file():
             found = json.loads(file.read_text(encoding="utf-8"))
             if different := first_difference(found["key"], windows.key, "windows"):
@@ -125,12 +126,6 @@ class Matches:
                 }
                 write_whole(self.file, json.dumps(content, indent=1) + "\n")
         return self.rewards[key]
-
-
-def _identity(spec: str) -> str:
-    """A policy is known by its bytes, a rule by its name."""
-    folder = Path(spec.partition("(")[0])
-    return policy_digest(folder) if folder.is_dir() else spec
 
 
 def search(matches: Matches, names: list[str], begin: Team) -> Team:
@@ -176,7 +171,7 @@ def save_team(team: Team, specs: Mapping[str, str], folder: Path) -> None:
     networks = {role: policy.networks[role] for role, policy in loaded.items()}
     networks |= {name: network for name, network in first.networks.items() if name not in ROLES}
     members = {
-        role: {"identity": _identity(specs[name]), **loaded[role].metadata}
+        role: {"identity": agent_identity(specs[name]), **loaded[role].metadata}
         for role, name in zip(ROLES, team, strict=True)
     }
     deterministic = all(policy.metadata.get("deterministic", True) for policy in loaded.values())

@@ -10,7 +10,6 @@ OUT/curves/<variant>/seed_0.csv           validation while training
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
@@ -25,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cloudsched_env.agents import load_agent
+from cloudsched_env.agents.identity import policy_digest
 from cloudsched_env.evaluation.export import ENVIRONMENT, marl_eval_results, metadata
 from cloudsched_env.evaluation.protocol import BATCH_SIZE, BOUNDED_METRICS, RANDOM, AgentResult, Evaluation, play_all
 from cloudsched_env.leaderboard.episodes import scenario_digest
@@ -173,14 +173,6 @@ def is_reported(
             "name, or remove these results (all seeds of a row must have the same)"
         )
     return True
-
-
-def policy_digest(folder: Path) -> str:
-    """Of a policy folder, 12 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def is_played(entry: Entry, out: Path, key: Mapping[str, Any]) -> bool:

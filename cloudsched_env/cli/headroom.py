@@ -23,6 +23,8 @@ _EPILOG = """
 
 `cloudsched headroom tiny-v1 --quick`
 
+`cloudsched headroom paper-v1 --learned runs/hrac/policy --stages learned`
+
 `cloudsched headroom paper-v1 --override workload.cpu_load=0.8 --stages heuristics,static,feedback`
 
 Interrupt it at any time: the same command goes on where it was. Hours of work on two cores at full size.
@@ -55,6 +57,9 @@ def headroom(
     threads: Annotated[
         int | None, typer.Option(min=1, help="results do not depend on it", show_default="all cores")
     ] = None,
+    learned: Annotated[
+        str, typer.Option(help="a trained policy's folder, or another agent: roles are knocked out of it too")
+    ] = "",
     stages: Annotated[
         str | None, typer.Option(help="comma-separated; those that they build on are added", show_default="all")
     ] = None,
@@ -65,8 +70,8 @@ def headroom(
 ) -> None:
     """Measure what separates simple, tuned and possible on a scenario: tables, JSON and one figure.
 
-    Stages: heuristics, joint, static, feedback, bounds, knockout, couplings, staleness, local_rewards. Exit code 0 says
-    that the study is done, whatever its gates say.
+    Stages: heuristics, joint, static, feedback, bounds, knockout, learned (with --learned), couplings, staleness,
+    local_rewards. Exit code 0 says that the study is done, whatever its gates say.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -83,7 +88,12 @@ def headroom(
         settings = HeadroomSettings(seed=seed)
         if quick:
             settings = settings.quick()
-        changes: dict[str, Any] = {"episodes": episodes, "population": population, "windows": windows}
+        changes: dict[str, Any] = {
+            "episodes": episodes,
+            "population": population,
+            "windows": windows,
+            "learned": learned or None,
+        }
         if generations is not None:
             ratio = settings.feedback_generations / settings.static_generations
             changes |= {"static_generations": generations, "feedback_generations": max(1, round(ratio * generations))}
@@ -92,7 +102,7 @@ def headroom(
         settings = replace(settings, **{name: value for name, value in changes.items() if value is not None})
         cluster = load_scenario(scenario, dict(parse_override(text) for text in override or []))
         names = [name.strip() for name in stages.split(",") if name.strip()] if stages else []
-        _require_packages([stage.name for stage in with_needed(names)])
+        _require_packages([stage.name for stage in with_needed(names, bool(learned))])
         with _Bar(status) as bar:
             study = run_study(
                 cluster,

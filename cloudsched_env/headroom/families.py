@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -22,6 +22,7 @@ from cloudsched_env.workload.episode import Episode
 
 __all__ = [
     "KNOBS_OF",
+    "MakeLinear",
     "best_constants",
     "block",
     "constant_pairs",
@@ -34,6 +35,9 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+
+MakeLinear = Callable[[str, LinearParameters], MakeAgent]
+"""How parameters become an agent: by `make_linear`, or as one role beside the roles of another agent."""
 
 
 def make_linear(name: str, parameters: LinearParameters) -> MakeAgent:
@@ -78,7 +82,7 @@ def constant_pairs(bench: Bench, role: str) -> list[dict[str, int]]:
 
 
 def pick_constants(
-    bench: Bench, parameters: LinearParameters, role: str, windows: int
+    bench: Bench, parameters: LinearParameters, role: str, windows: int, make: MakeLinear = make_linear
 ) -> tuple[LinearParameters, dict[str, int], list[float]]:
     """Fix a role's knobs at the pair of levels that does best on validation windows.
 
@@ -87,7 +91,7 @@ def pick_constants(
     """
     pairs = constant_pairs(bench, role)
     policies = [with_constants(parameters, dict(pair)) for pair in pairs]
-    makers = [make_linear("constant", policy) for policy in policies]
+    makers = [make("constant", policy) for policy in policies]
     values = bench.rewards(f"{role} constants", makers, "validation", windows).mean(axis=1)
     best = int(values.argmax())
     return policies[best], pairs[best], values.tolist()
@@ -114,13 +118,18 @@ def best_constants(bench: Bench, parameters: LinearParameters, windows: int) -> 
 
 
 def play_linear(
-    bench: Bench, description: str, base: LinearParameters, train: Sequence[Episode], validation: Sequence[Episode]
+    bench: Bench,
+    description: str,
+    base: LinearParameters,
+    train: Sequence[Episode],
+    validation: Sequence[Episode],
+    make: MakeLinear = make_linear,
 ) -> Played:
     """How `tune` plays linear policies of the kind of ``base``: team reward on windows of this bench."""
 
     def played(vectors: Floats, places: Sequence[int] | None, seed: int) -> Floats:
         episodes = validation if places is None else [train[place] for place in places]
-        makers = [make_linear(description, LinearParameters.from_vector(base.kind, v, "search")) for v in vectors]
+        makers = [make(description, LinearParameters.from_vector(base.kind, v, "search")) for v in vectors]
         step = len(episodes)
         return bench.player.team_rewards(makers, episodes, seed, lambda: bench.progress.advance(step))
 
@@ -135,6 +144,7 @@ def tune_linear(
     settings: HeadroomSettings,
     generations: int,
     folder: Path | None,
+    make: MakeLinear = make_linear,
 ) -> tuple[LinearParameters, Tuned]:
     """Tune a linear policy for team reward on the train windows of a bench.
 
@@ -146,6 +156,7 @@ def tune_linear(
         settings: sizes.
         generations: of the search.
         folder: where its state is kept.
+        make: how its parameters become an agent.
     """
     train = bench.episodes("train", settings.train_windows)
     validation = bench.episodes("validation", settings.validation_windows)
@@ -160,7 +171,7 @@ def tune_linear(
     )
     measured = 2 + (generations - 1) // settings.validate_every
     bench.progress.begin(description, generations * settings.population * settings.windows + measured * len(validation))
-    played = play_linear(bench, description, start, train, validation)
+    played = play_linear(bench, description, start, train, validation, make)
     of_a_generation = settings.population * settings.windows
     tuned = tune(
         start.to_vector(),

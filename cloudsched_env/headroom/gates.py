@@ -147,18 +147,23 @@ def _tuned(results: Results, span: Span) -> Iterator[Gate]:
 
 
 def _knockout(results: Results, span: Span) -> Iterator[Gate]:
-    whole = results["knockout"]["feedback"]
-    for role, stored in results["knockout"]["roles"].items():
+    """Of the best policy known, for what a role is worth is seen by whoever plays it well."""
+    whole, roles, of = results["knockout"]["feedback"], results["knockout"]["roles"], "the tuned feedback policy"
+    if "learned" in results:
+        learned = results["learned"]
+        if learned["validation"]["learned"] > learned["validation"]["feedback"]:
+            whole, roles, of = learned["whole"], learned["roles"], "the learned policy"
+    for role, stored in roles.items():
         rewards = stored["team_reward"]
         yield Gate(
             f"{role} adapts",
-            f"J lost with the {role} role at its {_plain(stored['best_constant'])} / (bound - J random)",
+            f"J that {of} loses with the {role} role at its {_plain(stored['best_constant'])} / (bound - J random)",
             span.loss(whole, rewards[stored["best_constant"]]),
             at_least=CONSTANT_COSTS_AT_LEAST,
         )
         yield Gate(
             f"{role} matters",
-            f"J lost with the {role} role at random / (bound - J random)",
+            f"J that {of} loses with the {role} role at random / (bound - J random)",
             span.loss(whole, rewards["random"]),
             at_least=RANDOM_COSTS_AT_LEAST,
         )

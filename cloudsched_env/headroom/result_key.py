@@ -34,6 +34,7 @@ _PACKAGES = (
 _FILES = (
     ("cloudsched_env", "vector.py"),
     ("cloudsched_env.agents", "parameters/linear_static.json"),
+    ("cloudsched_env.agents", "parameters/linear_feedback.json"),
     ("cloudsched_env.evaluation", "metrics.py"),
     ("cloudsched_env.headroom", "bench.py"),
     ("cloudsched_env.headroom", "by_type.py"),

@@ -42,6 +42,8 @@ class HeadroomSettings:
         hindsight_generations: of the tuning on each of these windows.
         selfish_rounds: how often each role improves its own reward.
         selfish_generations: of each of those searches.
+        learned: a trained policy's folder, or the spec of another agent, that roles are knocked out of too; or empty.
+        learned_generations: of tuning the static policy's scheduler beside its nodes.
     """
 
     seed: int = 0
@@ -74,6 +76,8 @@ class HeadroomSettings:
     hindsight_generations: int = 12
     selfish_rounds: int = 2
     selfish_generations: int = 6
+    learned: str = ""
+    learned_generations: int = 15
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -84,7 +88,7 @@ class HeadroomSettings:
         for name in (
             "episodes", "validation_windows", "windows", "static_generations", "feedback_generations",
             "validate_every", "grid_windows", "coupling_generations", "coupling_windows", "bound_windows",
-            "bound_steps", "hindsight_generations", "selfish_rounds", "selfish_generations",
+            "bound_steps", "hindsight_generations", "selfish_rounds", "selfish_generations", "learned_generations",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
@@ -121,4 +125,5 @@ class HeadroomSettings:
             hindsight_generations=1,
             selfish_rounds=1,
             selfish_generations=1,
+            learned_generations=1,
         )

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import cloudsched_env
-from cloudsched_env.headroom import couplings, knockout, local_rewards, policies, staleness
+from cloudsched_env.agents.identity import agent_identity
+from cloudsched_env.headroom import couplings, knockout, learned, local_rewards, policies, staleness
 from cloudsched_env.headroom.bench import Bench, Progress, Silent
 from cloudsched_env.headroom.gates import compute_gates
 from cloudsched_env.headroom.joint import best_joint_heuristic
@@ -124,6 +125,16 @@ STAGES: tuple[Stage, ...] = (
         modules=("knockout",),
     ),
     Stage(
+        "learned",
+        "one role of a trained policy replaced",
+        lambda bench, settings, done, folder: learned.knock_out_learned(
+            bench, settings, done["static"], done["feedback"], folder
+        ),
+        needs=("static", "feedback"),
+        settings=(*_SEARCH, "refinement", "learned_generations", "learned"),
+        modules=("learned", "knockout", "tuning", "cross_entropy"),
+    ),
+    Stage(
         "couplings",
         "couplings switched off one at a time and all together",
         lambda bench, settings, done, folder: couplings.switch_off(
@@ -174,8 +185,8 @@ def stage_names() -> list[str]:
     return [stage.name for stage in STAGES]
 
 
-def with_needed(names: Sequence[str]) -> list[Stage]:
-    """The named stages and those that they build on, in order; all without a name.
+def with_needed(names: Sequence[str], learned_policy: bool = True) -> list[Stage]:
+    """The named stages and those that they build on, in order; all without a name, ``learned`` if there is a policy.
 
     The first stage is always among them: it has the random agent and the bound, to which everything is relative.
 
@@ -186,6 +197,8 @@ def with_needed(names: Sequence[str]) -> list[Stage]:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"unknown stage {', '.join(unknown)}: expected some of {', '.join(known)}")
+    if not names and not learned_policy:
+        del known["learned"]
     wanted = {STAGES[0].name, *(names or known)}
     for stage in reversed(STAGES):
         if stage.name in wanted:
@@ -220,7 +233,9 @@ def run_study(
         ValueError: for an unknown stage, or a scenario that the data cannot carry.
         SolverError: if HiGHS, which the stage ``bounds`` needs, is missing or fails.
     """
-    chosen = with_needed(stages)
+    chosen = with_needed(stages, bool(settings.learned))
+    if not settings.learned and any(stage.name == "learned" for stage in chosen):
+        raise ValueError("stage learned needs a trained policy: give --learned FOLDER")
     tasks = RawTasks.from_file(trace) if trace is not None else None
     data = data_digest(tasks)
     results: dict[str, dict[str, Any]] = {}
@@ -233,7 +248,7 @@ def run_study(
                 stage.name,
                 scenario,
                 data,
-                {name: getattr(settings, name) for name in ("seed", "episodes", *stage.settings)},
+                {name: _setting(settings, name) for name in ("seed", "episodes", *stage.settings)},
                 stage.modules,
                 [keys[name] for name in stage.needs],
             )
@@ -260,6 +275,12 @@ def run_study(
         "results": results,
     }
     return Study(results, _plain(content), measured)
+
+
+def _setting(settings: HeadroomSettings, name: str) -> Any:
+    """Its value; of a policy what it is, wherever it lies."""
+    value = getattr(settings, name)
+    return agent_identity(value) if name == "learned" else value
 
 
 def _plain(content: Any) -> Any:

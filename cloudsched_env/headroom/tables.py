@@ -51,7 +51,9 @@ def make_tables(results: Results, seed: int) -> list[Table]:
     if "bounds" in results:
         tables.append(_tightness(results["bounds"], seed))
     if "knockout" in results:
-        tables.append(_knockout(results, span))
+        tables.append(_knockout(results["knockout"], results["knockout"]["feedback"], "tuned feedback", span))
+    if "learned" in results:
+        tables.append(_knockout(results["learned"], results["learned"]["whole"], "learned", span))
     if "couplings" in results:
         tables.append(_couplings(results, span))
     if "staleness" in results:
@@ -69,6 +71,8 @@ def ladder(results: Results) -> list[tuple[str, dict[str, list[float]]]]:
     if "joint" in results:
         rows.append(("best joint heuristic", results["joint"]["metrics"]))
     rows += [(f"tuned {kind}", results[kind]["metrics"]) for kind in ("static", "feedback") if kind in results]
+    if "learned" in results:
+        rows.append(("learned policy", results["learned"]["metrics"]))
     if "static" in results:
         rows.append(("tuned static, constants by node type", results["static"]["by_type"]["metrics"]))
     rows.append(("upper bound (fluid)", results["heuristics"]["bound"]))
@@ -140,26 +144,24 @@ def _tightness(stage: Any, seed: int) -> Table:
     )
 
 
-def _knockout(results: Results, span: Span) -> Table:
-    stage = results["knockout"]
-    rows = []
-    for role, stored in stage["roles"].items():
-        for name, rewards in stored["team_reward"].items():
-            mark = " (*)" if name == stored["best_constant"] else ""
-            rows.append(
-                (role, f"{name}{mark}", _number(float(np.mean(rewards))), _percent(_loss(stage, rewards, span)))
-            )
+def _knockout(stage: Any, whole: Sequence[float], policy: str, span: Span) -> Table:
+    rows = [
+        (
+            role,
+            f"{name} (*)" if name == stored["best_constant"] else name,
+            _number(float(np.mean(rewards))),
+            _percent(span.loss(whole, rewards)),
+        )
+        for role, stored in stage["roles"].items()
+        for name, rewards in stored["team_reward"].items()
+    ]
     return Table(
-        "One role replaced",
-        "The other roles are the tuned feedback policy. Loss: share of (bound - random). (*): the role's best "
+        f"One role of the {policy} policy replaced",
+        f"The other roles are those of the {policy} policy. Loss: share of (bound - random). (*): the role's best "
         "constant, chosen on validation windows.",
         ("role", "replaced by", "J", "loss [95 %]"),
         rows,
     )
-
-
-def _loss(stage: Any, rewards: Sequence[float], span: Span) -> Interval:
-    return span.loss(stage["feedback"], rewards)
 
 
 def _couplings(results: Results, span: Span) -> Table:

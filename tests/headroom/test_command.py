@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from cloudsched_env.headroom.study import stage_names, with_needed
 
 OVERRIDES = {"time.warmup_steps": 5, "time.horizon_steps": 30}
 HAS_SOLVER = find_spec("highspy") is not None
-STAGES = [name for name in stage_names() if name != "bounds" or HAS_SOLVER]
+STAGES = [name for name in stage_names() if name != "learned" and (name != "bounds" or HAS_SOLVER)]
 
 
 def run(out: Path, *more: str) -> Any:
@@ -34,7 +35,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("headroom")
     result = run(out, "--docs", str(out / "docs"))
     assert result.exit_code == 0, result.output
-    for title in ("Gates", "Agents on test windows", "One role replaced", "Couplings switched off", "Older telemetry"):
+    for title in (
+        "Gates",
+        "Agents on test windows",
+        "One role of the tuned feedback",
+        "Couplings switched off",
+        "Older telemetry",
+    ):
         assert title in result.output
     for stage in STAGES:
         assert f"{stage}: measuring" in result.output
@@ -174,6 +181,9 @@ def test_bounds_enclose_every_policy_on_the_shortened_windows(study: dict[str, A
 def test_stages_bring_those_that_they_build_on():
     assert [stage.name for stage in with_needed(["knockout"])] == ["heuristics", "static", "feedback", "knockout"]
     assert [stage.name for stage in with_needed([])] == stage_names()
+    assert [stage.name for stage in with_needed([], learned_policy=False)] == [
+        name for name in stage_names() if name != "learned"
+    ]
     with pytest.raises(ValueError, match="unknown stage nonsense: expected some of heuristics"):
         with_needed(["nonsense"])
 
@@ -238,3 +248,32 @@ def test_help_shows_examples_and_every_stage():
     assert "cloudsched headroom paper-v1 --trace" in result.output
     for name in stage_names():
         assert name in result.output
+
+
+def test_a_policy_that_is_the_feedback_policy_loses_what_that_loses(
+    folder: Path, study: dict[str, Any], tmp_path: Path
+):
+    shutil.copytree(folder / "stages", tmp_path / "stages")
+    spec = f'linear_feedback(parameters="{folder / "linear_feedback.json"}")'
+    result = run(tmp_path, "--stages", "knockout,learned", "--learned", spec)
+    assert result.exit_code == 0, result.output
+    assert "One role of the learned policy replaced" in result.output
+    results = json.loads((tmp_path / "headroom.json").read_text(encoding="utf-8"))["results"]
+    learned, knockout = results["learned"], results["knockout"]
+    assert learned["whole"] == knockout["feedback"]
+    assert learned["validation"]["learned"] == learned["validation"]["feedback"]
+    for role, replaced in learned["roles"].items():
+        rewards, expected = replaced["team_reward"], knockout["roles"][role]["team_reward"]
+        assert rewards["feedback policy's"] == learned["whole"]
+        assert rewards["random"] == expected["random"]
+        if role == "scheduler":
+            assert rewards["static policy's weights"] == expected["static policy's weights"]
+        else:
+            assert replaced["best_constant"] == knockout["roles"][role]["best_constant"]
+            assert rewards[replaced["best_constant"]] == expected[replaced["best_constant"]]
+
+
+def test_the_learned_policy_has_to_be_named():
+    result = run(Path("unused"), "--stages", "learned")
+    assert result.exit_code == 2
+    assert "--learned FOLDER" in result.output
