@@ -12,7 +12,7 @@ import typer
 
 from cloudsched_env.cli.evaluate import parse_override
 
-__all__ = ["app", "headroom"]
+__all__ = ["StudyBar", "app", "headroom"]
 
 _EPILOG = """
 **Examples**
@@ -103,7 +103,7 @@ def headroom(
         cluster = load_scenario(scenario, dict(parse_override(text) for text in override or []))
         names = [name.strip() for name in stages.split(",") if name.strip()] if stages else []
         _require_packages([stage.name for stage in with_needed(names, bool(learned))])
-        with _Bar(status) as bar:
+        with StudyBar(status) as bar:
             study = run_study(
                 cluster,
                 folder,
@@ -143,7 +143,7 @@ def _require_packages(stages: list[str]) -> None:
             raise ValueError(f'{what} needs {package}, which is not installed: pip install "cloudsched-env[{extra}]"')
 
 
-class _Bar:
+class StudyBar:
     """Progress of a study on the terminal: one line for the work at hand, one for each finished stage."""
 
     def __init__(self, console: Any) -> None:
@@ -165,7 +165,7 @@ class _Bar:
         self._task: Any = None
         self._stage = ""
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> StudyBar:
         self._bar.start()
         return self
 

@@ -1,0 +1,167 @@
+"""The headroom of every shipped scenario, at sizes that two cores can carry, for its page in `docs/scenarios/headroom`.
+
+    python benchmarks/headroom.py                                  # what is missing, on generated work
+    python benchmarks/headroom.py --only loss-30-v1 --only large-v1
+    python benchmarks/headroom.py --plan                           # says how much that is, measures nothing
+
+Each is the study of `cloudsched headroom SCENARIO` (docs/headroom.md), with fewer windows and shorter searches: both
+tuned policies start from the packaged ones, which were tuned on `paper-v1`. `paper-v1` itself has been studied at full
+size on Google's excerpt and is not repeated here. Large clusters have fewer windows and candidates; the page of each
+scenario says how many. Interrupt it at any time: stages and searches go on where they were. Results are kept with all
+raw values in ``--results``, one JSON a scenario; a scenario with a result there is measured again only if the
+simulator, the agents, the scenario or these sizes have changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cloudsched_env.cli.headroom import StudyBar
+from cloudsched_env.headroom.report import write_study
+from cloudsched_env.headroom.settings import HeadroomSettings
+from cloudsched_env.headroom.study import run_study
+from cloudsched_env.scenario import Scenario, load_scenario, scenario_ids
+from cloudsched_env.whole_file import write_whole
+
+AT_FULL_SIZE = ("paper-v1",)
+PLACEMENTS = ("balanced", "power_of_two", "bounded_load_hash")
+SIGNIFICANT_DIGITS = 9
+
+BASE = HeadroomSettings(
+    episodes=16,
+    validation_windows=12,
+    train_windows=24,
+    windows=8,
+    population=24,
+    static_generations=8,
+    feedback_generations=24,
+    grid_placements=PLACEMENTS,
+    grid_windows=1,
+    coupling_generations=8,
+    coupling_windows=4,
+    delays=(0, 5, 20),
+    losses=(0.0, 0.3, 0.7),
+    bound_windows=3,
+    bound_steps=100,
+    hindsight_generations=4,
+    selfish_rounds=1,
+    selfish_generations=3,
+)
+# Agents from which on a study is smaller.
+SIZES: tuple[tuple[int, dict[str, Any]], ...] = (
+    (0, {}),
+    (40, {"episodes": 12, "population": 20, "windows": 6}),
+    (
+        150,
+        {
+            "episodes": 8,
+            "validation_windows": 6,
+            "population": 16,
+            "windows": 4,
+            "static_generations": 4,
+            "feedback_generations": 12,
+            "grid_placements": PLACEMENTS[:1],
+            "coupling_generations": 4,
+            "coupling_windows": 2,
+            "bound_windows": 1,
+            "bound_steps": 40,
+            "hindsight_generations": 2,
+        },
+    ),
+    (600, {"episodes": 4, "validation_windows": 3, "population": 12, "windows": 2, "bound_steps": 20}),
+)
+console = Console(stderr=True, highlight=False)
+
+
+def settings_for(scenario: Scenario) -> HeadroomSettings:
+    """How much is measured on a cluster of this size."""
+    changes: dict[str, Any] = {}
+    for agents, fewer in SIZES:
+        if sum(scenario.role_counts.values()) >= agents:
+            changes |= fewer
+    return replace(BASE, **changes)
+
+
+def study_one(scenario: Scenario, runs: Path, results: Path, docs: Path, threads: int) -> bool:
+    """Measure what is missing of one scenario; returns whether anything was."""
+    folder, kept = runs / scenario.id, results / f"{scenario.id}.json"
+    if kept.is_file() and not (folder / "stages").is_dir():
+        restore(kept, folder)
+    with StudyBar(console) as bar:
+        study = run_study(scenario, folder, settings_for(scenario), threads=threads, progress=bar, entered=bar.enter)
+    if study.measured or not kept.is_file():
+        write_whole(kept, json.dumps(_rounded(study.content), allow_nan=False, separators=(",", ":")) + "\n")
+    write_study(study, folder, docs)
+    return bool(study.measured)
+
+
+def restore(kept: Path, folder: Path) -> None:
+    """Put the stages of a stored study back where a run looks for them."""
+    content = json.loads(kept.read_text(encoding="utf-8"))
+    for stage, result in content["results"].items():
+        stored = {"key": content["keys"][stage], "seconds": content["seconds"][stage], "result": result}
+        write_whole(folder / "stages" / f"{stage}.json", json.dumps(stored) + "\n")
+
+
+def _rounded(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _rounded(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_rounded(value) for value in content]
+    return float(f"{content:.{SIGNIFICANT_DIGITS}g}") if isinstance(content, float) else content
+
+
+def chosen(only: Sequence[str]) -> list[Scenario]:
+    """The scenarios to study, small clusters first.
+
+    Raises:
+        typer.BadParameter: for an unknown id.
+    """
+    ids = only or [name for name in scenario_ids() if name not in AT_FULL_SIZE]
+    try:
+        scenarios = [load_scenario(name) for name in ids]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--only") from error
+    return sorted(scenarios, key=lambda each: (sum(each.role_counts.values()), each.id))
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Just this scenario; repeatable.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of studies.")] = Path("runs/headroom"),
+    results: Annotated[Path, typer.Option(help="Folder of results.")] = Path("benchmarks/results/headroom"),
+    docs: Annotated[Path, typer.Option(help="Folder of pages and figures.")] = Path("docs/scenarios/headroom"),
+    threads: Annotated[int | None, typer.Option(min=1, help="Results do not depend on it; all cores.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be measured.")] = False,
+) -> None:
+    """Study the scenarios one after the other."""
+    scenarios = chosen(only or ())
+    for number, scenario in enumerate(scenarios, 1):
+        settings = settings_for(scenario)
+        console.print(
+            f"{number}/{len(scenarios)} {scenario.id}: {sum(scenario.role_counts.values())} agents, "
+            f"{settings.episodes} test windows, {settings.static_generations} and {settings.feedback_generations} "
+            f"generations of {settings.population} candidates on {settings.windows} windows",
+            soft_wrap=True,
+        )
+        if plan:
+            continue
+        try:
+            measured = study_one(scenario, runs, results, docs, threads or os.cpu_count() or 1)
+        except KeyboardInterrupt:
+            console.print(f"interrupted: the same command goes on from what is in {runs}")
+            raise typer.Exit(130) from None
+        console.print("done" if measured else "done before")
+    if not plan:
+        console.print("links on the scenarios' pages: python -m tests.env.scenario_pages")
+
+
+if __name__ == "__main__":
+    typer.run(main)

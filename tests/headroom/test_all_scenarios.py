@@ -1,0 +1,47 @@
+"""`benchmarks/headroom.py`, on a very short scenario."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cloudsched_env.headroom.settings import HeadroomSettings
+from cloudsched_env.scenario import load_scenario, scenario_ids
+from tests.scripts import load_script
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load_script("headroom.py", "headroom_script")
+
+
+def test_every_shipped_scenario_is_studied_once(script):
+    ids = [scenario.id for scenario in script.chosen([])]
+    assert sorted([*ids, *script.AT_FULL_SIZE]) == sorted(scenario_ids())
+
+
+def test_larger_clusters_have_smaller_studies(script):
+    sizes = [script.settings_for(scenario) for scenario in script.chosen([])]
+    work = [s.population * s.windows * (s.static_generations + s.feedback_generations) for s in sizes]
+    assert work == sorted(work, reverse=True)
+    assert work[-1] < work[0] / 10
+
+
+def test_what_is_kept_is_not_measured_again(script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("highspy")
+    monkeypatch.setattr(script, "BASE", replace(HeadroomSettings().quick(), grid_placements=("least_allocated",)))
+    scenario = load_scenario("tiny-v1", {"time.warmup_steps": 5, "time.horizon_steps": 30})
+    runs, results, docs = tmp_path / "runs", tmp_path / "results", tmp_path / "docs"
+    assert script.study_one(scenario, runs, results, docs, threads=2)
+    kept = results / "tiny-v1.json"
+    content, page = kept.read_text(encoding="utf-8"), (docs / "tiny-v1.md").read_text(encoding="utf-8")
+    assert set(json.loads(content)["results"]) >= {"joint", "feedback", "bounds", "couplings"}
+    shutil.rmtree(runs)
+    assert not script.study_one(scenario, runs, results, docs, threads=2)
+    assert kept.read_text(encoding="utf-8") == content
+    assert (docs / "tiny-v1.md").read_text(encoding="utf-8") == page
