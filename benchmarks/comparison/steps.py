@@ -121,7 +121,7 @@ def run_steps(options: Options) -> None:
         if known:
             console.print(f"{len(known)} trainings have results in {options.out} and no run here; they are done")
             trainings = [t for t in trainings if t not in known]
-        command = shlex.join(["python", f"benchmarks/{options.script}", *_portable_arguments(options.trace)])
+        command = shlex.join(["python", f"benchmarks/{options.script}", *_portable_arguments(sys.argv[1:])])
         if TRAIN in steps:
             failures = train_step(plan, trainings, options, console)
         if EVALUATE in steps:
@@ -226,6 +226,6 @@ def publish_step(
         console.print(str(publish(plan, of_variant, results, command, folder, trace_format)), highlight=False)
 
 
-def _portable_arguments(trace: Path | None) -> list[str]:
-    """The arguments of this command, with the trace's name instead of where it lay."""
-    return [trace.name if trace is not None and part == str(trace) else part for part in sys.argv[1:]]
+def _portable_arguments(arguments: Sequence[str]) -> list[str]:
+    """The arguments of this command, with the names of files and folders instead of where they lay on this machine."""
+    return [Path(part).name if Path(part).is_absolute() else part for part in arguments]

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.evaluation.export import ENVIRONMENT
-from cloudsched_env.evaluation.interface import first_difference
 from cloudsched_env.evaluation.protocol import RANDOM
 from cloudsched_env.evaluation.statistics import Interval, interquartile_mean, mean, probability_of_improvement
 from cloudsched_env.leaderboard.convergence import PATIENCE, Curve, convergence, read_curve
 from cloudsched_env.leaderboard.intervals import paired_interval, trainings_interval
+from comparison.trainings import different_default
 
 Floats = NDArray[np.float64]
 
@@ -271,7 +271,7 @@ def _remarks(results: Results, variants: Sequence[Row]) -> list[str]:
     remarks = []
     for row in variants:
         for seed, described in zip(row.seeds[1:], row.descriptions[1:], strict=True):
-            found = first_difference(
+            found = different_default(
                 row.descriptions[0]["training"]["settings"], described["training"]["settings"], row.name
             )
             if found:

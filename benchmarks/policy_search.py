@@ -1,0 +1,190 @@
+"""The last layers of a trained policy, tuned by the cross-entropy method on measured rewards, as the linear rules were.
+
+    python benchmarks/policy_search.py baselines/hrac_lgrs+team/policy --trace google.parquet --out runs/search
+    python benchmarks/policy_search.py runs/mine/policy --roles scheduler --generations 40 --jobs 2 --out runs/search
+
+Where policy gradients are noise (`docs/dev/learning-log.md`), measured rewards still say which of two policies is
+better: all candidates of a generation play the same train windows with the same seeds. What is searched are the
+weights that turn a role's features into scores (the scheduler's output layers, the biases of the nodes' heads), a
+hundred or so numbers; all else stays as it was trained. The search, its windows and its choice on validation windows
+are those of the tuned rules (`cloudsched headroom`, `cloudsched_env/headroom/tuning.py`), so a comparison with them is
+one of equal means.
+
+Interrupt it at any time: the same command goes on from the last generation. The result is a policy in ``--out``/policy;
+nothing is measured on test windows.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+
+from cloudsched_env.agents.identity import policy_digest
+from cloudsched_env.agents.protocol import Agent
+from cloudsched_env.cli.headroom import StudyBar
+from cloudsched_env.headroom.bench import Bench
+from cloudsched_env.headroom.tuning import Search, tune
+from cloudsched_env.rllib.networks import TrainedAgent, load_policy, save_policy
+from cloudsched_env.scenario import Scenario
+from cloudsched_env.whole_file import write_whole
+from cloudsched_env.workload.tasks import RawTasks
+
+Floats = NDArray[np.float64]
+
+SEARCHED = {
+    "scheduler": ("score.weight", "direct.weight", "defer.weight", "defer.bias"),
+    "compute": ("head.bias",),
+    "storage": ("head.bias",),
+}
+SEED = 0
+console = Console(stderr=True, highlight=False)
+
+
+def searched_tensors(networks: Any, roles: Sequence[str]) -> list[torch.Tensor]:
+    """The tensors that are searched, in a fixed order."""
+    return [dict(networks[role].named_parameters())[name] for role in roles for name in SEARCHED[role]]
+
+
+def to_vector(tensors: Sequence[torch.Tensor]) -> Floats:
+    """All of them in one vector."""
+    return np.concatenate([tensor.detach().double().numpy().ravel() for tensor in tensors])
+
+
+def put(vector: Floats, tensors: Sequence[torch.Tensor]) -> None:
+    """Write a vector into tensors."""
+    first = 0
+    with torch.no_grad():
+        for tensor in tensors:
+            part = vector[first : first + tensor.numel()]
+            tensor.copy_(torch.from_numpy(part.copy()).reshape(tensor.shape))
+            first += tensor.numel()
+
+
+def deviations(tensors: Sequence[torch.Tensor], share: float) -> Floats:
+    """First standard deviations: a share of the root mean square of each tensor's entries, one entry like the other."""
+    parts = [np.full(tensor.numel(), share * float(tensor.detach().square().mean().sqrt())) for tensor in tensors]
+    return np.concatenate(parts)
+
+
+class Candidate(TrainedAgent):
+    """A trained policy with other last layers."""
+
+    def __init__(self, folder: str, roles: Sequence[str], vector: Floats) -> None:
+        super().__init__(folder)
+        put(vector, searched_tensors(self._policies, roles))
+
+
+class Player:
+    """Plays candidates on the windows of one scenario; one in each process."""
+
+    def __init__(self, folder: str, roles: tuple[str, ...], scenario: str, trace: Path | None, sizes: tuple[int, int]):
+        from cloudsched_env.scenario import load_scenario
+
+        self.folder, self.roles = folder, roles
+        cluster: Scenario = load_scenario(scenario)
+        self.bench = Bench(cluster, RawTasks.from_file(trace) if trace is not None else None, SEED, threads=1)
+        self.train, self.validation = (
+            self.bench.episodes("train", sizes[0]),
+            self.bench.episodes("validation", sizes[1]),
+        )
+
+    def play(self, vector: Floats, places: Sequence[int] | None, seed: int) -> Floats:
+        """Team reward of one candidate on each window."""
+        episodes = self.validation if places is None else [self.train[place] for place in places]
+        make: partial[Agent] = partial(Candidate, self.folder, self.roles, vector)
+        return self.bench.player.team_rewards([make], episodes, seed)[0]
+
+
+_player: Player
+
+
+def _start(*arguments: Any) -> None:
+    global _player
+    _player = Player(*arguments)
+
+
+def _play(vector: Floats, places: Sequence[int] | None, seed: int) -> Floats:
+    return _player.play(vector, places, seed)
+
+
+def main(
+    policy: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a trained policy.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the search; the policy goes to OUT/policy.")],
+    roles: Annotated[str, typer.Option(help="Whose last layers, with commas.")] = "scheduler,compute,storage",
+    scenario: Annotated[str, typer.Option(help="Scenario id.")] = "paper-v1",
+    trace: Annotated[Path | None, typer.Option(exists=True, help="Task table; default: the generator.")] = None,
+    generations: Annotated[int, typer.Option(min=1, help="Of the search.")] = 60,
+    population: Annotated[int, typer.Option(min=4, help="Candidates of a generation.")] = 40,
+    windows: Annotated[int, typer.Option(min=1, help="Train windows of a generation, out of four times as many.")] = 16,
+    validation: Annotated[int, typer.Option(min=1, help="Validation windows, every five generations.")] = 32,
+    deviation: Annotated[float, typer.Option(min=0.0, help="First deviation, as a share of a layer's weights.")] = 0.3,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; all cores. Results do not depend on it.")] = None,
+) -> None:
+    """Search, then write the policy and what the search saw."""
+    chosen = tuple(roles.split(","))
+    if unknown := [role for role in chosen if role not in SEARCHED]:
+        raise typer.BadParameter(f"{unknown[0]!r}: expected some of {', '.join(SEARCHED)}", param_hint="--roles")
+    loaded = load_policy(policy)
+    tensors = searched_tensors(loaded.networks, chosen)
+    search = Search(generations, population, 0.25, windows, 4 * windows, 5, SEED)
+    arguments = (str(policy), chosen, scenario, trace, (search.pool, validation))
+    context = multiprocessing.get_context("spawn")
+    with (
+        StudyBar(console) as bar,
+        ProcessPoolExecutor(jobs or os.cpu_count(), context, initializer=_start, initargs=arguments) as pool,
+    ):
+        measured = 2 + (generations - 1) // search.validate_every
+        bar.begin("search", generations * population * windows + measured * validation)
+
+        def played(vectors: Floats, places: Sequence[int] | None, seed: int) -> Floats:
+            waiting = [pool.submit(_play, vector, places, seed) for vector in vectors]
+            rows = []
+            for future in waiting:
+                rows.append(future.result())
+                bar.advance(len(rows[-1]))
+            return np.array(rows)
+
+        try:
+            tuned = tune(
+                to_vector(tensors),
+                deviations(tensors, deviation),
+                played,
+                search,
+                out,
+                lambda done: bar.advance(done * population * windows),
+            )
+        except KeyboardInterrupt:
+            console.print(f"interrupted: the same command goes on from what is in {out}")
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise typer.Exit(130) from None
+    put(tuned.vector, tensors)
+    found = {"begun_from": policy_digest(policy), "generations": generations, "validation_score": tuned.validation}
+    save_policy(out / "policy", loaded.networks, loaded.scenario, loaded.config, {**loaded.metadata, "search": found})
+    record = {
+        "command": shlex.join(["python", "benchmarks/policy_search.py", *sys.argv[1:]]),
+        **found,
+        "parameters": len(tuned.vector),
+        "env_steps": generations * population * windows * loaded.scenario.time.horizon_steps,
+        "curve": tuned.curve,
+        "history": tuned.history,
+    }
+    write_whole(out / "search_result.json", json.dumps(record, indent=1) + "\n")
+    console.print(f"validation {tuned.curve[0][1]:.4f} -> {tuned.validation:.4f}; policy in {out / 'policy'}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
