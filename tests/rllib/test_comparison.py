@@ -390,16 +390,17 @@ def test_results_of_other_windows_are_left_out_and_seeds_that_were_trained_other
     write_results(tmp_path, {("a", "training"): [[0.5] * 4] * 2, ("old", "rule"): [[0.9] * 4]})
     for path, change in (
         (tmp_path / "raw/old/seed_0.metadata.json", {"key": {"scenario": "tiny-v1", "split": "test", "episodes": 9}}),
-        (tmp_path / "raw/a/seed_1.metadata.json", None),
+        (tmp_path / "raw/a/seed_0.metadata.json", {"training": {"settings": {"discount": 0.99}}}),
+        (tmp_path / "raw/a/seed_1.metadata.json", {"training": {"settings": {"discount": 0.9, "added_since": 1}}}),
     ):
         described = json.loads(path.read_text())
-        if change is None:
-            described["training"]["settings"] = {"discount": 0.9}
-        path.write_text(json.dumps(described | (change or {})))
+        training = described.get("training", {}) | change.pop("training", {})
+        path.write_text(json.dumps(described | change | ({"training": training} if training else {})))
     text = tables.main_table(tables.load_results(tmp_path), ["a"], "linear_feedback", "")
     assert "`old`" not in text
     assert "Left out, of other windows or constants: old/seed_0" in text
     assert "Seeds 0 and 1 were not trained alike: a.discount" in text
+    assert "added_since" not in text
 
 
 def test_curves_are_averaged_where_all_trainings_were_validated():

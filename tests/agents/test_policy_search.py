@@ -1,0 +1,83 @@
+"""`benchmarks/policy_search.py`: what it searches, that the start is measured as it is, and that it goes on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cloudsched_env.evaluation.protocol import evaluate
+from cloudsched_env.scenario import load_scenario
+from tests.scripts import load_script
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("ray")
+
+SIZE = ["--population", "4", "--windows", "1", "--validation", "2", "--jobs", "1", "--scenario", "tiny-v1"]
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load_script("policy_search.py")
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search") / "policy"
+    from cloudsched_env.rllib.networks import NetworkConfig, build_networks, save_policy
+
+    scenario, config = load_scenario("tiny-v1"), NetworkConfig()
+    torch.manual_seed(0)
+    save_policy(folder, build_networks(scenario, config), scenario, config, {"deterministic": True})
+    return folder
+
+
+def run(script, *arguments):
+    app = typer.Typer()
+    app.command()(script.main)
+    return CliRunner().invoke(app, [*map(str, arguments), *SIZE])
+
+
+def test_a_vector_is_the_last_layers_and_nothing_else(script, policy):
+    from cloudsched_env.rllib.networks import load_policy
+
+    networks = load_policy(policy).networks
+    tensors = script.searched_tensors(networks, ["scheduler", "storage"])
+    vector = script.to_vector(tensors)
+    other = np.arange(len(vector), dtype=np.float64)
+    script.put(other, tensors)
+    assert (script.to_vector(tensors) == other).all()
+    before = load_policy(policy).networks
+    changed = {
+        f"{role}.{name}"
+        for role in networks
+        for name, tensor in networks[role].state_dict().items()
+        if not torch.equal(tensor, before[role].state_dict()[name])
+    }
+    assert changed == {f"{role}.{name}" for role in ("scheduler", "storage") for name in script.SEARCHED[role]}
+    assert script.deviations(script.searched_tensors(before, ["scheduler"]), 0.0).max() == 0.0
+
+
+def test_the_search_keeps_the_best_on_validation_windows_and_goes_on(script, policy, tmp_path):
+    result = run(script, policy, "--out", tmp_path, "--generations", "2", "--roles", "scheduler")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "search_result.json").read_text())
+    started = evaluate([str(policy)], "tiny-v1", "validation", 2).agents[0].metrics["team_reward"].mean()
+    assert found["curve"][0][1] == pytest.approx(started, rel=1e-9)
+    assert found["validation_score"] == max(value for _, value in found["curve"])
+    ended = evaluate([str(tmp_path / "policy")], "tiny-v1", "validation", 2).agents[0].metrics["team_reward"].mean()
+    assert found["validation_score"] == pytest.approx(ended, rel=1e-6)  # weights are stored as float32
+    state = json.loads((tmp_path / "search.json").read_text())
+    (tmp_path / "search_result.json").unlink()
+    assert run(script, policy, "--out", tmp_path, "--generations", "2", "--roles", "scheduler").exit_code == 0
+    assert json.loads((tmp_path / "search_result.json").read_text())["curve"] == found["curve"]
+    assert json.loads((tmp_path / "search.json").read_text()) == state
+
+
+def test_an_unknown_role_is_refused(script, policy, tmp_path):
+    result = run(script, policy, "--out", tmp_path, "--roles", "broker")
+    assert result.exit_code == 2
+    assert "broker" in result.output
