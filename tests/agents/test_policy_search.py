@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from cloudsched_env.evaluation.protocol import evaluate
 from cloudsched_env.scenario import load_scenario
-from tests.scripts import load_script
+from tests.scripts import BENCHMARKS, load_script
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("ray")
@@ -61,7 +61,8 @@ def test_a_vector_is_the_last_layers_and_nothing_else(script, policy):
     assert script.deviations(script.searched_tensors(before, ["scheduler"]), 0.0).max() == 0.0
 
 
-def test_the_search_keeps_the_best_on_validation_windows_and_goes_on(script, policy, tmp_path):
+def test_the_search_keeps_the_best_on_validation_windows_and_goes_on(script, policy, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # the processes that play import the script by its name
     result = run(script, policy, "--out", tmp_path, "--generations", "2", "--roles", "scheduler")
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "search_result.json").read_text())
