@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +29,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from cloudsched_env.rllib.portable import portable_command
 from cloudsched_env.rllib.ray_session import ray_session, silence_ray
 from cloudsched_env.whole_file import write_whole
 
@@ -152,7 +151,7 @@ def main(
     console.print(table)
     if result is not None:
         record = {
-            "command": shlex.join(["python", "benchmarks/gradient_agreement.py", *sys.argv[1:]]),
+            "command": portable_command("gradient_agreement.py"),
             "scenario": settings.scenario,
             "data": "trace" if settings.trace else "generated",
             "epoch": state.epoch,

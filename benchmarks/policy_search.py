@@ -19,8 +19,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shlex
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -39,7 +37,8 @@ from cloudsched_env.cli.headroom import StudyBar
 from cloudsched_env.headroom.bench import Bench
 from cloudsched_env.headroom.tuning import Search, tune
 from cloudsched_env.rllib.networks import TrainedAgent, load_policy, save_policy
-from cloudsched_env.scenario import Scenario
+from cloudsched_env.rllib.portable import portable_command
+from cloudsched_env.scenario import load_scenario
 from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.tasks import RawTasks
 
@@ -92,11 +91,10 @@ class Player:
     """Plays candidates on the windows of one scenario; one in each process."""
 
     def __init__(self, folder: str, roles: tuple[str, ...], scenario: str, trace: Path | None, sizes: tuple[int, int]):
-        from cloudsched_env.scenario import load_scenario
-
         self.folder, self.roles = folder, roles
-        cluster: Scenario = load_scenario(scenario)
-        self.bench = Bench(cluster, RawTasks.from_file(trace) if trace is not None else None, SEED, threads=1)
+        self.bench = Bench(
+            load_scenario(scenario), RawTasks.from_file(trace) if trace is not None else None, SEED, threads=1
+        )
         self.train, self.validation = (
             self.bench.episodes("train", sizes[0]),
             self.bench.episodes("validation", sizes[1]),
@@ -175,7 +173,7 @@ def main(
     found = {"begun_from": policy_digest(policy), "generations": generations, "validation_score": tuned.validation}
     save_policy(out / "policy", loaded.networks, loaded.scenario, loaded.config, {**loaded.metadata, "search": found})
     record = {
-        "command": shlex.join(["python", "benchmarks/policy_search.py", *sys.argv[1:]]),
+        "command": portable_command("policy_search.py"),
         **found,
         "parameters": len(tuned.vector),
         "env_steps": generations * population * windows * loaded.scenario.time.horizon_steps,

@@ -19,8 +19,6 @@ command goes on where it was. ``--save`` writes a team of policies with the same
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +35,7 @@ from cloudsched_env.agents.identity import agent_identity
 from cloudsched_env.evaluation.interface import first_difference
 from cloudsched_env.evaluation.statistics import paired_difference
 from cloudsched_env.rllib.networks import NetworkConfig, load_policy, save_policy
+from cloudsched_env.rllib.portable import portable_command
 from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.episode import Split
 
@@ -204,7 +203,7 @@ def main(
         raise typer.BadParameter(f"{split!r}: expected train, validation or test", param_hint="--split")
     specs = candidates(agents, partner)
     wanted: Split = split  # type: ignore[assignment]
-    command = shlex.join(["python", "benchmarks/role_exchange.py", *sys.argv[1:]])
+    command = portable_command("role_exchange.py")
     matches = Matches(Windows(scenario, trace, digest_of_tasks(trace), wanted, windows), specs, result, command)
     named = [_team(text, specs) for text in team or ()]
     if not named:

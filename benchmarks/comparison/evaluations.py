@@ -27,7 +27,7 @@ from cloudsched_env.agents import load_agent
 from cloudsched_env.agents.identity import policy_digest
 from cloudsched_env.evaluation.export import ENVIRONMENT, marl_eval_results, metadata
 from cloudsched_env.evaluation.protocol import BATCH_SIZE, BOUNDED_METRICS, RANDOM, AgentResult, Evaluation, play_all
-from cloudsched_env.leaderboard.episodes import scenario_digest
+from cloudsched_env.leaderboard.episodes import scenario_digest, trace_tasks
 from cloudsched_env.leaderboard.store import provenance
 from cloudsched_env.rllib.portable import portable
 from cloudsched_env.scenario import load_scenario
@@ -86,7 +86,8 @@ class Windows:
     def episodes(self) -> list[Any]:
         """The episodes; cut when they are first needed."""
         if self._source is None:
-            self._source = cast("GeneratedSource | TraceSource", make_source(self.cluster, self.split, self.trace))
+            tasks = trace_tasks(str(self.trace)) if self.trace is not None else None  # read once, for all splits
+            self._source = cast("GeneratedSource | TraceSource", make_source(self.cluster, self.split, tasks))
             self._episodes = self._source.evaluation_episodes(self.count, SEED)
         return self._episodes
 

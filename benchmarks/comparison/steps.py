@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +10,7 @@ import typer
 from rich.console import Console
 
 from cloudsched_env.leaderboard.episodes import trace_tasks
+from cloudsched_env.rllib.portable import portable_command
 from cloudsched_env.rllib.ray_session import ray_session, silence_ray
 from cloudsched_env.whole_file import write_whole
 from comparison.evaluations import (
@@ -121,7 +120,7 @@ def run_steps(options: Options) -> None:
         if known:
             console.print(f"{len(known)} trainings have results in {options.out} and no run here; they are done")
             trainings = [t for t in trainings if t not in known]
-        command = shlex.join(["python", f"benchmarks/{options.script}", *_portable_arguments(sys.argv[1:])])
+        command = portable_command(options.script)
         if TRAIN in steps:
             failures = train_step(plan, trainings, options, console)
         if EVALUATE in steps:
@@ -224,8 +223,3 @@ def publish_step(
         raise ValueError("no variant has a training that is finished and evaluated: nothing to publish")
     for of_variant in by_variant.values():
         console.print(str(publish(plan, of_variant, results, command, folder, trace_format)), highlight=False)
-
-
-def _portable_arguments(arguments: Sequence[str]) -> list[str]:
-    """The arguments of this command, with the names of files and folders instead of where they lay on this machine."""
-    return [Path(part).name if Path(part).is_absolute() else part for part in arguments]

@@ -152,7 +152,7 @@ def _knockout(results: Results, span: Span) -> Iterator[Gate]:
     if "learned" in results:
         learned = results["learned"]
         if learned["validation"]["learned"] > learned["validation"]["feedback"]:
-            whole, roles, of = learned["whole"], learned["roles"], "the learned policy"
+            whole, roles, of = learned["metrics"]["team_reward"], learned["roles"], "the learned policy"
     for role, stored in roles.items():
         rewards = stored["team_reward"]
         yield Gate(

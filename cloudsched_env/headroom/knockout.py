@@ -24,19 +24,24 @@ from cloudsched_env.headroom.play import MakeAgent
 from cloudsched_env.headroom.policies import KUBE_DEFAULT, RANDOM, parameters_of
 from cloudsched_env.headroom.settings import HeadroomSettings
 
-__all__ = ["ROLES", "knock_out", "replaced"]
+__all__ = ["ROLES", "knock_out", "one_role", "replaced"]
 
 ROLES = ("scheduler", "compute", "storage")
 
 
-def replaced(parameters: LinearParameters, role: str, spec: str) -> MakeAgent:
-    """A maker of the linear policy in which another agent plays one role."""
+def one_role(rest: MakeAgent, role: str, one: MakeAgent) -> MakeAgent:
+    """A maker of an agent in which another plays one role."""
 
     def make() -> Agent:
-        rest = linear_agent("rest", parameters)
-        return MixedAgent(f"{spec} as {role}", {name: load_agent(spec) if name == role else rest for name in ROLES})
+        others, player = rest(), one()
+        return MixedAgent(f"{player.name} as {role}", {each: player if each == role else others for each in ROLES})
 
     return make
+
+
+def replaced(parameters: LinearParameters, role: str, spec: str) -> MakeAgent:
+    """A maker of the linear policy in which another agent plays one role."""
+    return one_role(make_linear("rest", parameters), role, partial(load_agent, spec))
 
 
 def knock_out(

@@ -16,9 +16,7 @@ from typing import Any
 import numpy as np
 
 from cloudsched_env.agents import load_agent
-from cloudsched_env.agents.linear import LinearParameters, linear_agent
-from cloudsched_env.agents.mixed import MixedAgent
-from cloudsched_env.agents.protocol import Agent
+from cloudsched_env.agents.linear import LinearParameters
 from cloudsched_env.headroom.bench import Bench
 from cloudsched_env.headroom.families import (
     MakeLinear,
@@ -28,7 +26,7 @@ from cloudsched_env.headroom.families import (
     pick_constants,
     tune_linear,
 )
-from cloudsched_env.headroom.knockout import ROLES
+from cloudsched_env.headroom.knockout import ROLES, one_role
 from cloudsched_env.headroom.play import MakeAgent
 from cloudsched_env.headroom.policies import KUBE_DEFAULT, RANDOM, parameters_of
 from cloudsched_env.headroom.settings import HeadroomSettings
@@ -45,14 +43,9 @@ def beside(spec: str, role: str) -> MakeLinear:
     """
 
     def make(name: str, parameters: LinearParameters) -> MakeAgent:
-        return partial(_one_role, spec, role, partial(linear_agent, name, parameters))
+        return one_role(partial(load_agent, spec), role, make_linear(name, parameters))
 
     return make
-
-
-def _one_role(spec: str, role: str, make: MakeAgent) -> Agent:
-    rest, one = load_agent(spec), make()
-    return MixedAgent(f"{one.name} as {role}", {each: one if each == role else rest for each in ROLES})
 
 
 def knock_out_learned(
@@ -69,28 +62,27 @@ def knock_out_learned(
 
     Returns:
         ``agent``: its spec; ``validation``: mean J on validation windows of it and of the feedback policy;
-        ``metrics`` on test windows, and J alone as ``whole``; ``roles`` as `knock_out` has them; ``scheduler``: the
+        ``metrics`` on test windows; ``roles`` as `knock_out` has them; ``scheduler``: the
         weights that were tuned beside it.
     """
     spec = settings.learned
     fixed, adaptive = parameters_of(static), parameters_of(feedback)
-    whole: dict[str, MakeAgent] = {"learned": partial(load_agent, spec), "feedback": make_linear("feedback", adaptive)}
+    rest = partial(load_agent, spec)
+    whole: dict[str, MakeAgent] = {"learned": rest, "feedback": make_linear("feedback", adaptive)}
     validation = bench.rewards("learned", list(whole.values()), "validation", settings.validation_windows).mean(axis=1)
     roles: dict[str, dict[str, Any]] = {}
     scheduler, curve = _tuned_beside(bench, settings, spec, fixed, folder)
     for role in ROLES:
         make = beside(spec, role)
         makers: dict[str, MakeAgent] = {
-            "random": partial(_one_role, spec, role, partial(load_agent, RANDOM)),
+            "random": one_role(rest, role, partial(load_agent, RANDOM)),
             "feedback policy's": make("feedback", adaptive),
         }
         if role == "scheduler":
             constants: dict[str, MakeAgent] = {
                 "static policy's weights": make("static", fixed),
                 "static weights tuned beside it": make("tuned beside", scheduler),
-                f"kube-scheduler default ({KUBE_DEFAULT})": partial(
-                    _one_role, spec, role, partial(load_agent, KUBE_DEFAULT)
-                ),
+                f"kube-scheduler default ({KUBE_DEFAULT})": one_role(rest, role, partial(load_agent, KUBE_DEFAULT)),
             }
             values = bench.rewards(
                 "scheduler constants", list(constants.values()), "validation", settings.validation_windows
@@ -106,12 +98,11 @@ def knock_out_learned(
             "best_constant": constant,
             "team_reward": {name: row.tolist() for name, row in zip(makers, played, strict=True)},
         }
-    metrics = bench.metrics("learned", {"learned": whole["learned"]}, "test", settings.episodes)["learned"]
+    metrics = bench.metrics("learned", {"learned": rest}, "test", settings.episodes)["learned"]
     return {
         "agent": spec,
         "validation": dict(zip(whole, validation.tolist(), strict=True)),
         "metrics": metrics,
-        "whole": metrics["team_reward"],
         "roles": roles,
         "scheduler": {"kind": scheduler.kind, "weights": scheduler.weights, "origin": scheduler.origin, "curve": curve},
     }

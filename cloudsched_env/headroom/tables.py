@@ -53,7 +53,7 @@ def make_tables(results: Results, seed: int) -> list[Table]:
     if "knockout" in results:
         tables.append(_knockout(results["knockout"], results["knockout"]["feedback"], "tuned feedback", span))
     if "learned" in results:
-        tables.append(_knockout(results["learned"], results["learned"]["whole"], "learned", span))
+        tables.append(_knockout(results["learned"], results["learned"]["metrics"]["team_reward"], "learned", span))
     if "couplings" in results:
         tables.append(_couplings(results, span))
     if "staleness" in results:

@@ -1,12 +1,14 @@
-"""Settings as they are passed on with policies and results: they name files, not where these lay on a machine."""
+"""Settings and commands as they are passed on with results: they name files, not where these lay on a machine."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["portable"]
+__all__ = ["portable", "portable_command"]
 
 _RUN_PARTS = 3  # of a policy's path: its run, and what tells that from others
 
@@ -29,3 +31,13 @@ def portable(settings: Mapping[str, Any]) -> dict[str, Any]:
     if start.get("policies"):
         start["policies"] = {role: "/".join(Path(p).parts[-_RUN_PARTS:]) for role, p in start["policies"].items()}
     return {**changed, "warm_start": start} if start else changed
+
+
+def portable_command(script: str) -> str:
+    """The command that runs now, for results: absolute paths among its arguments are cut to names.
+
+    Args:
+        script: its file below ``benchmarks``.
+    """
+    arguments = [Path(part).name if Path(part).is_absolute() else part for part in sys.argv[1:]]
+    return shlex.join(["python", f"benchmarks/{script}", *arguments])

@@ -260,11 +260,12 @@ def test_a_policy_that_is_the_feedback_policy_loses_what_that_loses(
     assert "One role of the learned policy replaced" in result.output
     results = json.loads((tmp_path / "headroom.json").read_text(encoding="utf-8"))["results"]
     learned, knockout = results["learned"], results["knockout"]
-    assert learned["whole"] == knockout["feedback"]
+    whole = learned["metrics"]["team_reward"]
+    assert whole == knockout["feedback"]
     assert learned["validation"]["learned"] == learned["validation"]["feedback"]
     for role, replaced in learned["roles"].items():
         rewards, expected = replaced["team_reward"], knockout["roles"][role]["team_reward"]
-        assert rewards["feedback policy's"] == learned["whole"]
+        assert rewards["feedback policy's"] == whole
         assert rewards["random"] == expected["random"]
         if role == "scheduler":
             assert rewards["static policy's weights"] == expected["static policy's weights"]
