@@ -18,7 +18,8 @@ class MixedAgent:
     Args:
         name: what results call it.
         agents: ``{role: agent}`` for the roles compute, storage and scheduler. An agent given for several roles is
-            asked once in a step.
+            asked once in a step; one whose ``acts_role_by_role`` is true is shown its own roles only, which saves the
+            rest of its work, and one that draws actions then draws other ones than it would for all roles.
 
     Raises:
         ValueError: if a role is missing or unknown.
@@ -31,6 +32,7 @@ class MixedAgent:
         self.name = name
         self.agents = {role: agents[role] for role in roles}
         self._distinct = {id(agent): agent for agent in self.agents.values()}
+        self._roles = {key: tuple(r for r in roles if id(self.agents[r]) == key) for key in self._distinct}
         modes = [str(getattr(agent, "execution", "none")) for agent in self._distinct.values()]
         unknown = [mode for mode in modes if mode not in _EXECUTION_ORDER]
         self.execution = unknown[0] if unknown else max(modes, key=_EXECUTION_ORDER.index)
@@ -42,5 +44,12 @@ class MixedAgent:
 
     def act(self, observations: Observations, masks: Masks) -> Actions:
         """Ask every agent and take from each the roles that it plays."""
-        chosen = {key: agent.act(observations, masks) for key, agent in self._distinct.items()}
-        return {role: chosen[id(agent)][role] for role, agent in self.agents.items()}
+        actions: Actions = {}
+        for key, agent in self._distinct.items():
+            mine = self._roles[key]
+            if getattr(agent, "acts_role_by_role", False):
+                chosen = agent.act({role: observations[role] for role in mine}, {role: masks[role] for role in mine})
+            else:
+                chosen = agent.act(observations, masks)
+            actions |= {role: chosen[role] for role in mine}
+        return actions

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from cloudsched_env.agents import AgentError, ClusterInfo, load_agent
 from cloudsched_env.agents.mixed import MixedAgent
+from cloudsched_env.rllib.networks import TrainedAgent
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.vector import CloudSchedVectorEnv
 
@@ -101,3 +104,46 @@ def test_a_mixture_exchanges_as_much_as_the_most_talkative_of_its_agents(modes: 
 def test_a_wrong_mixture_is_refused_by_name(spec: str, message: str):
     with pytest.raises(AgentError, match=message):
         load_agent(spec)
+
+
+TEAM = Path(__file__).parents[2] / "baselines" / "hrac_lgrs+team" / "policy"
+
+
+def test_a_trained_policy_acts_alike_for_some_roles_and_for_all():
+    whole = TrainedAgent(TEAM)
+    assert whole.deterministic
+    taken, _ = play(MixedAgent("m", {"compute": whole, "storage": whole, "scheduler": load_agent("locality")}))
+    again = TrainedAgent(TEAM)
+    again_shown_everything = Shown(again)
+    other = MixedAgent(
+        "n", {"compute": again_shown_everything, "storage": again_shown_everything, "scheduler": load_agent("locality")}
+    )
+    expected, _ = play(other)
+    for actions, wanted in zip(taken, expected, strict=True):
+        for role, values in wanted.items():
+            np.testing.assert_array_equal(actions[role], values)
+
+
+def test_a_trained_policy_is_shown_only_the_roles_that_it_plays():
+    whole = TrainedAgent(TEAM)
+    shown = []
+    act = whole.act
+    whole.act = lambda observations, masks: shown.append(set(observations)) or act(observations, masks)
+    play(MixedAgent("m", {"compute": whole, "storage": whole, "scheduler": load_agent("locality")}), steps=2)
+    assert shown == [{"compute", "storage"}] * 2
+
+
+class Shown:
+    """Passes everything on to another agent; does not say that it can do with less."""
+
+    name = "shown"
+
+    def __init__(self, agent) -> None:
+        self.agent = agent
+
+    def reset(self, info, batch_size, seed):
+        self.agent.reset(info, batch_size, seed)
+
+    def act(self, observations, masks):
+        assert set(observations) == {"compute", "storage", "scheduler"}
+        return self.agent.act(observations, masks)

@@ -18,7 +18,7 @@ from cloudsched_env.rllib.networks.channel import SummaryChannel
 from cloudsched_env.rllib.networks.checkpoint import load_policy
 from cloudsched_env.rllib.networks.config import NetworkConfig
 from cloudsched_env.rllib.networks.threads import one_thread
-from cloudsched_env.rllib.role_map import RoleMap
+from cloudsched_env.rllib.role_map import DEFAULT_MAP, RoleMap
 from cloudsched_env.scenario import Scenario
 
 __all__ = ["TrainedAgent"]
@@ -75,6 +75,11 @@ class TrainedAgent:
         """Roles in the order of the attention weights' last axis; empty without attention."""
         return () if self._attention is None else self._attention.roles
 
+    @property
+    def acts_role_by_role(self) -> bool:
+        """Whether `act` may be given some agent types only: where no role needs to know of the others."""
+        return self._attention is None and self.config.role_map == DEFAULT_MAP
+
     def reset(self, info: ClusterInfo, batch_size: int, seed: int) -> None:
         """See the protocol.
 
@@ -95,7 +100,7 @@ class TrainedAgent:
     @one_thread()
     @torch.inference_mode()
     def act(self, observations: Observations, masks: Masks) -> Actions:
-        """See the protocol.
+        """See the protocol; of some agent types only where `acts_role_by_role` allows it.
 
         Raises:
             RuntimeError: before the first `reset`.
@@ -103,7 +108,8 @@ class TrainedAgent:
         if self._generator is None:
             raise RuntimeError(f"agent {self.name!r} was asked to act before reset(info, batch_size, seed)")
         by_role, allowed = self._role_map.observations(observations), self._role_map.masks(masks)
-        seen = {role: torch.from_numpy(np.ascontiguousarray(by_role[role])) for role in self._role_map.names}
+        roles = [role for role in self._role_map.names if role in by_role]
+        seen = {role: torch.from_numpy(np.ascontiguousarray(by_role[role])) for role in roles}
         embeddings = {
             role: self._policies[role].remember(self._policies[role].encode(values), self._memories.get(role))
             for role, values in seen.items()
@@ -112,7 +118,7 @@ class TrainedAgent:
             self._memories = embeddings
         contexts = self._contexts(embeddings)
         actions: Actions = {}
-        for role in self._role_map.names:
+        for role in roles:
             chosen, _ = self._policies[role].act(
                 seen[role],
                 torch.from_numpy(np.ascontiguousarray(allowed[role])),
