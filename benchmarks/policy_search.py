@@ -2,13 +2,15 @@
 
     python benchmarks/policy_search.py baselines/hrac_lgrs+team/policy --trace google.parquet --out runs/search
     python benchmarks/policy_search.py runs/mine/policy --roles scheduler --generations 40 --jobs 2 --out runs/search
+    python benchmarks/policy_search.py runs/mine/policy --rule linear_feedback --rule-scale 2.5 --out runs/search
 
 Where policy gradients are noise (`docs/dev/learning-log.md`), measured rewards still say which of two policies is
 better: all candidates of a generation play the same train windows with the same seeds. What is searched are the
 weights that turn a role's features into scores (the scheduler's output layers, the biases of the nodes' heads), a
-hundred or so numbers; all else stays as it was trained. The search, its windows and its choice on validation windows
-are those of the tuned rules (`cloudsched headroom`, `cloudsched_env/headroom/tuning.py`), so a comparison with them is
-one of equal means.
+hundred or so numbers; all else stays as it was trained. With ``--rule`` the score of a tuned rule is added to the
+scheduler's, and the weights of that rule are searched instead of the scheduler's own layers. The search, its windows
+and its choice on validation windows are those of the tuned rules (`cloudsched headroom`,
+`cloudsched_env/headroom/tuning.py`), so a comparison with them is one of equal means.
 
 Interrupt it at any time: the same command goes on from the last generation. The result is a policy in ``--out``/policy;
 nothing is measured on test windows.
@@ -32,11 +34,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from cloudsched_env.agents.identity import policy_digest
+from cloudsched_env.agents.linear import LinearParameters
+from cloudsched_env.agents.linear.parameters import Kind
 from cloudsched_env.agents.protocol import Agent
 from cloudsched_env.cli.headroom import StudyBar
 from cloudsched_env.headroom.bench import Bench
 from cloudsched_env.headroom.tuning import Search, tune
 from cloudsched_env.rllib.networks import TrainedAgent, load_policy, save_policy
+from cloudsched_env.rllib.networks.residual import with_rule
 from cloudsched_env.rllib.portable import portable_command
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.whole_file import write_whole
@@ -49,13 +54,18 @@ SEARCHED = {
     "compute": ("head.bias",),
     "storage": ("head.bias",),
 }
+RULE = ("rule.weight", "rule_defer.weight")
 SEED = 0
 console = Console(stderr=True, highlight=False)
 
 
 def searched_tensors(networks: Any, roles: Sequence[str]) -> list[torch.Tensor]:
-    """The tensors that are searched, in a fixed order."""
-    return [dict(networks[role].named_parameters())[name] for role in roles for name in SEARCHED[role]]
+    """The tensors that are searched, in a fixed order; of a scheduler with the path of a rule only that."""
+    tensors = []
+    for role in roles:
+        parameters = dict(networks[role].named_parameters())
+        tensors += [parameters[name] for name in (RULE if RULE[0] in parameters else SEARCHED[role])]
+    return tensors
 
 
 def to_vector(tensors: Sequence[torch.Tensor]) -> Floats:
@@ -71,6 +81,12 @@ def put(vector: Floats, tensors: Sequence[torch.Tensor]) -> None:
             part = vector[first : first + tensor.numel()]
             tensor.copy_(torch.from_numpy(part.copy()).reshape(tensor.shape))
             first += tensor.numel()
+
+
+def rule_parameters(rule: str) -> LinearParameters:
+    """The packaged rule of that name, or the one in a file."""
+    kinds: dict[str, Kind] = {"linear_static": "static", "linear_feedback": "feedback"}
+    return LinearParameters.packaged(kinds[rule]) if rule in kinds else LinearParameters.load(rule)
 
 
 def deviations(tensors: Sequence[torch.Tensor], share: float) -> Floats:
@@ -95,6 +111,7 @@ class Player:
         self.bench = Bench(
             load_scenario(scenario), RawTasks.from_file(trace) if trace is not None else None, SEED, threads=1
         )
+        self.bench.player.batch_size = max(sizes)  # a network's step costs little more for 32 clusters than for 8
         self.train, self.validation = (
             self.bench.episodes("train", sizes[0]),
             self.bench.episodes("validation", sizes[1]),
@@ -125,6 +142,10 @@ def main(
     roles: Annotated[str, typer.Option(help="Whose last layers, with commas.")] = "scheduler,compute,storage",
     scenario: Annotated[str, typer.Option(help="Scenario id.")] = "paper-v1",
     trace: Annotated[Path | None, typer.Option(exists=True, help="Task table; default: the generator.")] = None,
+    rule: Annotated[
+        str, typer.Option(help="Rule whose score is added: linear_static, linear_feedback or a file.")
+    ] = "",
+    rule_scale: Annotated[float, typer.Option(min=0.0, help="Logits per unit of its score.")] = 2.5,
     generations: Annotated[int, typer.Option(min=1, help="Of the search.")] = 60,
     population: Annotated[int, typer.Option(min=4, help="Candidates of a generation.")] = 40,
     windows: Annotated[int, typer.Option(min=1, help="Train windows of a generation, out of four times as many.")] = 16,
@@ -136,10 +157,13 @@ def main(
     chosen = tuple(roles.split(","))
     if unknown := [role for role in chosen if role not in SEARCHED]:
         raise typer.BadParameter(f"{unknown[0]!r}: expected some of {', '.join(SEARCHED)}", param_hint="--roles")
-    loaded = load_policy(policy)
+    loaded, begun_from = load_policy(policy), policy
+    if rule:
+        loaded, begun_from = with_rule(loaded, rule_parameters(rule), rule_scale), out / "start"
+        save_policy(begun_from, loaded.networks, loaded.scenario, loaded.config, loaded.metadata)
     tensors = searched_tensors(loaded.networks, chosen)
     search = Search(generations, population, 0.25, windows, 4 * windows, 5, SEED)
-    arguments = (str(policy), chosen, scenario, trace, (search.pool, validation))
+    arguments = (str(begun_from), chosen, scenario, trace, (search.pool, validation))
     context = multiprocessing.get_context("spawn")
     with (
         StudyBar(console) as bar,
@@ -170,7 +194,13 @@ def main(
             pool.shutdown(wait=False, cancel_futures=True)
             raise typer.Exit(130) from None
     put(tuned.vector, tensors)
-    found = {"begun_from": policy_digest(policy), "generations": generations, "validation_score": tuned.validation}
+    found = {
+        "begun_from": policy_digest(policy),
+        "rule": rule,
+        "rule_scale": rule_scale,
+        "generations": generations,
+        "validation_score": tuned.validation,
+    }
     save_policy(out / "policy", loaded.networks, loaded.scenario, loaded.config, {**loaded.metadata, "search": found})
     record = {
         "command": portable_command("policy_search.py"),

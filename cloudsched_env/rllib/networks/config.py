@@ -65,6 +65,8 @@ class NetworkConfig:
         load_aversion: how strongly a new scheduler prefers nodes with less load: the weight, per unit of load
             (requested cores after the placement / cores), of the linear path of its score. Training begins with rough
             load balancing instead of random placement and changes the weight as it sees fit; 0 begins at random.
+        rule_features: a scheduler's score has a linear path over the features of linear rules too
+            (`cloudsched_env.rllib.networks.rule_features`); its weights begin at zero.
         sequential_slots: a scheduler scores a task knowing where the earlier tasks of the same decision went. Without,
             tasks are scored independently, so that the best joint choice is the best choice for each: what methods
             that decompose values need.
@@ -91,6 +93,7 @@ class NetworkConfig:
     last_layer_gain: float = number(0.01, 1e-9, 1e3, "gain")
     level_preference: float = number(1.5, 0.0, 1e3, "logits")
     load_aversion: float = number(3.0, 0.0, 1e3, "logits per unit of load")
+    rule_features: bool = False
     sequential_slots: bool = True
 
     def __post_init__(self) -> None:

@@ -2,13 +2,14 @@
 
 The score of sending task j to node m given the earlier choices of the same decision is
 
-    score_jm = w · relu(A task_j + B node_m + C pair_jm + E [embedding, context]) + u · pair_jm ,
+    score_jm = w · relu(A task_j + B node_m + C pair_jm + E [embedding, context]) + u · pair_jm (+ v · rule_jm) ,
 
 where ``pair_jm`` holds what physics says matters: data that the node's cache misses, and the load and memory pressure
 that the node would have *after* the placement, counting what this scheduler has already sent to it in this very
-decision. Deferring competes as one more choice with a score of its own. All weights are shared between tasks and
-between nodes (a pointer network, Vinyals et al. 2015, arXiv 1506.03134, without its recurrence: the running totals per
-node are a sufficient memory of the earlier slots), so a policy trained on one cluster size runs on any other.
+decision; ``rule_jm`` are the features of linear rules (`rule_features`), if configured. Deferring competes as one more
+choice with a score of its own. All weights are shared between tasks and between nodes (a pointer network, Vinyals et
+al. 2015, arXiv 1506.03134, without its recurrence: the running totals per node are a sufficient memory of the earlier
+slots), so a policy trained on one cluster size runs on any other.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ from cloudsched_env.rllib.networks.base import RolePolicy
 from cloudsched_env.rllib.networks.config import NetworkConfig
 from cloudsched_env.rllib.networks.layers import block, entropy, linear, masked_log_softmax, sample
 from cloudsched_env.rllib.networks.pointer_score import pointer_score
+from cloudsched_env.rllib.networks.rule_features import (
+    DEFER_SIZE,
+    PAIR_SIZE,
+    RuleInputs,
+    rule_inputs,
+    rule_pair_features,
+)
 from cloudsched_env.rllib.networks.scales import Standardise, standardise_block
 from cloudsched_env.roles import scheduler
 from cloudsched_env.roles.layout import Layout
@@ -72,6 +80,7 @@ class _Decision:
     task_part: Tensor  # [R, S, H] = A task + E [embedding, context]
     defer_score: Tensor  # [R, S]
     proposal: Tensor | None  # [R, pair features + 1], what the roles propose as weights of the score
+    rule: RuleInputs | None  # with `NetworkConfig.rule_features`
 
 
 class SchedulerPolicy(RolePolicy):
@@ -130,6 +139,9 @@ class SchedulerPolicy(RolePolicy):
         self.defer = linear(hidden, 1, gain=config.last_layer_gain)
         if self.proposals:
             self.propose = linear(self.context_size, len(PAIR_FEATURES) + 1, config.last_layer_gain, bias=False)
+        if config.rule_features:
+            self.rule = linear(PAIR_SIZE, 1, gain=0.0, bias=False)
+            self.rule_defer = linear(DEFER_SIZE, 1, gain=0.0, bias=False)
         load = PAIR_FEATURES.index("load_after")
         with torch.no_grad():
             self.direct.weight[0, load] -= config.load_aversion / float(self.pair_scale.inverse_std[load])
@@ -264,7 +276,9 @@ class SchedulerPolicy(RolePolicy):
         proposal = self.propose(situation[:, self.read_size :]) if self.proposals else None
         situation = situation[:, : self.read_size]
         flat = observations.reshape(-1, self.layout.size)
-        slots, nodes, pairs = (block(self.layout, flat, name) for name in ("slots", "nodes", "pairs"))
+        queue, slots, nodes, pairs = (block(self.layout, flat, name) for name in ("queue", "slots", "nodes", "pairs"))
+        units = {"slot_memory_gb": SLOT_MEMORY_GB, "node_memory_gb": self.largest_node_memory_gb}
+        rule = rule_inputs(queue, slots, nodes, pairs, **units) if self.config.rule_features else None
 
         def of_node(name: str) -> Tensor:
             return nodes[..., self._node_index[name]]
@@ -275,6 +289,9 @@ class SchedulerPolicy(RolePolicy):
         tasks = self.scales["slots"](slots)
         defer_hidden = nn.functional.linear(tasks, weight[:, :fields], self.defer_hidden.bias)
         defer_hidden = defer_hidden + nn.functional.linear(situation, weight[:, fields:]).unsqueeze(1)
+        defer_score = self.defer(defer_hidden.relu()).squeeze(-1)
+        if rule is not None:
+            defer_score = defer_score + self.rule_defer(rule.waiting).squeeze(-1)
         decision = _Decision(
             slots=slots,
             pairs=pairs,
@@ -287,8 +304,9 @@ class SchedulerPolicy(RolePolicy):
             execution_memory_gb=(of_node("execution_memory") * self.largest_node_memory_gb).clamp_min(1e-3),
             node_part=self.node(self.scales["nodes"](nodes)),
             task_part=self.task(tasks) + self.situation(situation).unsqueeze(1),
-            defer_score=self.defer(defer_hidden.relu()).squeeze(-1),
+            defer_score=defer_score,
             proposal=proposal,
+            rule=rule,
         )
         allowed = masks.reshape(-1, self.slot_count, self.node_count + 1) != 0
         if not bool(allowed.any(-1).all()):
@@ -365,12 +383,43 @@ class SchedulerPolicy(RolePolicy):
             self.score.weight.squeeze(0),
         )
         score = score + self.direct(features).squeeze(-1)
+        if decision.rule is not None:
+            seen = self._rule_features(decision, decision.rule, rows, slots, assigned, previous)
+            score = score + self.rule(seen).squeeze(-1)
         defer = decision.defer_score[rows, slots]
         if decision.proposal is not None:
             weights = decision.proposal[rows]
             score = score + (features @ weights[:, :-1].unsqueeze(-1)).squeeze(-1)
             defer = defer + weights[:, -1]
         return torch.cat((score, defer.unsqueeze(-1)), -1)
+
+    def _rule_features(
+        self,
+        decision: _Decision,
+        rule: RuleInputs,
+        rows: Tensor,
+        slots: Tensor,
+        assigned: Tensor,
+        previous: Tensor,
+    ) -> Tensor:
+        """Features of linear rules of P tasks and all nodes; without the caps of `_pair_features`, as rules have it."""
+        demand = self._demand(decision)[rows, slots]
+        cores, memory = decision.cores[rows], decision.execution_memory_gb[rows]
+        follows = self._at(previous) * decision.slots[rows, slots, self._slot_index["same_job"]].unsqueeze(-1)
+        return rule_pair_features(
+            rule,
+            rows,
+            slots,
+            assigned[..., 0] / cores,
+            assigned[..., 1] / memory,
+            demand[:, :1] / cores,
+            demand[:, 1:] / memory,
+            follows,
+        )
+
+    def _at(self, choices: Tensor) -> Tensor:
+        """Which node was chosen, bool ``[P, M]``."""
+        return choices.unsqueeze(-1) == torch.arange(self.node_count, device=choices.device)
 
     @torch.no_grad()
     def _pair_features(
@@ -393,7 +442,6 @@ class SchedulerPolicy(RolePolicy):
         assigned_memory = (assigned[..., 1] / memory).clamp_max(LOAD_CAP)
         load_after = (decision.load[rows] + assigned_load + task_load).clamp_max(LOAD_CAP)
         memory_after = (decision.memory[rows] + assigned_memory + task_memory).clamp_max(LOAD_CAP)
-        at_previous = previous.unsqueeze(-1) == torch.arange(self.node_count, device=previous.device)
         columns = (
             warmth,
             home,
@@ -408,6 +456,6 @@ class SchedulerPolicy(RolePolicy):
             (load_after - 1.5).clamp_min(0.0),
             memory_after,
             (memory_after - 1.0).clamp_min(0.0),
-            at_previous * of_task("same_job"),
+            self._at(previous) * of_task("same_job"),
         )
         return torch.stack(columns, -1)
