@@ -82,3 +82,22 @@ def test_an_unknown_role_is_refused(script, policy, tmp_path):
     result = run(script, policy, "--out", tmp_path, "--roles", "broker")
     assert result.exit_code == 2
     assert "broker" in result.output
+
+
+def test_a_rule_can_be_added_and_is_what_is_searched_then(script, policy, tmp_path, monkeypatch):
+    from cloudsched_env.agents.linear import LinearParameters
+    from cloudsched_env.rllib.networks import load_policy
+
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    options = ["--rule", "linear_static", "--rule-scale", "2", "--generations", "1", "--roles", "scheduler"]
+    result = run(script, policy, "--out", tmp_path, *options)
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "search_result.json").read_text())
+    assert found["rule"] == "linear_static"
+    start = load_policy(tmp_path / "start").networks["scheduler"]
+    rule = LinearParameters.packaged("static").as_feedback()
+    np.testing.assert_allclose(start.rule.weight[0].tolist(), 2.0 * rule.group("placement"), rtol=1e-6)
+    assert found["parameters"] == start.rule.weight.numel() + start.rule_defer.weight.numel()
+    own = load_policy(policy).networks["scheduler"].state_dict()
+    ended = load_policy(tmp_path / "policy").networks["scheduler"].state_dict()
+    assert all(torch.equal(ended[name], value) for name, value in own.items())
