@@ -182,6 +182,8 @@ class WarmStartSettings:
         roles: roles whose policies are cloned; if none is named, all of them, or with ``policies`` none. A role that is
             neither here nor there begins from the initial networks.
         critic: fit the critic on the recorded returns too.
+        rule: tuned rule whose score is added to the scheduler's network (`cloudsched_env.rllib.networks.residual`);
+            needs ``networks.rule_features=true``.
     """
 
     trajectories: str | None = None
@@ -195,6 +197,8 @@ class WarmStartSettings:
     )
     held_out: float = number(0.1, 0.0, 0.9, "share of the episodes that only judge the clone; at least one")
     critic: bool = True
+    rule: Literal["", "linear_static", "linear_feedback"] = ""
+    rule_scale: float = number(2.5, 0.0, 1e3, "logits per unit of the rule's score")
 
     def clones(self, role: str) -> bool:
         """Whether a role begins as a clone."""
@@ -203,7 +207,7 @@ class WarmStartSettings:
     @property
     def wanted(self) -> bool:
         """Whether a run begins with anything but the initial networks."""
-        return self.trajectories is not None or bool(self.policies)
+        return self.trajectories is not None or bool(self.policies) or bool(self.rule)
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -366,6 +370,11 @@ class HRACSettings(SettingsTree):
             raise ValueError(
                 f"setting 'networks.execution' is {self.networks['execution']!r}: expected 'none' with "
                 "warm_start.policies, another run's policy cannot read what the roles here publish"
+            )
+        if self.warm_start.rule and not self.networks.get("rule_features", False):
+            raise ValueError(
+                f"setting 'warm_start.rule' is {self.warm_start.rule!r}: expected networks.rule_features=true, without "
+                "which a scheduler has no weights for it"
             )
         cloned_and_loaded = sorted(set(self.warm_start.roles) & set(self.warm_start.policies))
         if cloned_and_loaded:

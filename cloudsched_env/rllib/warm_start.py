@@ -1,7 +1,8 @@
 """Warm start: what a run begins with, other than the initial networks.
 
 Roles begin with the weights of a trained policy (``warm_start.policies``), or as clones of recorded agents, on whose
-returns the critic is fitted too (``warm_start.trajectories``).
+returns the critic is fitted too (``warm_start.trajectories``). A scheduler's network can begin as a correction of a
+tuned rule (``warm_start.rule``).
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from cloudsched_env.agents.linear import LinearParameters
 from cloudsched_env.evaluation.trajectories import load_trajectories
 from cloudsched_env.rllib.cloning import BehaviourCloning, CloningProgress
 from cloudsched_env.rllib.demonstrations import demonstrations
 from cloudsched_env.rllib.modules import ROLES, HRACMultiModule, spaces
 from cloudsched_env.rllib.networks import load_policy
+from cloudsched_env.rllib.networks.residual import set_rule
 from cloudsched_env.rllib.networks.threads import one_thread
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.scenario import load_scenario
@@ -25,7 +28,7 @@ _logger = logging.getLogger(__name__)
 
 
 def load_roles(module: HRACMultiModule, settings: HRACSettings) -> None:
-    """Give the roles in ``warm_start.policies`` the weights of the policies there.
+    """Give the roles in ``warm_start.policies`` the weights of the policies there, and the scheduler those of a rule.
 
     Args:
         module: of a run; changed in place.
@@ -44,13 +47,19 @@ def load_roles(module: HRACMultiModule, settings: HRACSettings) -> None:
                 f"setting 'warm_start.policies': {folder} has the roles {', '.join(found.networks)}, not {role!r}; "
                 "expected a policy of agent types (roles.map=agent_type)"
             )
+        policy = module.policy(role)
+        # A policy from before it was given the features of rules has no weights for them: they stay 0.
+        path = {name: value for name, value in policy.state_dict().items() if name.startswith("rule")}
         try:
-            module.policy(role).load_state_dict(found.networks[role].state_dict())
+            policy.load_state_dict(path | found.networks[role].state_dict())
         except RuntimeError as error:
             raise ValueError(
                 f"setting 'warm_start.policies': role {role!r} of {folder} does not fit the networks of this run, "
                 f"expected the same settings networks.*: {error}"
             ) from error
+    if settings.warm_start.rule:
+        kind = "static" if settings.warm_start.rule == "linear_static" else "feedback"
+        set_rule(module.policy("scheduler"), LinearParameters.packaged(kind), settings.warm_start.rule_scale)
 
 
 def warm_start(

@@ -407,6 +407,32 @@ def test_a_policy_that_does_not_fit_is_refused_by_role_and_folder(policy_folder,
         HRACSettings().override({"warm_start.policies": {"node": "x"}})
 
 
+def test_a_scheduler_can_begin_as_the_correction_of_a_rule_beside_a_policy_that_knows_of_none(policy_folder):
+    from cloudsched_env.agents.linear import LinearParameters
+    from cloudsched_env.rllib.networks import load_policy
+    from cloudsched_env.rllib.warm_start import load_roles
+
+    config = toy_config(
+        {
+            "networks.rule_features": True,
+            "warm_start.rule": "linear_static",
+            "warm_start.rule_scale": 3.0,
+            "warm_start.policies": {"scheduler": str(policy_folder)},
+        }
+    )
+    module = config.rl_module_spec.build()
+    assert config.settings.warm_start.wanted
+    load_roles(module, config.settings)
+    found = module.policy("scheduler").state_dict()
+    rule = LinearParameters.packaged("static").as_feedback()
+    np.testing.assert_allclose(found["rule.weight"][0], 3.0 * rule.group("placement"), rtol=1e-6)
+    np.testing.assert_allclose(found["rule_defer.weight"][0], 3.0 * rule.group("defer"), rtol=1e-6)
+    for name, value in load_policy(policy_folder).networks["scheduler"].state_dict().items():
+        assert torch.equal(found[name], value)
+    with pytest.raises(ValueError, match=r"warm_start\.rule.*networks\.rule_features=true"):
+        HRACSettings().override({"warm_start.rule": "linear_feedback"})
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize("algorithm_name", ["hrac_lgrs", "happo"])
 def test_only_the_roles_that_are_named_learn(ray_local, policy_folder, algorithm_name):
