@@ -50,6 +50,7 @@ _ACTING = {
     "standardise_inputs",
     "layer_norm",
     "sequential_slots",
+    "rule_features",
 }
 console = Console(highlight=False)
 
