@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRACE ?=
 DEMO_MINUTES ?= 3
-PYTEST_OPTIONS ?= -n 2 --dist loadfile
+PYTEST_OPTIONS ?= -n 2 --dist loadfile --no-loadscope-reorder
 BASE ?=
 
 .PHONY: demo test browser leaderboard lint types format wheel clean help
