@@ -199,6 +199,29 @@ def test_agent_acts_in_clusters_of_other_sizes(tmp_path):
     assert actions["compute"].shape == (3, 9, 3)
 
 
+@pytest.mark.parametrize(
+    ("changes", "alone"),
+    [
+        ({}, True),
+        ({"execution": "role_summary"}, False),
+        ({"execution": "full"}, False),
+        ({"role_map": "shared"}, False),
+    ],
+)
+def test_roles_act_alone_where_none_needs_to_know_of_the_others(tmp_path, changes, alone):
+    scenario, _, _ = saved(tmp_path, **changes)
+    agent = TrainedAgent(tmp_path, deterministic=True)
+    assert agent.acts_role_by_role == alone
+    if alone:
+        agent.reset(info_of(scenario), 2, 0)
+        observations, masks = numpy_batch(scenario, 2, seed=1)
+        everything = agent.act(observations, masks)
+        for role in ROLES:
+            only = agent.act({role: observations[role]}, {role: masks[role]})
+            assert set(only) == {role}
+            np.testing.assert_array_equal(only[role], everything[role])
+
+
 def test_acting_before_reset_says_what_to_do(tmp_path):
     scenario, _, _ = saved(tmp_path)
     with pytest.raises(RuntimeError, match="reset"):
