@@ -21,9 +21,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,18 +31,19 @@ import torch
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
+from torch import Tensor, nn
 
 from cloudsched_env.agents.identity import policy_digest
 from cloudsched_env.agents.linear import LinearParameters
 from cloudsched_env.agents.linear.parameters import Kind
-from cloudsched_env.agents.protocol import Agent
 from cloudsched_env.cli.headroom import StudyBar
 from cloudsched_env.headroom.bench import Bench
+from cloudsched_env.headroom.play import team_reward
 from cloudsched_env.headroom.tuning import Search, tune
 from cloudsched_env.rllib.networks import TrainedAgent, load_policy, save_policy
 from cloudsched_env.rllib.networks.residual import with_rule
 from cloudsched_env.rllib.portable import portable_command
-from cloudsched_env.scenario import load_scenario
+from cloudsched_env.scenario import Scenario, load_scenario
 from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.tasks import RawTasks
 
@@ -56,24 +56,28 @@ SEARCHED = {
 }
 RULE = ("rule.weight", "rule_defer.weight")
 SEED = 0
+TOGETHER = 10
 console = Console(stderr=True, highlight=False)
 
 
-def searched_tensors(networks: Any, roles: Sequence[str]) -> list[torch.Tensor]:
-    """The tensors that are searched, in a fixed order; of a scheduler with the path of a rule only that."""
-    tensors = []
-    for role in roles:
-        parameters = dict(networks[role].named_parameters())
-        tensors += [parameters[name] for name in (RULE if RULE[0] in parameters else SEARCHED[role])]
-    return tensors
+def searched_names(role: str, network: nn.Module) -> tuple[str, ...]:
+    """The parameters of a role's network that are searched; of a scheduler with the path of a rule only that."""
+    return RULE if role == "scheduler" and hasattr(network, "rule") else SEARCHED[role]
 
 
-def to_vector(tensors: Sequence[torch.Tensor]) -> Floats:
+def searched_tensors(networks: Mapping[str, nn.Module], roles: Sequence[str]) -> list[Tensor]:
+    """The tensors that are searched, in a fixed order."""
+    return [
+        dict(networks[role].named_parameters())[name] for role in roles for name in searched_names(role, networks[role])
+    ]
+
+
+def to_vector(tensors: Sequence[Tensor]) -> Floats:
     """All of them in one vector."""
     return np.concatenate([tensor.detach().double().numpy().ravel() for tensor in tensors])
 
 
-def put(vector: Floats, tensors: Sequence[torch.Tensor]) -> None:
+def put(vector: Floats, tensors: Sequence[Tensor]) -> None:
     """Write a vector into tensors."""
     first = 0
     with torch.no_grad():
@@ -89,18 +93,88 @@ def rule_parameters(rule: str) -> LinearParameters:
     return LinearParameters.packaged(kinds[rule]) if rule in kinds else LinearParameters.load(rule)
 
 
-def deviations(tensors: Sequence[torch.Tensor], share: float) -> Floats:
+def deviations(tensors: Sequence[Tensor], share: float) -> Floats:
     """First standard deviations: a share of the root mean square of each tensor's entries, one entry like the other."""
     parts = [np.full(tensor.numel(), share * float(tensor.detach().square().mean().sqrt())) for tensor in tensors]
     return np.concatenate(parts)
 
 
-class Candidate(TrainedAgent):
-    """A trained policy with other last layers."""
+class PerCandidate(nn.Module):
+    """A linear layer with weights of its own for each candidate; inputs are in the order of the candidates.
 
-    def __init__(self, folder: str, roles: Sequence[str], vector: Floats) -> None:
+    Args:
+        weight: ``[candidates, out, in]``.
+        bias: ``[candidates, out]``, or None.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+        self.owner: Tensor | None = None
+
+    def forward(self, values: Tensor) -> Tensor:
+        """``[rows, ..., in]`` to ``[rows, ..., out]``; row r is of candidate ``owner[r]``, else in equal parts."""
+        owner = owner_of(torch.arange(len(values)), len(self.weight), len(values)) if self.owner is None else self.owner
+        flat = values.reshape(len(values), -1, values.shape[-1])
+        out = flat @ self.weight[owner].transpose(1, 2)
+        if self.bias is not None:
+            out = out + self.bias[owner].unsqueeze(1)
+        return out.reshape(*values.shape[:-1], -1)
+
+
+def owner_of(rows: Tensor, candidates: int, total: int) -> Tensor:
+    """The candidate of each of ``rows``, of ``total`` rows in the order of the candidates."""
+    return torch.div(rows * candidates, total, rounding_mode="floor")
+
+
+class Candidates(TrainedAgent):
+    """A trained policy with other last layers; of several candidates each plays an equal share of the clusters.
+
+    A step of a network costs little more for 160 clusters than for 16, so that candidates that play together are twice
+    as fast as one after the other.
+    """
+
+    def __init__(self, folder: str, roles: Sequence[str], vectors: Floats) -> None:
+        self.roles, self.vectors = roles, vectors
         super().__init__(folder)
-        put(vector, searched_tensors(self._policies, roles))
+
+    def _use(self, networks: Mapping[str, nn.Module], scenario: Scenario) -> None:
+        super()._use(networks, scenario)
+        tensors = searched_tensors(self._policies, self.roles)
+        if len(self.vectors) == 1:
+            put(self.vectors[0], tensors)
+            return
+        values: list[list[Tensor]] = [[] for _ in tensors]
+        for vector in self.vectors:
+            put(vector, tensors)
+            for tensor, kept in zip(tensors, values, strict=True):
+                kept.append(tensor.detach().clone())
+        found = iter(values)
+        for role in self.roles:
+            policy = self._policies[role]
+            searched = {name: torch.stack(next(found)) for name in searched_names(role, policy)}
+            for layer in sorted({name.partition(".")[0] for name in searched}):
+                own = getattr(policy, layer)
+                weight, bias = (
+                    searched.get(
+                        f"{layer}.{part}",
+                        None if value is None else value.detach().expand(len(self.vectors), *value.shape),
+                    )
+                    for part, value in (("weight", own.weight), ("bias", own.bias))
+                )
+                setattr(policy, layer, PerCandidate(weight, bias))
+        if "scheduler" in self.roles:
+            self._tell_whose_tasks(self._policies["scheduler"])
+
+    def _tell_whose_tasks(self, policy: Any) -> None:
+        """The rule scores those tasks only that have a choice: say whose they are."""
+        scores = policy._scores
+
+        def told(decision: Any, rows: Tensor, *rest: Tensor) -> Tensor:
+            policy.rule.owner = owner_of(rows, len(self.vectors), len(decision.slots))
+            return scores(decision, rows, *rest)
+
+        policy._scores = told
 
 
 class Player:
@@ -111,17 +185,18 @@ class Player:
         self.bench = Bench(
             load_scenario(scenario), RawTasks.from_file(trace) if trace is not None else None, SEED, threads=1
         )
-        self.bench.player.batch_size = max(sizes)  # a network's step costs little more for 32 clusters than for 8
         self.train, self.validation = (
             self.bench.episodes("train", sizes[0]),
             self.bench.episodes("validation", sizes[1]),
         )
 
-    def play(self, vector: Floats, places: Sequence[int] | None, seed: int) -> Floats:
-        """Team reward of one candidate on each window."""
+    def play(self, vectors: Floats, places: Sequence[int] | None, seed: int) -> Floats:
+        """Team reward of candidates on each window, ``[candidates, windows]``."""
         episodes = self.validation if places is None else [self.train[place] for place in places]
-        make: partial[Agent] = partial(Candidate, self.folder, self.roles, vector)
-        return self.bench.player.team_rewards([make], episodes, seed)[0]
+        seeds = [seed + index for index in range(len(episodes))]
+        agent = Candidates(self.folder, self.roles, vectors)
+        records = self.bench.player.batch(agent, episodes * len(vectors), seeds * len(vectors))
+        return np.array([team_reward(record) for record in records]).reshape(len(vectors), len(episodes))
 
 
 _player: Player
@@ -132,8 +207,8 @@ def _start(*arguments: Any) -> None:
     _player = Player(*arguments)
 
 
-def _play(vector: Floats, places: Sequence[int] | None, seed: int) -> Floats:
-    return _player.play(vector, places, seed)
+def _play(vectors: Floats, places: Sequence[int] | None, seed: int) -> Floats:
+    return _player.play(vectors, places, seed)
 
 
 def main(
@@ -162,6 +237,8 @@ def main(
         loaded, begun_from = with_rule(loaded, rule_parameters(rule), rule_scale), out / "start"
         save_policy(begun_from, loaded.networks, loaded.scenario, loaded.config, loaded.metadata)
     tensors = searched_tensors(loaded.networks, chosen)
+    # The pointer takes the weights of its score raw: candidates that search them play one at a time.
+    together = 1 if any("score.weight" in searched_names(role, loaded.networks[role]) for role in chosen) else TOGETHER
     search = Search(generations, population, 0.25, windows, 4 * windows, 5, SEED)
     arguments = (str(begun_from), chosen, scenario, trace, (search.pool, validation))
     context = multiprocessing.get_context("spawn")
@@ -173,12 +250,13 @@ def main(
         bar.begin("search", generations * population * windows + measured * validation)
 
         def played(vectors: Floats, places: Sequence[int] | None, seed: int) -> Floats:
-            waiting = [pool.submit(_play, vector, places, seed) for vector in vectors]
+            parts = np.array_split(vectors, -(-len(vectors) // together))
+            waiting = [pool.submit(_play, part, places, seed) for part in parts]
             rows = []
             for future in waiting:
                 rows.append(future.result())
-                bar.advance(len(rows[-1]))
-            return np.array(rows)
+                bar.advance(rows[-1].size)
+            return np.concatenate(rows)
 
         try:
             tuned = tune(

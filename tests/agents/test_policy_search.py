@@ -101,3 +101,20 @@ def test_a_rule_can_be_added_and_is_what_is_searched_then(script, policy, tmp_pa
     own = load_policy(policy).networks["scheduler"].state_dict()
     ended = load_policy(tmp_path / "policy").networks["scheduler"].state_dict()
     assert all(torch.equal(ended[name], value) for name, value in own.items())
+
+
+def test_candidates_that_play_together_get_what_each_gets_alone(script, policy, tmp_path):
+    from cloudsched_env.agents.linear import LinearParameters
+    from cloudsched_env.rllib.networks import load_policy, save_policy
+    from cloudsched_env.rllib.networks.residual import with_rule
+
+    loaded = with_rule(load_policy(policy), LinearParameters.packaged("feedback"), 1.0)
+    save_policy(tmp_path, loaded.networks, loaded.scenario, loaded.config, loaded.metadata)
+    player = script.Player(str(tmp_path), ("scheduler", "compute", "storage"), "tiny-v1", None, (2, 1))
+    start = script.to_vector(script.searched_tensors(loaded.networks, player.roles))
+    vectors = start + np.random.default_rng(0).normal(0.0, 0.5, (3, len(start)))
+    together = player.play(vectors, [1, 0], seed=5)
+    alone = np.concatenate([player.play(vector[None], [1, 0], seed=5) for vector in vectors])
+    np.testing.assert_allclose(together, alone, rtol=1e-9)
+    assert together.shape == (3, 2)
+    assert len(np.unique(together.round(9))) == 6, "candidates that all do the same show nothing"
