@@ -2,15 +2,16 @@
 
     python benchmarks/policy_search.py baselines/hrac_lgrs+team/policy --trace google.parquet --out runs/search
     python benchmarks/policy_search.py runs/mine/policy --roles scheduler --generations 40 --jobs 2 --out runs/search
-    python benchmarks/policy_search.py runs/mine/policy --rule linear_feedback --rule-scale 2.5 --out runs/search
+    python benchmarks/policy_search.py runs/mine/policy --rule linear_feedback --generations 0 --out runs/search
 
 Where policy gradients are noise (`docs/dev/learning-log.md`), measured rewards still say which of two policies is
 better: all candidates of a generation play the same train windows with the same seeds. What is searched are the
 weights that turn a role's features into scores (the scheduler's output layers, the biases of the nodes' heads), a
 hundred or so numbers; all else stays as it was trained. With ``--rule`` the score of a tuned rule is added to the
-scheduler's, and the weights of that rule are searched instead of the scheduler's own layers. The search, its windows
-and its choice on validation windows are those of the tuned rules (`cloudsched headroom`,
-`cloudsched_env/headroom/tuning.py`), so a comparison with them is one of equal means.
+scheduler's, times the scale that is best on validation windows, and the weights of that rule are searched instead of
+the scheduler's own layers (``--generations 0``: not searched, only added). The search, its windows and its choice on
+validation windows are those of the tuned rules (`cloudsched headroom`, `cloudsched_env/headroom/tuning.py`), so a
+comparison with them is one of equal means.
 
 Interrupt it at any time: the same command goes on from the last generation. The result is a policy in ``--out``/policy;
 nothing is measured on test windows.
@@ -55,6 +56,7 @@ SEARCHED = {
     "storage": ("head.bias",),
 }
 RULE = ("rule.weight", "rule_defer.weight")
+RULE_SCALES = [0.5, 1.0, 2.0, 3.0, 4.0, 8.0]
 SEED = 0
 TOGETHER = 10
 console = Console(stderr=True, highlight=False)
@@ -220,8 +222,8 @@ def main(
     rule: Annotated[
         str, typer.Option(help="Rule whose score is added: linear_static, linear_feedback or a file.")
     ] = "",
-    rule_scale: Annotated[float, typer.Option(min=0.0, help="Logits per unit of its score.")] = 2.5,
-    generations: Annotated[int, typer.Option(min=1, help="Of the search.")] = 60,
+    rule_scale: Annotated[list[float], typer.Option(help="Logits per unit of its score; repeatable.")] = RULE_SCALES,
+    generations: Annotated[int, typer.Option(min=0, help="Of the search.")] = 60,
     population: Annotated[int, typer.Option(min=4, help="Candidates of a generation.")] = 40,
     windows: Annotated[int, typer.Option(min=1, help="Train windows of a generation, out of four times as many.")] = 16,
     validation: Annotated[int, typer.Option(min=1, help="Validation windows, every five generations.")] = 32,
@@ -233,8 +235,13 @@ def main(
     if unknown := [role for role in chosen if role not in SEARCHED]:
         raise typer.BadParameter(f"{unknown[0]!r}: expected some of {', '.join(SEARCHED)}", param_hint="--roles")
     loaded, begun_from = load_policy(policy), policy
+    starts = [to_vector(searched_tensors(loaded.networks, chosen))]
+    scales = sorted(set(rule_scale)) if rule else [0.0]
     if rule:
-        loaded, begun_from = with_rule(loaded, rule_parameters(rule), rule_scale), out / "start"
+        begun_from, parameters = out / "start", rule_parameters(rule)
+        joined = [with_rule(loaded, parameters, scale) for scale in scales]
+        starts = [to_vector(searched_tensors(each.networks, chosen)) for each in joined]
+        loaded = joined[0]
         save_policy(begun_from, loaded.networks, loaded.scenario, loaded.config, loaded.metadata)
     tensors = searched_tensors(loaded.networks, chosen)
     # The pointer takes the weights of its score raw: candidates that search them play one at a time.
@@ -247,7 +254,7 @@ def main(
         ProcessPoolExecutor(jobs or os.cpu_count(), context, initializer=_start, initargs=arguments) as pool,
     ):
         measured = 2 + (generations - 1) // search.validate_every
-        bar.begin("search", generations * population * windows + measured * validation)
+        bar.begin("search", generations * population * windows + (measured + len(starts)) * validation)
 
         def played(vectors: Floats, places: Sequence[int] | None, seed: int) -> Floats:
             parts = np.array_split(vectors, -(-len(vectors) // together))
@@ -259,8 +266,11 @@ def main(
             return np.concatenate(rows)
 
         try:
+            begun = played(np.stack(starts), None, SEED).mean(axis=1)
+            best = int(begun.argmax())
+            put(starts[best], tensors)
             tuned = tune(
-                to_vector(tensors),
+                starts[best],
                 deviations(tensors, deviation),
                 played,
                 search,
@@ -275,7 +285,7 @@ def main(
     found = {
         "begun_from": policy_digest(policy),
         "rule": rule,
-        "rule_scale": rule_scale,
+        "rule_scale": scales[best] if rule else None,
         "generations": generations,
         "validation_score": tuned.validation,
     }
@@ -283,6 +293,7 @@ def main(
     record = {
         "command": portable_command("policy_search.py"),
         **found,
+        "rule_scales": dict(zip(map(str, scales), begun.tolist(), strict=True)) if rule else {},
         "parameters": len(tuned.vector),
         "env_steps": generations * population * windows * loaded.scenario.time.horizon_steps,
         "curve": tuned.curve,

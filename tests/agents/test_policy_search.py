@@ -103,6 +103,21 @@ def test_a_rule_can_be_added_and_is_what_is_searched_then(script, policy, tmp_pa
     assert all(torch.equal(ended[name], value) for name, value in own.items())
 
 
+def test_the_scale_of_a_rule_is_the_best_on_validation_windows(script, policy, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    scales = [part for scale in ("0", "0.5", "4") for part in ("--rule-scale", scale)]
+    result = run(script, policy, "--out", tmp_path, "--rule", "linear_feedback", *scales, "--generations", "0")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "search_result.json").read_text())
+    measured = {float(scale): value for scale, value in found["rule_scales"].items()}
+    own = evaluate([str(policy)], "tiny-v1", "validation", 2).agents[0].metrics["team_reward"].mean()
+    assert measured[0.0] == pytest.approx(own, rel=1e-9)
+    assert len(set(measured.values())) == 3
+    assert found["rule_scale"] == max(measured, key=measured.get)
+    ended = evaluate([str(tmp_path / "policy")], "tiny-v1", "validation", 2).agents[0].metrics["team_reward"].mean()
+    assert ended == pytest.approx(max(measured.values()), rel=1e-9)
+
+
 def test_candidates_that_play_together_get_what_each_gets_alone(script, policy, tmp_path):
     from cloudsched_env.agents.linear import LinearParameters
     from cloudsched_env.rllib.networks import load_policy, save_policy
