@@ -289,7 +289,9 @@ def main(
         "generations": generations,
         "validation_score": tuned.validation,
     }
-    save_policy(out / "policy", loaded.networks, loaded.scenario, loaded.config, {**loaded.metadata, "search": found})
+    algorithm = str(loaded.metadata.get("algorithm", "policy")) + ("+rule" if rule else "")
+    metadata = {**loaded.metadata, "algorithm": algorithm, "search": found}
+    save_policy(out / "policy", loaded.networks, loaded.scenario, loaded.config, metadata)
     record = {
         "command": portable_command("policy_search.py"),
         **found,
