@@ -97,18 +97,23 @@ class Matches:
         windows: where they play.
         specs: agents by name.
         file: where results are kept; None keeps them in memory.
-        command: written beside them.
+        command: written beside them, after those of earlier runs.
     """
 
     def __init__(self, windows: Windows, specs: Mapping[str, str], file: Path | None, command: str) -> None:
-        self.windows, self.specs, self.file, self.command = windows, specs, file, command
+        self.windows, self.specs, self.file = windows, specs, file
         self.rewards: dict[str, NDArray[np.float64]] = {}
         self._identities = {name: agent_identity(spec) for name, spec in specs.items()}
+        # Whose rewards a file holds is said of all runs that added to it; a name may stand for another agent by now.
+        self.commands, self.named = [command], {name: [identity] for name, identity in self._identities.items()}
         if file is not None and file.is_file():
             found = json.loads(file.read_text(encoding="utf-8"))
             if different := first_difference(found["key"], windows.key, "windows"):
                 raise typer.BadParameter(f"{file}: {different}; choose another file", param_hint="--json")
             self.rewards = {key: np.array(values) for key, values in found["team_reward"].items()}
+            self.commands = list(dict.fromkeys([*found["commands"], command]))
+            for name, identities in found["agents"].items():
+                self.named[name] = list(dict.fromkeys([*identities, *self.named.get(name, [])]))
 
     def play(self, team: Team) -> NDArray[np.float64]:
         """Mean team reward on each window."""
@@ -118,10 +123,10 @@ class Matches:
                 self.rewards[key] = self.windows.play(spec_of(team, self.specs)).metrics["team_reward"]
             if self.file is not None:
                 content = {
-                    "command": self.command,
+                    "commands": self.commands,
                     "key": self.windows.key,
                     "data_tag": self.windows.episodes[0].data_tag,
-                    "agents": {name: self._identities[name] for name in self.specs},
+                    "agents": self.named,
                     "team_reward": {name: [round(float(v), 9) for v in row] for name, row in self.rewards.items()},
                 }
                 write_whole(self.file, json.dumps(content, indent=1) + "\n")

@@ -68,6 +68,18 @@ def test_what_was_played_is_not_played_again(script, tmp_path, monkeypatch):
     assert "windows.split is 'test' now, but was 'validation'" in said_by(other)
 
 
+def test_a_file_says_of_all_runs_what_they_were(script, tmp_path, monkeypatch):
+    file = tmp_path / "kept.json"
+    for agent in ("balanced", "least_allocated"):
+        monkeypatch.setattr(script, "portable_command", lambda _, agent=agent: f"role_exchange.py b={agent}")
+        result = run(script, f"b={agent}", "--partner", "random", "--team", "b,b,b", "--json", file)
+        assert result.exit_code == 0, result.output
+    kept = json.loads(file.read_text())
+    assert kept["agents"] == {"b": ["balanced", "least_allocated"], "random": ["random"]}
+    assert kept["commands"] == ["role_exchange.py b=balanced", "role_exchange.py b=least_allocated"]
+    assert len(kept["team_reward"]) == 3
+
+
 class Known:
     """Rewards of all teams, given."""
 
