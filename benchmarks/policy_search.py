@@ -41,7 +41,7 @@ from cloudsched_env.cli.headroom import StudyBar
 from cloudsched_env.headroom.bench import Bench
 from cloudsched_env.headroom.play import team_reward
 from cloudsched_env.headroom.tuning import Search, tune
-from cloudsched_env.rllib.networks import TrainedAgent, load_policy, save_policy
+from cloudsched_env.rllib.networks import LoadedPolicy, TrainedAgent, load_policy, save_policy
 from cloudsched_env.rllib.networks.residual import with_rule
 from cloudsched_env.rllib.portable import portable_command
 from cloudsched_env.scenario import Scenario, load_scenario
@@ -93,6 +93,30 @@ def rule_parameters(rule: str) -> LinearParameters:
     """The packaged rule of that name, or the one in a file."""
     kinds: dict[str, Kind] = {"linear_static": "static", "linear_feedback": "feedback"}
     return LinearParameters.packaged(kinds[rule]) if rule in kinds else LinearParameters.load(rule)
+
+
+def beginnings(
+    policy: Path, rule: str, scales: Sequence[float], roles: Sequence[str], out: Path
+) -> tuple[LoadedPolicy, Path, list[Floats]]:
+    """What the search can begin with.
+
+    Args:
+        policy: folder of the trained policy.
+        rule: that is added to its scheduler; empty for none.
+        scales: of the rule.
+        roles: that are searched.
+        out: where the policy with the rule is kept.
+
+    Returns:
+        The policy, its folder, and its searched weights: one vector, or one for each scale.
+    """
+    loaded = load_policy(policy)
+    if not rule:
+        return loaded, policy, [to_vector(searched_tensors(loaded.networks, roles))]
+    joined = [with_rule(loaded, rule_parameters(rule), scale) for scale in scales]
+    first, folder = joined[0], out / "start"
+    save_policy(folder, first.networks, first.scenario, first.config, first.metadata)
+    return first, folder, [to_vector(searched_tensors(each.networks, roles)) for each in joined]
 
 
 def deviations(tensors: Sequence[Tensor], share: float) -> Floats:
@@ -234,15 +258,15 @@ def main(
     chosen = tuple(roles.split(","))
     if unknown := [role for role in chosen if role not in SEARCHED]:
         raise typer.BadParameter(f"{unknown[0]!r}: expected some of {', '.join(SEARCHED)}", param_hint="--roles")
-    loaded, begun_from = load_policy(policy), policy
-    starts = [to_vector(searched_tensors(loaded.networks, chosen))]
-    scales = sorted(set(rule_scale)) if rule else [0.0]
-    if rule:
-        begun_from, parameters = out / "start", rule_parameters(rule)
-        joined = [with_rule(loaded, parameters, scale) for scale in scales]
-        starts = [to_vector(searched_tensors(each.networks, chosen)) for each in joined]
-        loaded = joined[0]
-        save_policy(begun_from, loaded.networks, loaded.scenario, loaded.config, loaded.metadata)
+    if rule and "scheduler" not in chosen:
+        raise typer.BadParameter(
+            "expected the scheduler among them, whose score the rule is added to", param_hint="--roles"
+        )
+    scales = sorted(set(rule_scale)) if rule else []
+    try:
+        loaded, begun_from, starts = beginnings(policy, rule, scales, chosen, out)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(str(error), param_hint="POLICY or --rule") from error
     tensors = searched_tensors(loaded.networks, chosen)
     # The pointer takes the weights of its score raw: candidates that search them play one at a time.
     together = 1 if any("score.weight" in searched_names(role, loaded.networks[role]) for role in chosen) else TOGETHER
@@ -295,7 +319,7 @@ def main(
     record = {
         "command": portable_command("policy_search.py"),
         **found,
-        "rule_scales": dict(zip(map(str, scales), begun.tolist(), strict=True)) if rule else {},
+        "rule_scales": dict(zip(map(str, scales), begun.tolist(), strict=bool(rule))),
         "parameters": len(tuned.vector),
         "env_steps": generations * population * windows * loaded.scenario.time.horizon_steps,
         "curve": tuned.curve,

@@ -78,10 +78,18 @@ def test_the_search_keeps_the_best_on_validation_windows_and_goes_on(script, pol
     assert json.loads((tmp_path / "search.json").read_text()) == state
 
 
-def test_an_unknown_role_is_refused(script, policy, tmp_path):
-    result = run(script, policy, "--out", tmp_path, "--roles", "broker")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--roles", "broker"], "broker"),
+        (["--roles", "compute", "--rule", "linear_static"], "expected the scheduler among them"),
+        (["--rule", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(script, policy, tmp_path, options, said):
+    result = run(script, policy, "--out", tmp_path, *options)
     assert result.exit_code == 2
-    assert "broker" in result.output
+    assert said in " ".join(result.output.replace("│", " ").split())
 
 
 def test_a_rule_can_be_added_and_is_what_is_searched_then(script, policy, tmp_path, monkeypatch):
