@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cloudsched_env.agents.linear import LinearParameters
+from cloudsched_env.agents.linear.parameters import Kind
 from cloudsched_env.evaluation.trajectories import load_trajectories
 from cloudsched_env.rllib.cloning import BehaviourCloning, CloningProgress
 from cloudsched_env.rllib.demonstrations import demonstrations
@@ -58,7 +59,7 @@ def load_roles(module: HRACMultiModule, settings: HRACSettings) -> None:
                 f"expected the same settings networks.*: {error}"
             ) from error
     if settings.warm_start.rule:
-        kind = "static" if settings.warm_start.rule == "linear_static" else "feedback"
+        kind: Kind = "static" if settings.warm_start.rule == "linear_static" else "feedback"
         set_rule(module.policy("scheduler"), LinearParameters.packaged(kind), settings.warm_start.rule_scale)
 
 
