@@ -35,14 +35,12 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from cloudsched_env.agents.identity import policy_digest
-from cloudsched_env.agents.linear import LinearParameters
-from cloudsched_env.agents.linear.parameters import Kind
 from cloudsched_env.cli.headroom import StudyBar
 from cloudsched_env.headroom.bench import Bench
 from cloudsched_env.headroom.play import team_reward
 from cloudsched_env.headroom.tuning import Search, tune
 from cloudsched_env.rllib.networks import LoadedPolicy, TrainedAgent, load_policy, save_policy
-from cloudsched_env.rllib.networks.residual import with_rule
+from cloudsched_env.rllib.networks.residual import rule_parameters, with_rule
 from cloudsched_env.rllib.portable import portable_command
 from cloudsched_env.scenario import Scenario, load_scenario
 from cloudsched_env.whole_file import write_whole
@@ -87,12 +85,6 @@ def put(vector: Floats, tensors: Sequence[Tensor]) -> None:
             part = vector[first : first + tensor.numel()]
             tensor.copy_(torch.from_numpy(part.copy()).reshape(tensor.shape))
             first += tensor.numel()
-
-
-def rule_parameters(rule: str) -> LinearParameters:
-    """The packaged rule of that name, or the one in a file."""
-    kinds: dict[str, Kind] = {"linear_static": "static", "linear_feedback": "feedback"}
-    return LinearParameters.packaged(kinds[rule]) if rule in kinds else LinearParameters.load(rule)
 
 
 def beginnings(

@@ -11,14 +11,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from cloudsched_env.agents.linear import LinearParameters
-from cloudsched_env.agents.linear.parameters import Kind
 from cloudsched_env.evaluation.trajectories import load_trajectories
 from cloudsched_env.rllib.cloning import BehaviourCloning, CloningProgress
 from cloudsched_env.rllib.demonstrations import demonstrations
 from cloudsched_env.rllib.modules import ROLES, HRACMultiModule, spaces
 from cloudsched_env.rllib.networks import load_policy
-from cloudsched_env.rllib.networks.residual import set_rule
+from cloudsched_env.rllib.networks.residual import rule_parameters, set_rule
 from cloudsched_env.rllib.networks.threads import one_thread
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.scenario import load_scenario
@@ -59,8 +57,7 @@ def load_roles(module: HRACMultiModule, settings: HRACSettings) -> None:
                 f"expected the same settings networks.*: {error}"
             ) from error
     if settings.warm_start.rule:
-        kind: Kind = "static" if settings.warm_start.rule == "linear_static" else "feedback"
-        set_rule(module.policy("scheduler"), LinearParameters.packaged(kind), settings.warm_start.rule_scale)
+        set_rule(module.policy("scheduler"), rule_parameters(settings.warm_start.rule), settings.warm_start.rule_scale)
 
 
 def warm_start(

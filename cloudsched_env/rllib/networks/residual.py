@@ -8,11 +8,24 @@ import torch
 from torch import nn
 
 from cloudsched_env.agents.linear import LinearParameters
+from cloudsched_env.agents.linear.parameters import Kind
 from cloudsched_env.rllib.networks.build import build_networks
 from cloudsched_env.rllib.networks.checkpoint import LoadedPolicy
 from cloudsched_env.rllib.networks.scheduler import SchedulerPolicy
 
-__all__ = ["set_rule", "with_rule"]
+__all__ = ["rule_parameters", "set_rule", "with_rule"]
+
+_PACKAGED: dict[str, Kind] = {"linear_static": "static", "linear_feedback": "feedback"}
+
+
+def rule_parameters(rule: str) -> LinearParameters:
+    """The packaged rule of that name, or the one in a file.
+
+    Raises:
+        FileNotFoundError: if it is neither.
+        ValueError: if the file holds no linear parameters.
+    """
+    return LinearParameters.packaged(_PACKAGED[rule]) if rule in _PACKAGED else LinearParameters.load(rule)
 
 
 def set_rule(policy: nn.Module, parameters: LinearParameters, scale: float) -> None:
