@@ -3,13 +3,15 @@
     python benchmarks/headroom.py                                  # what is missing, on generated work
     python benchmarks/headroom.py --only loss-30-v1 --only large-v1
     python benchmarks/headroom.py --plan                           # says how much that is, measures nothing
+    python benchmarks/headroom.py --keep runs/headroom-paper-v1    # a study that `cloudsched headroom` made
 
 Each is the study of `cloudsched headroom SCENARIO` (docs/headroom.md), with fewer windows and shorter searches: both
-tuned policies start from the packaged ones, which were tuned on `paper-v1`. `paper-v1` itself has been studied at full
-size on Google's excerpt and is not repeated here. Large clusters have fewer windows and candidates; the page of each
-scenario says how many. Interrupt it at any time: stages and searches go on where they were. Results are kept with all
-raw values in ``--results``, one JSON a scenario; a scenario with a result there is measured again only if the
-simulator, the agents, the scenario or these sizes have changed.
+tuned policies start from the packaged ones, which were tuned on `paper-v1`. `paper-v1` itself is studied at full size
+on Google's excerpt by `cloudsched headroom`; its result is kept beside the others, but not measured here. Large
+clusters have fewer windows and candidates; the page of each scenario says how many. Interrupt it at any time: stages
+and searches go on where they were. Results are kept with all raw values in ``--results``, one JSON a scenario; a
+scenario with a result there is measured again only if the simulator, the agents, the scenario or these sizes have
+changed.
 """
 
 from __future__ import annotations
@@ -98,9 +100,16 @@ def study_one(scenario: Scenario, runs: Path, results: Path, docs: Path, threads
     with StudyBar(console) as bar:
         study = run_study(scenario, folder, settings_for(scenario), threads=threads, progress=bar, entered=bar.enter)
     if study.measured or not kept.is_file():
-        write_whole(kept, json.dumps(_rounded(study.content), allow_nan=False, separators=(",", ":")) + "\n")
+        keep(study.content, results)
     write_study(study, folder, docs)
     return bool(study.measured)
+
+
+def keep(content: dict[str, Any], results: Path) -> Path:
+    """Store a study with its raw values, rounded to digits that say something; returns the file."""
+    path = results / f"{content['scenario']['id']}.json"
+    write_whole(path, json.dumps(_rounded(content), allow_nan=False, separators=(",", ":")) + "\n")
+    return path
 
 
 def restore(kept: Path, folder: Path) -> None:
@@ -140,8 +149,17 @@ def main(
     docs: Annotated[Path, typer.Option(help="Folder of pages and figures.")] = Path("docs/scenarios/headroom"),
     threads: Annotated[int | None, typer.Option(min=1, help="Results do not depend on it; all cores.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be measured.")] = False,
+    keep_study: Annotated[
+        Path | None, typer.Option("--keep", help="Measure nothing: store this finished study in --results.")
+    ] = None,
 ) -> None:
     """Study the scenarios one after the other."""
+    if keep_study is not None:
+        finished = keep_study / "headroom.json"
+        if not finished.is_file():
+            raise typer.BadParameter(f"no file {finished}: expected a study's --out folder", param_hint="--keep")
+        console.print(f"wrote {keep(json.loads(finished.read_text(encoding='utf-8')), results)}")
+        return
     scenarios = chosen(only or ())
     for number, scenario in enumerate(scenarios, 1):
         settings = settings_for(scenario)

@@ -1,4 +1,4 @@
-"""The generated parts of ``docs/scenarios``: tables of agents, sizes and differences, and links to headroom tables.
+"""The generated parts of ``docs/scenarios``: of agents, sizes, differences and gates; links to headroom.
 
 Each part of a page stands between two comments, ``<!-- generated: NAME -->`` and ``<!-- end -->``. After a change of a
 scenario, of the observations or of the headroom tables, rewrite them with ``python -m tests.env.scenario_pages``.
@@ -7,13 +7,16 @@ scenario, of the observations or of the headroom tables, rewrite them with ``pyt
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 import re
 
 from cloudsched_env.scenario import Scenario, load_scenario, scenario_chain, scenario_ids
 from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
 
-FOLDER = pathlib.Path(__file__).parents[2] / "docs" / "scenarios"
+ROOT = pathlib.Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "scenarios"
+STUDIES = ROOT / "benchmarks" / "results" / "headroom"
 FAMILIES = {
     "tiny": r"tiny-v\d+",
     "paper": r"paper-v\d+",
@@ -119,6 +122,24 @@ def headroom_links(ids: list[str]) -> str:
     return "Headroom: " + " · ".join(f"[{i}](headroom/{i}.md)" for i in present) + "\n"
 
 
+def gates_table() -> str:
+    """Of every scenario that has been studied: what feedback pays, and the gates that it does not pass."""
+    header = ["scenario", "data", "feedback over static", "gates passed", "not passed"]
+    rows = []
+    for scenario_id in (i for family in FAMILIES for i in members(family)):
+        path = STUDIES / f"{scenario_id}.json"
+        if path.is_file():
+            study = json.loads(path.read_text(encoding="utf-8"))
+            gates = study["gates"]
+            (paid,) = (gate["interval"] for gate in gates if gate["name"] == "feedback pays")
+            share = f"{100 * paid['estimate']:.1f} % [{100 * paid['low']:.1f}, {100 * paid['high']:.1f}]"
+            failed = [gate["name"] for gate in gates if not gate["passed"]]
+            name = f"[`{scenario_id}`](headroom/{scenario_id}.md)"
+            passed = f"{len(gates) - len(failed)} of {len(gates)}"
+            rows.append([name, study["data"]["tag"], share, passed, ", ".join(failed)])
+    return _table(header, rows, 5)
+
+
 def index_table() -> str:
     """All scenarios with their descriptions and pages."""
     rows = [
@@ -135,8 +156,8 @@ def generated_part(name: str, family: str) -> str:
     Raises:
         KeyError: for a part that is not known.
     """
-    if name == "index":
-        return index_table()
+    if name in ("index", "gates"):
+        return index_table() if name == "index" else gates_table()
     tables = {
         "agents": agents_table,
         "sizes": sizes_table,

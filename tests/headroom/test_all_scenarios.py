@@ -41,6 +41,8 @@ def test_what_is_kept_is_not_measured_again(script, tmp_path: Path, monkeypatch:
     kept = results / "tiny-v1.json"
     content, page = kept.read_text(encoding="utf-8"), (docs / "tiny-v1.md").read_text(encoding="utf-8")
     assert set(json.loads(content)["results"]) >= {"joint", "feedback", "bounds", "couplings"}
+    script.main(keep_study=runs / "tiny-v1", results=tmp_path / "again")
+    assert (tmp_path / "again" / "tiny-v1.json").read_text(encoding="utf-8") == content
     shutil.rmtree(runs)
     assert not script.study_one(scenario, runs, results, docs, threads=2)
     assert kept.read_text(encoding="utf-8") == content
