@@ -8,10 +8,10 @@
 Each is the study of `cloudsched headroom SCENARIO` (docs/headroom.md), with fewer windows and shorter searches: both
 tuned policies start from the packaged ones, which were tuned on `paper-v1`. `paper-v1` itself is studied at full size
 on Google's excerpt by `cloudsched headroom`; its result is kept beside the others, but not measured here. Large
-clusters have fewer windows and candidates; the page of each scenario says how many. Interrupt it at any time: stages
-and searches go on where they were. Results are kept with all raw values in ``--results``, one JSON a scenario; a
-scenario with a result there is measured again only if the simulator, the agents, the scenario or these sizes have
-changed.
+clusters have fewer windows and candidates (the page of each scenario says how many), and no joint grid and couplings.
+Interrupt it at any time: stages and searches go on where they were. Results are kept with all raw values in
+``--results``, one JSON a scenario; a scenario with a result there is measured again only if the simulator, the agents,
+the scenario or these sizes have changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rich.console import Console
 from cloudsched_env.cli.headroom import StudyBar
 from cloudsched_env.headroom.report import write_study
 from cloudsched_env.headroom.settings import HeadroomSettings
-from cloudsched_env.headroom.study import run_study
+from cloudsched_env.headroom.study import run_study, stage_names
 from cloudsched_env.scenario import Scenario, load_scenario, scenario_ids
 from cloudsched_env.whole_file import write_whole
 
@@ -80,6 +80,9 @@ SIZES: tuple[tuple[int, dict[str, Any]], ...] = (
     ),
     (600, {"episodes": 4, "validation_windows": 3, "population": 12, "windows": 2, "bound_steps": 20}),
 )
+# Agents from which on the two stages that play every pair of constants are left out: a day for 1,024 agents.
+WITHOUT_GRIDS_FROM = 60
+GRID_STAGES = ("joint", "couplings")
 console = Console(stderr=True, highlight=False)
 
 
@@ -92,13 +95,27 @@ def settings_for(scenario: Scenario) -> HeadroomSettings:
     return replace(BASE, **changes)
 
 
+def stages_for(scenario: Scenario) -> list[str]:
+    """What is measured on a cluster of this size: all stages, but for a trained policy's, or those without a grid."""
+    left_out = GRID_STAGES if sum(scenario.role_counts.values()) >= WITHOUT_GRIDS_FROM else ()
+    return [name for name in stage_names() if name not in ("learned", *left_out)]
+
+
 def study_one(scenario: Scenario, runs: Path, results: Path, docs: Path, threads: int) -> bool:
     """Measure what is missing of one scenario; returns whether anything was."""
     folder, kept = runs / scenario.id, results / f"{scenario.id}.json"
     if kept.is_file() and not (folder / "stages").is_dir():
         restore(kept, folder)
     with StudyBar(console) as bar:
-        study = run_study(scenario, folder, settings_for(scenario), threads=threads, progress=bar, entered=bar.enter)
+        study = run_study(
+            scenario,
+            folder,
+            settings_for(scenario),
+            stages=stages_for(scenario),
+            threads=threads,
+            progress=bar,
+            entered=bar.enter,
+        )
     if study.measured or not kept.is_file():
         keep(study.content, results)
     write_study(study, folder, docs)

@@ -31,6 +31,12 @@ def test_larger_clusters_have_smaller_studies(script):
     assert work[-1] < work[0] / 10
 
 
+def test_large_clusters_are_studied_without_grids_of_constants(script):
+    small, large = (script.stages_for(load_scenario(name)) for name in ("paper-v1", "internet-v1"))
+    assert set(small) - set(large) == {"joint", "couplings"}
+    assert {"heuristics", "static", "feedback", "bounds", "knockout", "staleness", "local_rewards"} <= set(large)
+
+
 def test_what_is_kept_is_not_measured_again(script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("matplotlib")
     pytest.importorskip("highspy")
