@@ -40,7 +40,7 @@ SIGNIFICANT_DIGITS = 9
 
 BASE = HeadroomSettings(
     episodes=16,
-    validation_windows=12,
+    validation_windows=8,
     train_windows=24,
     windows=8,
     population=24,
