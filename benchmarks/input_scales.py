@@ -20,7 +20,7 @@ import torch
 import cloudsched_env
 from cloudsched_env.agents import ClusterInfo, load_agent
 from cloudsched_env.rllib.networks import NetworkConfig, SchedulerPolicy
-from cloudsched_env.rllib.networks.scheduler import PAIR_FEATURES
+from cloudsched_env.rllib.networks.pair_features import PAIR_FEATURES
 from cloudsched_env.vector import CloudSchedVectorEnv
 
 SCENARIO, CLUSTERS, SEED = "paper-v1", 8, 1000

@@ -189,7 +189,7 @@ class Candidates(TrainedAgent):
         scores = policy._scores
 
         def told(decision: Any, rows: Tensor, *rest: Tensor) -> Tensor:
-            policy.rule.owner = owner_of(rows, len(self.vectors), len(decision.slots))
+            policy.rule.owner = owner_of(rows, len(self.vectors), len(decision.defer_score))
             return scores(decision, rows, *rest)
 
         policy._scores = told

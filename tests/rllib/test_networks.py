@@ -21,8 +21,8 @@ from cloudsched_env.rllib.networks import (
     build_policy,
     scales,
 )
+from cloudsched_env.rllib.networks.pair_features import PAIR_FEATURES, pair_features
 from cloudsched_env.rllib.networks.pointer_score import pointer_score
-from cloudsched_env.rllib.networks.scheduler import PAIR_FEATURES
 from cloudsched_env.roles import compute, scheduler, state, storage
 from cloudsched_env.scenario import NodeType
 from tests.rllib.random_observations import cluster, random_observations, uniform
@@ -303,7 +303,7 @@ def test_pair_features_follow_physics():
     rows, which = torch.zeros(2, dtype=torch.long), torch.arange(2)
     # The first task went to node 1 (8 cores): the second one finds 4 cores and 4 GB more there.
     assigned = torch.tensor([[[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [4.0, 4.0]]])
-    features = policy._pair_features(decision, rows, which, assigned, torch.tensor([2, 1]))
+    features = pair_features(decision.inputs, rows, which, assigned, torch.tensor([2, 1]))
     got = {name: features[..., i].tolist() for i, name in enumerate(PAIR_FEATURES)}
     expected = {
         "warmth": [[0.5, 0.0], [1.0, 0.25]],

@@ -4,12 +4,12 @@ The score of sending task j to node m given the earlier choices of the same deci
 
     score_jm = w · relu(A task_j + B node_m + C pair_jm + E [embedding, context]) + u · pair_jm (+ v · rule_jm) ,
 
-where ``pair_jm`` holds what physics says matters: data that the node's cache misses, and the load and memory pressure
-that the node would have *after* the placement, counting what this scheduler has already sent to it in this very
-decision; ``rule_jm`` are the features of linear rules (`rule_features`), if configured. Deferring competes as one more
-choice with a score of its own. All weights are shared between tasks and between nodes (a pointer network, Vinyals et
-al. 2015, arXiv 1506.03134, without its recurrence: the running totals per node are a sufficient memory of the earlier
-slots), so a policy trained on one cluster size runs on any other.
+where ``pair_jm`` (`pair_features`) holds what physics says matters: data that the node's cache misses, and the load and
+memory pressure that the node would have *after* the placement, counting what this scheduler has already sent to it in
+this very decision; ``rule_jm`` are the features of linear rules (`rule_features`), if configured. Deferring competes as
+one more choice with a score of its own. All weights are shared between tasks and between nodes (a pointer network,
+Vinyals et al. 2015, arXiv 1506.03134, without its recurrence: the running totals per node are a sufficient memory of
+the earlier slots), so a policy trained on one cluster size runs on any other.
 """
 
 from __future__ import annotations
@@ -23,6 +23,16 @@ from torch import Tensor, nn
 from cloudsched_env.rllib.networks.base import RolePolicy
 from cloudsched_env.rllib.networks.config import NetworkConfig
 from cloudsched_env.rllib.networks.layers import block, entropy, linear, masked_log_softmax, sample
+from cloudsched_env.rllib.networks.pair_features import (
+    PAIR_FEATURES,
+    SLOT_MEMORY_GB,
+    PairInputs,
+    earlier_slots,
+    follows_job,
+    nothing_sent,
+    pair_features,
+    pair_inputs,
+)
 from cloudsched_env.rllib.networks.pointer_score import pointer_score
 from cloudsched_env.rllib.networks.rule_features import (
     DEFER_SIZE,
@@ -36,46 +46,18 @@ from cloudsched_env.roles import scheduler
 from cloudsched_env.roles.layout import Layout
 from cloudsched_env.scenario import Scenario
 
-__all__ = ["PAIR_FEATURES", "SchedulerPolicy"]
-
-# Units of the slots' fields, from `cloudsched_env.roles.scheduler`.
-SLOT_CORES = 4.0
-SLOT_MEMORY_GB = 8.0
-# Loads beyond this are all equally hopeless; the same bound as the observed load fields have.
-LOAD_CAP = 8.0
-
-PAIR_FEATURES = (
-    "warmth",
-    "home",
-    "predicted_miss",  # 4 GB: scans, and cacheable reads that are cold on this node
-    "miss_at_congested_replicas",
-    "task_load",  # cores of the task / cores of the node
-    "task_memory",  # memory of the task / execution memory of the node
-    "assigned_load",  # earlier slots of this decision
-    "assigned_memory",
-    "load_after",  # running + queued + in flight + assigned + this task
-    "overload",  # max(0, load_after - 1)
-    "contention",  # max(0, load_after - 1.5): where too many tasks begin to cost efficiency
-    "memory_after",
-    "spill",  # max(0, memory_after - 1)
-    "follows_job",  # the slot before is of the same job and went to this node
-)
-
+__all__ = ["SchedulerPolicy"]
 
 # Mostly zero, so their own spread is far below their size where they matter.
 _SCALED_LIKE = {"assigned_load": "task_load", "assigned_memory": "task_memory"}
+_PRESENT = [entry.name for entry in scheduler.SLOT_FIELDS].index("present")
 
 
 @dataclass(frozen=True)
 class _Decision:
     """What does not change from slot to slot; R rows (agents x batch), S slots, M nodes, H hidden units."""
 
-    slots: Tensor  # [R, S, slot fields]
-    pairs: Tensor  # [R, S, M, pair fields]
-    load: Tensor  # [R, M] running + queued + in flight
-    memory: Tensor  # [R, M]
-    cores: Tensor  # [R, M]
-    execution_memory_gb: Tensor  # [R, M]
+    inputs: PairInputs
     node_part: Tensor  # [R, M, H] = B node
     task_part: Tensor  # [R, S, H] = A task + E [embedding, context]
     defer_score: Tensor  # [R, S]
@@ -145,9 +127,6 @@ class SchedulerPolicy(RolePolicy):
         load = PAIR_FEATURES.index("load_after")
         with torch.no_grad():
             self.direct.weight[0, load] -= config.load_aversion / float(self.pair_scale.inverse_std[load])
-        self._slot_index = {entry.name: i for i, entry in enumerate(scheduler.SLOT_FIELDS)}
-        self._node_index = {entry.name: i for i, entry in enumerate(scheduler.NODE_FIELDS)}
-        self._pair_index = {entry.name: i for i, entry in enumerate(scheduler.PAIR_FIELDS)}
 
     @classmethod
     def for_scenario(cls, scenario: Scenario, config: NetworkConfig) -> SchedulerPolicy:
@@ -166,7 +145,7 @@ class SchedulerPolicy(RolePolicy):
         queue, slots, nodes, storage = (
             self.scales[name](block(self.layout, observations, name)) for name in ("queue", "slots", "nodes", "storage")
         )
-        present = block(self.layout, observations, "slots")[..., self._slot_index["present"]].unsqueeze(-1)
+        present = block(self.layout, observations, "slots")[..., _PRESENT].unsqueeze(-1)
         tasks = self.slot_pool(slots).relu() * present
         candidates = self.node_pool(nodes).relu()
         disks = self.storage_pool(storage).relu()
@@ -194,21 +173,21 @@ class SchedulerPolicy(RolePolicy):
         """See `RolePolicy.act`. Slots are handled in order, each for all rows in which it leaves a choice."""
         lead = observations.shape[:-1]
         decision, allowed = self._prepare(observations, masks, context, embeddings)
-        rows = decision.slots.shape[0]
+        rows = len(allowed)
         # A slot with one choice takes it (an empty slot: defer), whatever the network says.
         actions = allowed.to(torch.uint8).argmax(-1)
-        log_prob = decision.slots.new_zeros(rows)
+        log_prob = decision.defer_score.new_zeros(rows)
         open_slots = self._open(allowed)
         if not self.config.sequential_slots:
             at, slots = open_slots.nonzero(as_tuple=True)
-            scores = self._scores(decision, at, slots, *self._blank(decision, at))
+            scores = self._scores(decision, at, slots, *nothing_sent(decision.inputs, at))
             distribution = masked_log_softmax(scores, allowed[at, slots], self.role)
             choice = sample(distribution, deterministic, generator)
             actions[at, slots] = choice
             log_prob.index_add_(0, at, distribution.gather(-1, choice.unsqueeze(-1)).squeeze(-1))
             return actions.reshape(*lead, self.slot_count), log_prob.reshape(lead)
-        demand = self._demand(decision)
-        assigned = decision.slots.new_zeros(rows, self.node_count + 1, 2)  # last column: deferred, not used
+        demand = decision.inputs.demand
+        assigned = demand.new_zeros(rows, self.node_count + 1, 2)  # last column: deferred, not used
         for slot in range(self.slot_count):
             active = open_slots[:, slot].nonzero().squeeze(-1)
             if active.numel():
@@ -240,7 +219,7 @@ class SchedulerPolicy(RolePolicy):
         scores = self._scores(decision, rows, slots, assigned, before)
         distribution = masked_log_softmax(scores, allowed[rows, slots], self.role)
         chosen = distribution.gather(-1, taken[rows, slots].unsqueeze(-1)).squeeze(-1)
-        zeros = decision.slots.new_zeros(decision.slots.shape[0])
+        zeros = scores.new_zeros(len(taken))
         log_prob = zeros.index_add(0, rows, chosen)
         total_entropy = zeros.index_add(0, rows, entropy(distribution))
         return log_prob.reshape(lead), total_entropy.reshape(lead)
@@ -262,7 +241,7 @@ class SchedulerPolicy(RolePolicy):
         rows, slots = self._open(allowed).nonzero(as_tuple=True)
         defer = decision.defer_score.unsqueeze(-1)
         scores = torch.cat((defer.new_zeros(*defer.shape[:-1], self.node_count), defer), -1)
-        opened = self._scores(decision, rows, slots, *self._blank(decision, rows))
+        opened = self._scores(decision, rows, slots, *nothing_sent(decision.inputs, rows))
         scores = scores.index_put((rows, slots), opened)
         return scores.reshape(*observations.shape[:-1], -1)
 
@@ -280,9 +259,6 @@ class SchedulerPolicy(RolePolicy):
         units = {"slot_memory_gb": SLOT_MEMORY_GB, "node_memory_gb": self.largest_node_memory_gb}
         rule = rule_inputs(queue, slots, nodes, pairs, **units) if self.config.rule_features else None
 
-        def of_node(name: str) -> Tensor:
-            return nodes[..., self._node_index[name]]
-
         # relu(W [task, situation]) without materialising the pair: the situation is the same for all slots.
         fields = slots.shape[-1]
         weight = self.defer_hidden.weight
@@ -293,15 +269,13 @@ class SchedulerPolicy(RolePolicy):
         if rule is not None:
             defer_score = defer_score + self.rule_defer(rule.waiting).squeeze(-1)
         decision = _Decision(
-            slots=slots,
-            pairs=pairs,
-            load=of_node("running_cores_load") + of_node("queued_cores_load") + of_node("in_flight_cores_load"),
-            memory=of_node("running_memory_pressure")
-            + of_node("queued_memory_pressure")
-            + of_node("in_flight_memory_pressure"),
-            # Floors keep a node of which nothing is known from dividing by zero; the caps on loads do the rest.
-            cores=(of_node("cores") * self.largest_node_cores).clamp_min(1e-3),
-            execution_memory_gb=(of_node("execution_memory") * self.largest_node_memory_gb).clamp_min(1e-3),
+            inputs=pair_inputs(
+                slots,
+                nodes,
+                pairs,
+                largest_node_cores=self.largest_node_cores,
+                largest_node_memory_gb=self.largest_node_memory_gb,
+            ),
             node_part=self.node(self.scales["nodes"](nodes)),
             task_part=self.task(tasks) + self.situation(situation).unsqueeze(1),
             defer_score=defer_score,
@@ -326,38 +300,13 @@ class SchedulerPolicy(RolePolicy):
         decision, allowed = self._prepare(observations, masks, None, None)
         taken = actions.reshape(-1, self.slot_count).long()
         rows, slots = self._open(allowed).nonzero(as_tuple=True)
-        return self._pair_features(decision, rows, slots, *self._history(decision, taken, rows, slots))
+        return pair_features(decision.inputs, rows, slots, *self._history(decision, taken, rows, slots))
 
-    def _demand(self, decision: _Decision) -> Tensor:
-        """Cores and GB of each slot's task, ``[R, S, 2]``."""
-        columns = [self._slot_index["cores"], self._slot_index["memory"]]
-        return decision.slots[..., columns] * decision.slots.new_tensor([SLOT_CORES, SLOT_MEMORY_GB])
-
-    @torch.no_grad()
     def _history(self, decision: _Decision, taken: Tensor, rows: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """What (row, slot) pairs find: cores and GB that earlier slots sent to each node, and the choice just before.
-
-        Args:
-            decision: of all rows.
-            taken: choices of all slots, ``[R, S]``.
-            rows: ``[P]``.
-            slots: ``[P]``.
-
-        Returns:
-            ``[P, M, 2]`` and ``[P]``; a first slot follows upon "deferred".
-        """
+        """What earlier slots did, as `earlier_slots` has it; nothing, if slots do not look at each other."""
         if not self.config.sequential_slots:
-            return self._blank(decision, rows)
-        demand = self._demand(decision)
-        sent = demand.new_zeros(*taken.shape, self.node_count + 1, 2)
-        sent.scatter_(2, taken[..., None, None].expand(-1, -1, 1, 2), demand.unsqueeze(2))
-        assigned = (sent.cumsum(1) - sent)[rows, slots, :-1]
-        before = torch.cat((torch.full_like(taken[:, :1], self.node_count), taken[:, :-1]), 1)
-        return assigned, before[rows, slots]
-
-    def _blank(self, decision: _Decision, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """What `_history` returns where earlier slots do not count: nothing was sent, nothing came before."""
-        return decision.slots.new_zeros(len(rows), self.node_count, 2), torch.full_like(rows, self.node_count)
+            return nothing_sent(decision.inputs, rows)
+        return earlier_slots(decision.inputs, taken, rows, slots)
 
     def _open(self, allowed: Tensor) -> Tensor:
         """Which slots leave a choice, bool ``[R, S]``."""
@@ -373,7 +322,7 @@ class SchedulerPolicy(RolePolicy):
             assigned: cores and GB that earlier slots sent to each node, ``[P, M, 2]``.
             previous: the choice in the slot before, ``[P]``.
         """
-        features = self.pair_scale(self._pair_features(decision, rows, slots, assigned, previous))
+        features = self.pair_scale(pair_features(decision.inputs, rows, slots, assigned, previous))
         score = pointer_score(
             decision.node_part,
             rows,
@@ -402,10 +351,10 @@ class SchedulerPolicy(RolePolicy):
         assigned: Tensor,
         previous: Tensor,
     ) -> Tensor:
-        """Features of linear rules of P tasks and all nodes; without the caps of `_pair_features`, as rules have it."""
-        demand = self._demand(decision)[rows, slots]
-        cores, memory = decision.cores[rows], decision.execution_memory_gb[rows]
-        follows = self._at(previous) * decision.slots[rows, slots, self._slot_index["same_job"]].unsqueeze(-1)
+        """Features of linear rules of P tasks and all nodes; without the caps of `pair_features`, as rules have it."""
+        inputs = decision.inputs
+        demand = inputs.demand[rows, slots]
+        cores, memory = inputs.cores[rows], inputs.execution_memory_gb[rows]
         return rule_pair_features(
             rule,
             rows,
@@ -414,48 +363,5 @@ class SchedulerPolicy(RolePolicy):
             assigned[..., 1] / memory,
             demand[:, :1] / cores,
             demand[:, 1:] / memory,
-            follows,
+            follows_job(inputs, rows, slots, previous),
         )
-
-    def _at(self, choices: Tensor) -> Tensor:
-        """Which node was chosen, bool ``[P, M]``."""
-        return choices.unsqueeze(-1) == torch.arange(self.node_count, device=choices.device)
-
-    @torch.no_grad()
-    def _pair_features(
-        self, decision: _Decision, rows: Tensor, slots: Tensor, assigned: Tensor, previous: Tensor
-    ) -> Tensor:
-        """`PAIR_FEATURES` of P tasks and all nodes, ``[P, M, features]``; nothing in it depends on weights."""
-        task = decision.slots[rows, slots]
-        pair = decision.pairs[rows, slots]
-
-        def of_task(name: str) -> Tensor:
-            return task[:, self._slot_index[name]].unsqueeze(-1)
-
-        cores, memory = decision.cores[rows], decision.execution_memory_gb[rows]
-        warmth, home = pair[..., self._pair_index["warmth"]], pair[..., self._pair_index["home"]]
-        scan_share = of_task("scan_share")
-        miss = of_task("estimated_read") * (scan_share + (1.0 - scan_share) * (1.0 - warmth))
-        task_load = (of_task("cores") * SLOT_CORES / cores).clamp_max(LOAD_CAP)
-        task_memory = (of_task("memory") * SLOT_MEMORY_GB / memory).clamp_max(LOAD_CAP)
-        assigned_load = (assigned[..., 0] / cores).clamp_max(LOAD_CAP)
-        assigned_memory = (assigned[..., 1] / memory).clamp_max(LOAD_CAP)
-        load_after = (decision.load[rows] + assigned_load + task_load).clamp_max(LOAD_CAP)
-        memory_after = (decision.memory[rows] + assigned_memory + task_memory).clamp_max(LOAD_CAP)
-        columns = (
-            warmth,
-            home,
-            miss,
-            miss * of_task("replica_congestion"),
-            task_load,
-            task_memory,
-            assigned_load,
-            assigned_memory,
-            load_after,
-            (load_after - 1.0).clamp_min(0.0),
-            (load_after - 1.5).clamp_min(0.0),
-            memory_after,
-            (memory_after - 1.0).clamp_min(0.0),
-            self._at(previous) * of_task("same_job"),
-        )
-        return torch.stack(columns, -1)
