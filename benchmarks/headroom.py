@@ -6,8 +6,8 @@
     python benchmarks/headroom.py --keep runs/headroom-paper-v1    # a study that `cloudsched headroom` made
 
 Each is the study of `cloudsched headroom SCENARIO` (docs/headroom.md), with fewer windows and shorter searches: both
-tuned policies start from the packaged ones, which were tuned on `paper-v1`. `paper-v1` itself is studied at full size
-on Google's excerpt by `cloudsched headroom`; its result is kept beside the others, but not measured here. Large
+tuned policies start from the packaged ones, which were tuned on `paper-v1` and Google's excerpt. `paper-v1` is also
+studied at full size on that excerpt, by `cloudsched headroom`; ``--keep`` puts such a study beside the others. Large
 clusters have fewer windows and candidates (the page of each scenario says how many), and no joint grid and couplings.
 Interrupt it at any time: stages and searches go on where they were. Results are kept with all raw values in
 ``--results``, one JSON a scenario; a scenario with a result there is measured again only if the simulator, the agents,
@@ -27,13 +27,12 @@ import typer
 from rich.console import Console
 
 from cloudsched_env.cli.headroom import StudyBar
-from cloudsched_env.headroom.report import write_study
+from cloudsched_env.headroom.report import page_name, write_study
 from cloudsched_env.headroom.settings import HeadroomSettings
 from cloudsched_env.headroom.study import run_study, stage_names
 from cloudsched_env.scenario import Scenario, load_scenario, scenario_ids
 from cloudsched_env.whole_file import write_whole
 
-AT_FULL_SIZE = ("paper-v1",)
 # The grid over all twelve placements on paper-v1 chose it; here it has all pairs of knobs beside it.
 PLACEMENTS = ("balanced",)
 SIGNIFICANT_DIGITS = 9
@@ -124,7 +123,7 @@ def study_one(scenario: Scenario, runs: Path, results: Path, docs: Path, threads
 
 def keep(content: dict[str, Any], results: Path) -> Path:
     """Store a study with its raw values, rounded to digits that say something; returns the file."""
-    path = results / f"{content['scenario']['id']}.json"
+    path = results / f"{page_name(content)}.json"
     write_whole(path, json.dumps(_rounded(content), allow_nan=False, separators=(",", ":")) + "\n")
     return path
 
@@ -151,7 +150,7 @@ def chosen(only: Sequence[str]) -> list[Scenario]:
     Raises:
         typer.BadParameter: for an unknown id.
     """
-    ids = only or [name for name in scenario_ids() if name not in AT_FULL_SIZE]
+    ids = only or scenario_ids()
     try:
         scenarios = [load_scenario(name) for name in ids]
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ from cloudsched_env.whole_file import write_whole
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["markdown", "print_study", "write_study"]
+__all__ = ["markdown", "page_name", "print_study", "write_study"]
 
+OWN_WORK = "generated"  # the data tag of a scenario's own workload
 _OVERLAP = (
     "Intervals are 95 % bootstrap intervals over test windows; differences are taken window by window. Windows of a "
     "trace that overlap in time are not independent, and then the intervals are too narrow. How to read the tables: "
@@ -42,6 +44,16 @@ def print_study(study: Study, console: Console) -> None:
         if table.note:
             console.print(table.note, style="dim", markup=False, highlight=False)
     console.print(_OVERLAP, style="dim", markup=False, highlight=False)
+
+
+def page_name(content: Mapping[str, Any]) -> str:
+    """What a study's page and stored values are called: the scenario, and the data if they are not the scenario's own.
+
+    Args:
+        content: of the study.
+    """
+    name, tag = content["scenario"]["id"], content["data"]["tag"]
+    return f"{name}" if tag == OWN_WORK else f"{name}-{tag.replace(' ', '-')}"
 
 
 def markdown(study: Study, figure: str) -> str:
@@ -89,7 +101,7 @@ def write_study(study: Study, out: Path, docs: Path | None = None) -> list[Path]
     Args:
         study: what was measured.
         out: folder of the study.
-        docs: folder that gets ``<scenario>.md`` and ``<scenario>.png`` too.
+        docs: folder that gets a page and a picture of the study's `page_name` too.
 
     Returns:
         The files that were written.
@@ -97,7 +109,7 @@ def write_study(study: Study, out: Path, docs: Path | None = None) -> list[Path]
     from cloudsched_env.headroom.figure import draw
 
     written: list[Path] = []
-    targets = [(out, "headroom")] + ([(docs, str(study.content["scenario"]["id"]))] if docs is not None else [])
+    targets = [(out, "headroom")] + ([(docs, page_name(study.content))] if docs is not None else [])
     _write_if_new(out / "headroom.json", _json(study.content), written)
     for kind in ("static", "feedback"):
         if kind in study.results:

@@ -116,10 +116,16 @@ def differences_table(ids: list[str]) -> str:
 
 def headroom_links(ids: list[str]) -> str:
     """Links to the headroom tables that have been computed; nothing for the others."""
-    present = [i for i in ids if (FOLDER / "headroom" / f"{i}.md").is_file()]
+    present = [page.stem for i in ids for page in studied(i, FOLDER / "headroom", "md")]
     if not present:
         return ""
-    return "Headroom: " + " · ".join(f"[{i}](headroom/{i}.md)" for i in present) + "\n"
+    return "Headroom: " + " · ".join(f"[{name}](headroom/{name}.md)" for name in present) + "\n"
+
+
+def studied(scenario_id: str, folder: pathlib.Path, ending: str) -> list[pathlib.Path]:
+    """Files of the studies of a scenario: on its own work, then on traces."""
+    own = folder / f"{scenario_id}.{ending}"
+    return [path for path in (own, *sorted(folder.glob(f"{scenario_id}-*.{ending}"))) if path.is_file()]
 
 
 def gates_table() -> str:
@@ -127,14 +133,13 @@ def gates_table() -> str:
     header = ["scenario", "data", "feedback over static", "gates passed", "not passed"]
     rows = []
     for scenario_id in (i for family in FAMILIES for i in members(family)):
-        path = STUDIES / f"{scenario_id}.json"
-        if path.is_file():
+        for path in studied(scenario_id, STUDIES, "json"):
             study = json.loads(path.read_text(encoding="utf-8"))
             gates = study["gates"]
             (paid,) = (gate["interval"] for gate in gates if gate["name"] == "feedback pays")
             share = f"{100 * paid['estimate']:.1f} % [{100 * paid['low']:.1f}, {100 * paid['high']:.1f}]"
             failed = [gate["name"] for gate in gates if not gate["passed"]]
-            name = f"[`{scenario_id}`](headroom/{scenario_id}.md)"
+            name = f"[`{scenario_id}`](headroom/{path.stem}.md)"
             passed = f"{len(gates) - len(failed)} of {len(gates)}"
             rows.append([name, study["data"]["tag"], share, passed, ", ".join(failed)])
     return _table(header, rows, 5)

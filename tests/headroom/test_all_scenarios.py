@@ -21,7 +21,7 @@ def script():
 
 def test_every_shipped_scenario_is_studied_once(script):
     ids = [scenario.id for scenario in script.chosen([])]
-    assert sorted([*ids, *script.AT_FULL_SIZE]) == sorted(scenario_ids())
+    assert sorted(ids) == sorted(scenario_ids())
 
 
 def test_larger_clusters_have_smaller_studies(script):
@@ -49,6 +49,10 @@ def test_what_is_kept_is_not_measured_again(script, tmp_path: Path, monkeypatch:
     assert set(json.loads(content)["results"]) >= {"joint", "feedback", "bounds", "couplings"}
     script.main(keep_study=runs / "tiny-v1", results=tmp_path / "again")
     assert (tmp_path / "again" / "tiny-v1.json").read_text(encoding="utf-8") == content
+    on_a_trace = json.loads(content) | {"data": {"trace": "x", "tag": "full trace"}}
+    (runs / "tiny-v1" / "headroom.json").write_text(json.dumps(on_a_trace), encoding="utf-8")
+    script.main(keep_study=runs / "tiny-v1", results=tmp_path / "again")
+    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == ["tiny-v1-full-trace.json", "tiny-v1.json"]
     shutil.rmtree(runs)
     assert not script.study_one(scenario, runs, results, docs, threads=2)
     assert kept.read_text(encoding="utf-8") == content
