@@ -6,9 +6,10 @@
     python benchmarks/headroom.py --keep runs/headroom-paper-v1    # a study that `cloudsched headroom` made
 
 Each is the study of `cloudsched headroom SCENARIO` (docs/headroom.md), with fewer windows and shorter searches: both
-tuned policies start from the packaged ones, which were tuned on `paper-v1` and Google's excerpt. `paper-v1` is also
-studied at full size on that excerpt, by `cloudsched headroom`; ``--keep`` puts such a study beside the others. Large
-clusters have fewer windows and candidates (the page of each scenario says how many), and no joint grid and couplings.
+tuned policies start from the packaged ones, which were tuned on `paper-v1` and Google's excerpt. Couplings are
+switched off all together, not one at a time. Large clusters have fewer windows and candidates (the page of each
+scenario says how many), and no joint grid and couplings. `paper-v1` is also studied at full size on that excerpt, by
+`cloudsched headroom`; ``--keep`` puts such a study beside the others.
 Interrupt it at any time: stages and searches go on where they were. Results are kept with all raw values in
 ``--results``, one JSON a scenario; a scenario with a result there is measured again only if the simulator, the agents,
 the scenario or these sizes have changed.
@@ -47,6 +48,7 @@ BASE = HeadroomSettings(
     feedback_generations=24,
     grid_placements=PLACEMENTS,
     grid_windows=1,
+    single_couplings=False,
     coupling_generations=8,
     coupling_windows=4,
     delays=(0, 5, 20),

@@ -63,7 +63,9 @@ def headroom(
     stages: Annotated[
         str | None, typer.Option(help="comma-separated; those that they build on are added", show_default="all")
     ] = None,
-    docs: Annotated[Path | None, typer.Option(help="folder that gets SCENARIO.md (SCENARIO-TAG.md of a trace) and its picture too")] = None,
+    docs: Annotated[
+        Path | None, typer.Option(help="folder that gets SCENARIO.md (SCENARIO-TAG.md of a trace) and its picture too")
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="very few windows: shows that it runs, measures nothing")
     ] = False,

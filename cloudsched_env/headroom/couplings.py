@@ -7,6 +7,7 @@ scenario's own: every field that is declared as a switch and is on. Telemetry st
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from cloudsched_env.headroom.play import MakeAgent
 from cloudsched_env.headroom.policies import KUBE_DEFAULT, RANDOM, parameters_of
 from cloudsched_env.headroom.settings import HeadroomSettings
 from cloudsched_env.scenario import Scenario, switch_names
+from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.bound import upper_bound
 
 __all__ = ["ALL_OFF", "ALL_ON", "switch_off", "switches"]
@@ -45,19 +47,28 @@ def switch_off(
     validation windows. The tuned policies are those of the scenario as it is; with all off, the feedback policy is also
     tuned anew, from the best on validation windows of these two and the policy that their own tuning began with.
 
+    Args:
+        bench: what plays.
+        settings: sizes, and whether couplings are switched off one at a time too.
+        static: result of the stage of that name.
+        feedback: likewise.
+        folder: where each variant is kept as soon as it is measured, and the state of the search.
+
     Returns:
         ``variants``: for each its overrides, the spec of *simple*, and J on test windows of each policy and the bound.
     """
     names = switches(bench.scenario)
-    variants: dict[str, dict[str, Any]] = {ALL_ON: {}, **{f"{name} off": {name: False} for name in names}}
-    variants[ALL_OFF] = dict.fromkeys(names, False)
+    single = {f"{name} off": {name: False} for name in names} if settings.single_couplings else {}
+    variants: dict[str, dict[str, Any]] = {ALL_ON: {}, **single, ALL_OFF: dict.fromkeys(names, False)}
     tuned = {"static": parameters_of(static), "feedback": parameters_of(feedback)}
-    return {
-        "variants": {
-            name: _measure(bench, settings, name, changes, tuned, folder / "all_off" if name == ALL_OFF else None)
-            for name, changes in variants.items()
-        }
-    }
+    measured: dict[str, dict[str, Any]] = {}
+    for name, changes in variants.items():
+        kept = folder / f"{name.replace(' ', '_')}.json"
+        if not kept.is_file():
+            search = folder / "all_off" if name == ALL_OFF else None
+            write_whole(kept, json.dumps(_measure(bench, settings, name, changes, tuned, search)) + "\n")
+        measured[name] = json.loads(kept.read_text(encoding="utf-8"))
+    return {"variants": measured}
 
 
 def _measure(

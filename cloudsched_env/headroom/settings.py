@@ -33,6 +33,7 @@ class HeadroomSettings:
         grid_placements: placements of the joint grid; empty for all.
         grid_windows: validation windows of its first round.
         grid_reduction: each round keeps one combination in this many, and doubles the windows.
+        single_couplings: switch couplings off one at a time too, not only all together.
         coupling_generations: of the re-tuning with all couplings off.
         coupling_windows: validation windows for the constants that are chosen anew for each coupling.
         delays: steps from a snapshot to its delivery in the staleness sweep.
@@ -67,6 +68,7 @@ class HeadroomSettings:
     grid_placements: tuple[str, ...] = ()
     grid_windows: int = 2
     grid_reduction: int = 6
+    single_couplings: bool = True
     coupling_generations: int = 30
     coupling_windows: int = 8
     delays: tuple[int, ...] = (0, 5, 10, 20, 35)

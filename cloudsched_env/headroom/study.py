@@ -141,7 +141,7 @@ STAGES: tuple[Stage, ...] = (
             bench, settings, done["static"], done["feedback"], folder
         ),
         needs=("static", "feedback"),
-        settings=(*_SEARCH, *_GRID, "coupling_generations", "coupling_windows"),
+        settings=(*_SEARCH, *_GRID, "single_couplings", "coupling_generations", "coupling_windows"),
         modules=("couplings", "joint", "tuning", "cross_entropy"),
     ),
     Stage(

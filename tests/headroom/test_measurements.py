@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cloudsched_env.agents import load_agent
 from cloudsched_env.agents.linear import LinearParameters, linear_agent
+from cloudsched_env.agents.linear.parameters import Kind
 from cloudsched_env.agents.mixed import MixedAgent
+from cloudsched_env.headroom import couplings
 from cloudsched_env.headroom.bench import Bench
 from cloudsched_env.headroom.by_type import make_by_type, pick_by_type
-from cloudsched_env.headroom.couplings import switches
+from cloudsched_env.headroom.couplings import switch_off, switches
 from cloudsched_env.headroom.families import (
     best_constants,
     block,
@@ -213,3 +216,41 @@ def test_correlations_are_of_blocks_within_an_episode():
     assert per_step[0] == pytest.approx(np.corrcoef(local[0], team[0])[0, 1])
     assert episode_correlations(-local, team, 2)[0] == pytest.approx(-1.0)
     assert episode_correlations(local, team, 5) == [None, None]
+
+
+def packaged_result(kind: Kind) -> dict[str, Any]:
+    """What a stage that tuned nothing would have stored."""
+    packaged = LinearParameters.packaged(kind)
+    return {"parameters": {"kind": kind, "weights": packaged.weights, "origin": packaged.origin}}
+
+
+def test_an_interrupted_stage_goes_on_at_the_coupling_where_it_stopped(tmp_path, monkeypatch):
+    scenario = load_scenario("tiny-v1")
+    asked: list[str] = []
+
+    def measure(bench, settings, name, changes, tuned, folder):
+        asked.append(name)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return {"overrides": changes, "team_reward": {"random": [len(asked) / 3]}}
+
+    monkeypatch.setattr(couplings, "_measure", measure)
+    tuned = {kind: packaged_result(kind) for kind in ("static", "feedback")}
+    with Bench(scenario, None, 0, 1) as bench:
+        with pytest.raises(KeyboardInterrupt):
+            switch_off(bench, HeadroomSettings(), tuned["static"], tuned["feedback"], tmp_path)
+        found = switch_off(bench, HeadroomSettings(), tuned["static"], tuned["feedback"], tmp_path)["variants"]
+    names = switches(scenario)
+    assert list(found) == [couplings.ALL_ON, *(f"{name} off" for name in names), couplings.ALL_OFF]
+    assert len(asked) == len(found) + 1, "only what had not been measured was"
+    assert found[couplings.ALL_ON]["team_reward"]["random"] == [1 / 3]
+    assert found[couplings.ALL_OFF]["overrides"] == dict.fromkeys(names, False)
+
+
+def test_couplings_need_not_be_switched_off_one_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(couplings, "_measure", lambda bench, settings, name, *rest: {"name": name})
+    tuned = {kind: packaged_result(kind) for kind in ("static", "feedback")}
+    with Bench(load_scenario("tiny-v1"), None, 0, 1) as bench:
+        settings = HeadroomSettings(single_couplings=False)
+        found = switch_off(bench, settings, tuned["static"], tuned["feedback"], tmp_path)["variants"]
+    assert list(found) == [couplings.ALL_ON, couplings.ALL_OFF]
