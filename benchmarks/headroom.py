@@ -7,9 +7,11 @@
 
 Each is the study of `cloudsched headroom SCENARIO` (docs/headroom.md), with fewer windows and shorter searches: both
 tuned policies start from the packaged ones, which were tuned on `paper-v1` and Google's excerpt. Couplings are
-switched off all together, not one at a time. Large clusters have fewer windows and candidates (the page of each
-scenario says how many), and no joint grid and couplings. `paper-v1` is also studied at full size on that excerpt, by
-`cloudsched headroom`; ``--keep`` puts such a study beside the others.
+switched off all together, not one at a time; roles of `paper-v1` are also knocked out of a trained policy. Large
+clusters have fewer windows and candidates (the page of each scenario says how many), and no joint grid and couplings.
+`paper-v1` is also studied at full size on that excerpt, by `cloudsched headroom`; ``--keep`` puts such a study beside
+the others.
+
 Interrupt it at any time: stages and searches go on where they were. Results are kept with all raw values in
 ``--results``, one JSON a scenario; a scenario with a result there is measured again only if the simulator, the agents,
 the scenario or these sizes have changed.
@@ -36,6 +38,8 @@ from cloudsched_env.whole_file import write_whole
 
 # The grid over all twelve placements on paper-v1 chose it; here it has all pairs of knobs beside it.
 PLACEMENTS = ("balanced",)
+# Roles are knocked out of a trained policy too where it was trained.
+LEARNED = {"paper-v1": "baselines/hrac_lgrs+team+rule/policy"}
 SIGNIFICANT_DIGITS = 9
 
 BASE = HeadroomSettings(
@@ -93,13 +97,14 @@ def settings_for(scenario: Scenario) -> HeadroomSettings:
     for agents, fewer in SIZES:
         if sum(scenario.role_counts.values()) >= agents:
             changes |= fewer
-    return replace(BASE, **changes)
+    return replace(BASE, **changes, learned=LEARNED.get(scenario.id, ""))
 
 
 def stages_for(scenario: Scenario) -> list[str]:
-    """What is measured on a cluster of this size: all stages, but for a trained policy's, or those without a grid."""
+    """What is measured: a trained policy's stage where there is one, and on large clusters none that has a grid."""
     left_out = GRID_STAGES if sum(scenario.role_counts.values()) >= WITHOUT_GRIDS_FROM else ()
-    return [name for name in stage_names() if name not in ("learned", *left_out)]
+    without = left_out if scenario.id in LEARNED else ("learned", *left_out)
+    return [name for name in stage_names() if name not in without]
 
 
 def study_one(scenario: Scenario, runs: Path, results: Path, docs: Path, threads: int) -> bool:

@@ -13,6 +13,8 @@ from cloudsched_env.headroom.settings import HeadroomSettings
 from cloudsched_env.scenario import load_scenario, scenario_ids
 from tests.scripts import load_script
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture(scope="module")
 def script():
@@ -32,9 +34,16 @@ def test_larger_clusters_have_smaller_studies(script):
 
 
 def test_large_clusters_are_studied_without_grids_of_constants(script):
-    small, large = (script.stages_for(load_scenario(name)) for name in ("paper-v1", "internet-v1"))
+    small, large = (script.stages_for(load_scenario(name)) for name in ("loss-30-v1", "internet-v1"))
     assert set(small) - set(large) == {"joint", "couplings"}
     assert {"heuristics", "static", "feedback", "bounds", "knockout", "staleness", "local_rewards"} <= set(large)
+
+
+def test_a_trained_policy_is_studied_where_it_was_trained(script):
+    with_policy, without = (load_scenario(name) for name in ("paper-v1", "loss-30-v1"))
+    assert set(script.stages_for(with_policy)) - set(script.stages_for(without)) == {"learned"}
+    assert (ROOT / script.settings_for(with_policy).learned).is_dir()
+    assert not script.settings_for(without).learned
 
 
 def test_what_is_kept_is_not_measured_again(script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
