@@ -33,7 +33,15 @@ def shorten(scenario: Scenario, episode: Episode, horizon_steps: int) -> tuple[S
             f"a window of {horizon_steps} steps: expected more than the warm-up, {time.warmup_steps}, "
             f"and at most the episode, {time.horizon_steps}"
         )
-    shorter = dataclasses.replace(scenario, time=dataclasses.replace(time, horizon_steps=horizon_steps))
+    # Arrivals are those of the episode, flash crowds among them; a window has no room for more of them than fit.
+    counted_s = horizon_steps * time.step_s - time.warmup_steps * time.step_s
+    room = int(counted_s // scenario.workload.flash_crowd_duration_s)
+    crowds = min(scenario.workload.flash_crowds, room)
+    shorter = dataclasses.replace(
+        scenario,
+        time=dataclasses.replace(time, horizon_steps=horizon_steps),
+        workload=dataclasses.replace(scenario.workload, flash_crowds=crowds),
+    )
     kept = int((episode.arrival_s <= shorter.duration_s).sum())
     columns = {name: getattr(episode, name)[:kept] for name in TASK_COLUMNS}
     details = {**episode.details, "window_steps": horizon_steps}

@@ -41,3 +41,14 @@ def test_impossible_windows_are_refused(steps):
     episode = GeneratedSource(full, "train").evaluation_episodes(1)[0]
     with pytest.raises(ValueError, match="expected more than the warm-up, 10, and at most the episode, 210"):
         shorten(full, episode, steps)
+
+
+def test_a_window_too_short_for_the_flash_crowds_of_its_episode_keeps_their_arrivals():
+    full = load_scenario("elastic-v1")  # three crowds of 5 s
+    episode = GeneratedSource(full, "train").evaluation_episodes(1)[0]
+    steps = full.time.warmup_steps + 20
+    scenario, window = shorten(full, episode, steps)
+    assert scenario.workload.flash_crowds == 0
+    assert window.tasks == (episode.arrival_s <= steps * full.time.step_s).sum() > 0
+    longer, _ = shorten(full, episode, full.time.warmup_steps + 100)
+    assert longer.workload.flash_crowds == 2
