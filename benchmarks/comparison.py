@@ -32,12 +32,15 @@ from cloudsched_env.agents.registry import PLACEMENTS
 
 HERE = Path(__file__).resolve().parent
 TUNED = "static(background_level=3,admission_level=2)"
+# The rule that other results are compared with, after a second search as long as a headroom study makes it.
+LONGER = 'linear_feedback(parameters="baselines/linear_feedback+longer/parameters.json")'
 RIVALS = [
     *PLACEMENTS,
     *(f"{name}+reactive" for name in PLACEMENTS if name != "random"),
     *(f"{name}+{TUNED}" for name in ("balanced", "least_allocated", "bounded_load_hash", "power_of_two")),
     "linear_static",
     "linear_feedback",
+    LONGER,
 ]
 
 
