@@ -378,7 +378,9 @@ class OracleCluster:
                 node.amplification = 1 + compaction.read_amplification_slope * debt
             node.demand = node.amplification * node.reads + node.writes
             foreground = 1 - config.background_shares[node.background_level]
-            node.capacity = node.available * foreground * self.dt if config.sharing_enabled else math.inf
+            node.capacity = node.available * foreground * self.dt
+            if not config.sharing_enabled:
+                node.capacity = max(node.capacity, node.demand)
             if not node.alive:
                 node.capacity = 0.0
             node.served_share = min(1.0, node.capacity / node.demand) if node.demand > 0 else 1.0

@@ -176,7 +176,7 @@ class StorageConfig:
     initial_background_level: int = _number(3, 0, 63, "level", "index into background_shares at the start")
     initial_serve_level: int = _number(1, 0, 63, "level", "index into serve_weights at the start")
     decision_interval_steps: int = _number(10, 1, 10_000, "steps", "a node may change its levels this often")
-    sharing_enabled: bool = _switch("off: storage bandwidth is unlimited")
+    sharing_enabled: bool = _switch("off: no task waits for storage bandwidth")
     quorum_enabled: bool = _switch("off: a write waits for the fastest replica only")
 
 

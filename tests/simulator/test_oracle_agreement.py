@@ -200,11 +200,14 @@ def test_every_switch_and_its_kind_agree(changes: dict[str, Any]) -> None:
     assert all(oracle.finished for oracle in oracles)
 
 
+THREE = {"cluster.storage_nodes": 3, "workload.replicas": 3}
+# Little bandwidth, for which no task waits; a replica that was down catches up with it all the same.
+UNSHARED = {"storage.sharing_enabled": False, "storage.bandwidth_mb_per_s": 60.0}
 OUTAGES = [("compute", 0, 25, 48), ("compute", 1, 31, 37), ("storage", 1, 20, 45), ("storage", 0, 40, 44)]
 
 
 @pytest.mark.parametrize("masked", [True, False])
-@pytest.mark.parametrize("changes", [{}, {"cluster.storage_nodes": 3, "workload.replicas": 3}], ids=["two", "three"])
+@pytest.mark.parametrize("changes", [{}, THREE, {**THREE, **UNSHARED}], ids=["two", "three", "no sharing"])
 def test_crashes_and_repairs_agree(changes: dict[str, Any], masked: bool) -> None:
     scenario = load_scenario("tiny-v1", {"time.warmup_steps": 5, **changes})
     oracles, _ = assert_agreement(scenario, drawn_episodes(scenario, 4, 80), masked=masked, steps=110, outages=OUTAGES)
