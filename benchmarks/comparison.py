@@ -32,7 +32,7 @@ from cloudsched_env.agents.registry import PLACEMENTS
 
 HERE = Path(__file__).resolve().parent
 TUNED = "static(background_level=3,admission_level=2)"
-# The rule that other results are compared with, after a second search as long as a headroom study makes it.
+# The rule that other results are compared with, after a second search (27 generations).
 LONGER = 'linear_feedback(parameters="baselines/linear_feedback+longer/parameters.json")'
 RIVALS = [
     *PLACEMENTS,

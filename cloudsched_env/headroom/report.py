@@ -52,8 +52,8 @@ def page_name(content: Mapping[str, Any]) -> str:
     Args:
         content: of the study.
     """
-    name, tag = content["scenario"]["id"], content["data"]["tag"]
-    return f"{name}" if tag == OWN_WORK else f"{name}-{tag.replace(' ', '-')}"
+    name, tag = str(content["scenario"]["id"]), content["data"]["tag"]
+    return name if tag == OWN_WORK else f"{name}-{tag.replace(' ', '-')}"
 
 
 def markdown(study: Study, figure: str) -> str:

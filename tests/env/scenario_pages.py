@@ -161,8 +161,9 @@ def generated_part(name: str, family: str) -> str:
     Raises:
         KeyError: for a part that is not known.
     """
-    if name in ("index", "gates"):
-        return index_table() if name == "index" else gates_table()
+    of_all = {"index": index_table, "gates": gates_table}
+    if name in of_all:
+        return of_all[name]()
     tables = {
         "agents": agents_table,
         "sizes": sizes_table,

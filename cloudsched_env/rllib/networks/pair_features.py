@@ -157,12 +157,13 @@ def pair_features(inputs: PairInputs, rows: Tensor, slots: Tensor, assigned: Ten
     def of_task(name: str) -> Tensor:
         return task[:, _SLOT[name]].unsqueeze(-1)
 
+    demand = inputs.demand[rows, slots]
     cores, memory = inputs.cores[rows], inputs.execution_memory_gb[rows]
     warmth, home = pair[..., _PAIR["warmth"]], pair[..., _PAIR["home"]]
     scan_share = of_task("scan_share")
     miss = of_task("estimated_read") * (scan_share + (1.0 - scan_share) * (1.0 - warmth))
-    task_load = (of_task("cores") * SLOT_CORES / cores).clamp_max(LOAD_CAP)
-    task_memory = (of_task("memory") * SLOT_MEMORY_GB / memory).clamp_max(LOAD_CAP)
+    task_load = (demand[:, :1] / cores).clamp_max(LOAD_CAP)
+    task_memory = (demand[:, 1:] / memory).clamp_max(LOAD_CAP)
     assigned_load = (assigned[..., 0] / cores).clamp_max(LOAD_CAP)
     assigned_memory = (assigned[..., 1] / memory).clamp_max(LOAD_CAP)
     load_after = (inputs.load[rows] + assigned_load + task_load).clamp_max(LOAD_CAP)
