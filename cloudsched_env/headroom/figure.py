@@ -17,6 +17,7 @@ __all__ = ["draw"]
 
 # Okabe and Ito's colours, which people with colour-blindness can tell apart.
 _GREY, _BLUE, _ORANGE, _GREEN, _RED, _BLACK = "#999999", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#000000"
+_PURPLE = "#CC79A7"
 _POLICIES = {"random": _GREY, "kube_default": _ORANGE, "static": _GREEN, "feedback": _BLUE}
 
 
@@ -64,7 +65,7 @@ def draw(study: Study, path: Path) -> None:
 def _ladder(axes: Any, rows: list[tuple[str, dict[str, list[float]]]], seed: int) -> None:
     colours = {
         "random": _GREY, "best joint heuristic": _RED, "tuned static": _GREEN, "tuned feedback": _BLUE,
-        "upper bound (fluid)": _BLACK,
+        "learned policy": _PURPLE, "upper bound (fluid)": _BLACK,
     }  # fmt: skip
     for place, (name, metrics) in enumerate(rows):
         interval = bootstrap_interval(metrics["team_reward"], np.random.default_rng(seed))
@@ -100,8 +101,8 @@ def _knockout(axes: Any, study: Study) -> None:
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel(
-        f"J lost, % of (bound - random); blue: best constant, dashed: its gate, {100 * CONSTANT_COSTS_AT_LEAST:g} %",
-        fontsize=8,
+        f"J lost, % of (bound - random); blue: best constant; dashed: gate, {100 * CONSTANT_COSTS_AT_LEAST:g} %",
+        fontsize=7.5,
     )
     axes.set_title("One role replaced", fontsize=10)
     _clean(axes)
@@ -119,7 +120,11 @@ def _staleness(axes: Any, stage: Any, seed: int) -> None:
             ages, [i.estimate for i in intervals], color=colour, marker="o", markersize=3, label=name.replace("_", " ")
         )
         axes.fill_between(ages, [i.low for i in intervals], [i.high for i in intervals], color=colour, alpha=0.18)
-    axes.legend(frameon=False, fontsize=8, ncols=len(names), loc="lower left", bbox_to_anchor=(0, 0.98))
+    # Centred over the panel, with little between the entries: five policies fit into its width.
+    axes.legend(
+        frameon=False, fontsize=7.5, ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 0.98),
+        columnspacing=0.9, handlelength=1.2, handletextpad=0.4,
+    )  # fmt: skip
     axes.set_xlabel("mean age of delivered telemetry, steps")
     axes.set_ylabel("J")
     axes.set_title("Older telemetry", fontsize=10, pad=18)
