@@ -18,7 +18,7 @@ import numpy as np
 from cloudsched_env.agents import load_agent
 from cloudsched_env.agents.linear import LinearParameters
 from cloudsched_env.headroom.bench import Bench
-from cloudsched_env.headroom.families import deviations, make_linear, tune_linear
+from cloudsched_env.headroom.families import deviations, make_linear, packaged, tune_linear
 from cloudsched_env.headroom.joint import grid, halving
 from cloudsched_env.headroom.play import MakeAgent
 from cloudsched_env.headroom.policies import KUBE_DEFAULT, RANDOM, parameters_of
@@ -109,7 +109,7 @@ def _measure(
 def _tuned_anew(
     variant: Bench, settings: HeadroomSettings, tuned: Mapping[str, LinearParameters], folder: Path
 ) -> LinearParameters:
-    starts = [parameters.as_feedback() for parameters in (*tuned.values(), LinearParameters.packaged("static"))]
+    starts = [parameters.as_feedback() for parameters in (*tuned.values(), packaged(variant, "static"))]
     values = variant.rewards(
         "starts", [make_linear("start", start) for start in starts], "validation", settings.validation_windows
     )

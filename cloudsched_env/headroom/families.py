@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cloudsched_env.agents.heuristics.knobs import KNOBS_OF, knob_choices
 from cloudsched_env.agents.linear import LinearParameters, linear_agent
 from cloudsched_env.agents.linear.features import CONTEXT_FEATURES, DEFER_CONTEXT_FEATURES
+from cloudsched_env.agents.linear.parameters import POWER, Kind
 from cloudsched_env.headroom.bench import Bench
 from cloudsched_env.headroom.play import MakeAgent
 from cloudsched_env.headroom.settings import HeadroomSettings
@@ -27,11 +28,15 @@ __all__ = [
     "block",
     "constant_pairs",
     "deviations",
+    "groups_of",
     "make_linear",
+    "packaged",
     "pick_constants",
+    "pick_nodes_on",
     "play_linear",
     "tune_linear",
     "with_constants",
+    "with_nodes_on",
 ]
 
 Floats = NDArray[np.float64]
@@ -45,10 +50,23 @@ def make_linear(name: str, parameters: LinearParameters) -> MakeAgent:
     return partial(linear_agent, name, parameters)
 
 
+def packaged(bench: Bench, kind: Kind) -> LinearParameters:
+    """The packaged policy as a search on this bench starts from it: it may send nodes to sleep where they can."""
+    parameters = LinearParameters.packaged(kind)
+    return parameters.with_power() if bench.scenario.elastic.enabled else parameters
+
+
+def groups_of(parameters: LinearParameters, role: str) -> tuple[str, ...]:
+    """The groups of weights that decide for a role."""
+    if role == "scheduler":
+        return ("placement", "defer")
+    return (*KNOBS_OF[role], POWER) if role == "compute" and parameters.has_power else KNOBS_OF[role]
+
+
 def deviations(parameters: LinearParameters, settings: HeadroomSettings) -> Floats:
     """First standard deviation of every weight, by its group, ``[parameters]``."""
     values = []
-    for name in LinearParameters.names(parameters.kind):
+    for name in LinearParameters.names(parameters.kind, parameters.has_power):
         group, _, feature = name.partition(".")
         if group == "placement":
             wide = settings.context_deviation if feature in CONTEXT_FEATURES else settings.placement_deviation
@@ -63,8 +81,8 @@ def deviations(parameters: LinearParameters, settings: HeadroomSettings) -> Floa
 
 def block(parameters: LinearParameters, role: str) -> NDArray[np.bool_]:
     """Which entries of the flat vector decide for a role, ``[parameters]``."""
-    groups = ("placement", "defer") if role == "scheduler" else KNOBS_OF[role]
-    return np.array([name.partition(".")[0] in groups for name in LinearParameters.names(parameters.kind)])
+    names, groups = LinearParameters.names(parameters.kind, parameters.has_power), groups_of(parameters, role)
+    return np.array([name.partition(".")[0] in groups for name in names])
 
 
 def with_constants(parameters: LinearParameters, levels: dict[str, float]) -> LinearParameters:
@@ -81,20 +99,52 @@ def constant_pairs(bench: Bench, role: str) -> list[dict[str, int]]:
     return [dict(zip(KNOBS_OF[role], levels, strict=True)) for levels in product(*counts)]
 
 
+def with_nodes_on(parameters: LinearParameters, nodes_on: int, nodes: int) -> LinearParameters:
+    """The same policy with a constant number of nodes on: the first ones, or the last ones if it is negative."""
+    first, count = nodes_on > 0, abs(nodes_on)
+    # On from one half: the threshold lies between the last node that is on and its neighbour, in ranks from 0 to 1.
+    threshold = (count - 0.5 if first else nodes - count - 0.5) / max(1, nodes - 1)
+    sign = 1.0 if first else -1.0
+    weights = dict.fromkeys(parameters.weights[POWER], 0.0) | {"bias": 0.5 + sign * threshold, "rank": -sign}
+    return replace(parameters, weights={**parameters.weights, POWER: weights})
+
+
+def pick_nodes_on(
+    bench: Bench, parameters: LinearParameters, windows: int, make: MakeLinear = make_linear
+) -> tuple[LinearParameters, int, float]:
+    """Fix the number of nodes that are on at the one that does best on validation windows, from either end.
+
+    Returns:
+        The policy, the number as `with_nodes_on` has it, and its mean J.
+    """
+    nodes, fewest = bench.scenario.role_counts["compute"], bench.scenario.elastic.minimum_nodes
+    numbers = [nodes, *(end * n for n in range(min(fewest, nodes), nodes) for end in (1, -1))]
+    policies = [with_nodes_on(parameters, number, nodes) for number in numbers]
+    values = bench.rewards("nodes on", [make("nodes on", policy) for policy in policies], "validation", windows)
+    means = values.mean(axis=1)
+    best = int(means.argmax())
+    return policies[best], numbers[best], float(means[best])
+
+
 def pick_constants(
     bench: Bench, parameters: LinearParameters, role: str, windows: int, make: MakeLinear = make_linear
 ) -> tuple[LinearParameters, dict[str, int], list[float]]:
-    """Fix a role's knobs at the pair of levels that does best on validation windows.
+    """Fix a role's knobs at the levels that do best on validation windows.
+
+    Where compute nodes can sleep, the number of nodes that are on is fixed first, with the knobs as they are.
 
     Returns:
-        The policy, the levels, and the mean J of every pair in the order of `constant_pairs`.
+        The policy, the levels, and the mean J of every combination of knobs in the order of `constant_pairs`.
     """
+    power = {}
+    if role == "compute" and parameters.has_power:
+        parameters, power["nodes_on"], _ = pick_nodes_on(bench, parameters, windows, make)
     pairs = constant_pairs(bench, role)
     policies = [with_constants(parameters, dict(pair)) for pair in pairs]
     makers = [make("constant", policy) for policy in policies]
     values = bench.rewards(f"{role} constants", makers, "validation", windows).mean(axis=1)
     best = int(values.argmax())
-    return policies[best], pairs[best], values.tolist()
+    return policies[best], {**pairs[best], **power}, values.tolist()
 
 
 def best_constants(bench: Bench, parameters: LinearParameters, windows: int) -> tuple[LinearParameters, float]:

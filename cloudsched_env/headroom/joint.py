@@ -5,13 +5,15 @@ of levels of the storage nodes, or reactive storage knobs: some thousands of com
 windows would take hours, so this is successive halving (Jamieson and Talwalkar, AISTATS 2016) over windows: the first
 round plays all on a few validation windows, each further one plays the best of the last on twice as many, until the
 last few have played all of them. What is lost is a combination that is among the best on all windows but far from it
-on the first ones. Parameters of placements stay at their defaults.
+on the first ones. Parameters of placements stay at their defaults. Where nodes can sleep, the winner is tried with
+autoscalers too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +35,8 @@ Floats = NDArray[np.float64]
 
 # Clusters stepped at once; randomised placements draw by row, so that results would change with it.
 _ROWS = 128
+# Loads of the nodes that are on below which the autoscalers let idle nodes sleep.
+SLEEP_LOADS = (0.3, 0.5, 0.7, 0.9, 1.1)
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,17 @@ class Combination:
         placement: name of a placement.
         compute: levels of cache, admission and purging; None for reactive knobs.
         storage: levels of background and serve weight; None for reactive knobs.
+        sleep_load: of the autoscaler among the reactive compute knobs; 0 keeps all nodes on.
     """
 
     placement: str
     compute: tuple[int, ...] | None
     storage: tuple[int, ...] | None
+    sleep_load: float = 0.0
 
     @property
     def spec(self) -> str:
         """How `cloudsched_env.agents.load_agent` names it."""
-        if self.compute is None and self.storage is None:
-            return f"{self.placement}+reactive"
         levels = {
             role: dict(zip(KNOBS_OF[role], chosen, strict=True))
             for role, chosen in (("compute", self.compute), ("storage", self.storage))
@@ -62,11 +66,14 @@ class Combination:
         texts = {role: ",".join(f"{knob}={level}" for knob, level in chosen.items()) for role, chosen in levels.items()}
         if len(texts) == 2:
             return f"{self.placement}+static({texts['compute']},{texts['storage']})"
-        parts = {
-            role: f"{self.placement}+static({texts[role]})" if role in texts else f"{self.placement}+reactive"
-            for role in ("compute", "storage")
-        }
-        return f'mixed(compute="{parts["compute"]}", storage="{parts["storage"]}", scheduler="{self.placement}")'
+        rules = dict.fromkeys(KNOBS_OF, "reactive")
+        if self.sleep_load:
+            rules["compute"] = f"reactive(sleep_load={self.sleep_load})"
+        rules |= {role: f"static({text})" for role, text in texts.items()}
+        if rules["compute"] == rules["storage"]:
+            return f"{self.placement}+reactive"
+        compute, storage = (f"{self.placement}+{rules[role]}" for role in ("compute", "storage"))
+        return f'mixed(compute="{compute}", storage="{storage}", scheduler="{self.placement}")'
 
 
 @dataclass(frozen=True)
@@ -162,12 +169,35 @@ def halving(
         played = min(windows, 2 * played)
 
 
+def _with_autoscaler(bench: Bench, winner: Combination, windows: int) -> tuple[Combination, dict[str, Any]]:
+    """The winner of the grid, or its placement and storage with one of the autoscalers, whichever does best.
+
+    Autoscalers are part of the reactive compute knobs. The grid has all nodes on: with each of these in it, it would
+    be six times as large.
+    """
+    scaled = [replace(winner, compute=None, sleep_load=load) for load in SLEEP_LOADS]
+    combinations = [winner, *scaled]
+    makers = [partial(load_agent, combination.spec) for combination in combinations]
+    means = bench.rewards("autoscalers", makers, "validation", windows).mean(axis=1)
+    order = np.argsort(-means, kind="stable")
+    tried = {
+        "combinations": len(combinations),
+        "windows": windows,
+        "best": float(means[order[0]]),
+        "leaders": [combinations[i].spec for i in order[:5]],
+    }
+    return combinations[order[0]], tried
+
+
 def best_joint_heuristic(bench: Bench, settings: HeadroomSettings) -> dict[str, Any]:
     """Choose on validation windows, measure on test windows."""
     combinations = grid(bench, settings.grid_placements)
     winner, rounds = halving(
         bench, combinations, settings.grid_windows, settings.validation_windows, settings.grid_reduction
     )
+    if bench.scenario.elastic.enabled:
+        winner, tried = _with_autoscaler(bench, winner, settings.validation_windows)
+        rounds.append(tried)
     played = bench.metrics(
         "best joint heuristic", {"joint": lambda: load_agent(winner.spec)}, "test", settings.episodes
     )

@@ -19,7 +19,7 @@ from cloudsched_env.agents.mixed import MixedAgent
 from cloudsched_env.agents.protocol import Agent
 from cloudsched_env.headroom.bench import Bench
 from cloudsched_env.headroom.by_type import make_by_type, pick_by_type
-from cloudsched_env.headroom.families import KNOBS_OF, constant_pairs, make_linear, pick_constants
+from cloudsched_env.headroom.families import KNOBS_OF, constant_pairs, groups_of, make_linear, pick_constants
 from cloudsched_env.headroom.play import MakeAgent
 from cloudsched_env.headroom.policies import KUBE_DEFAULT, RANDOM, parameters_of
 from cloudsched_env.headroom.settings import HeadroomSettings
@@ -58,8 +58,9 @@ def knock_out(
     constants: dict[str, list[dict[str, Any]]] = {}
     for role in ROLES:
         makers: dict[str, MakeAgent] = {"random": replaced(policy, role, RANDOM)}
-        groups = ("placement", "defer") if role == "scheduler" else KNOBS_OF[role]
-        as_static = replace(policy, weights={**policy.weights, **{g: fixed.weights[g] for g in groups}})
+        as_static = replace(
+            policy, weights={**policy.weights, **{g: fixed.weights[g] for g in groups_of(policy, role)}}
+        )
         static_name = "static policy's weights" if role == "scheduler" else "static policy's levels"
         makers[static_name] = make_linear(f"static {role}", as_static)
         if role == "scheduler":
@@ -77,11 +78,11 @@ def knock_out(
             if role == "compute":
                 by_type, _ = pick_by_type(
                     bench,
-                    policy,
-                    tuple(levels.values()),
+                    best,
+                    tuple(levels[knob] for knob in KNOBS_OF[role]),
                     settings.validation_windows,
                 )
-                makers["best constants by node type"] = make_by_type(policy, by_type)
+                makers["best constants by node type"] = make_by_type(best, by_type)
             makers["reactive rules"] = replaced(policy, role, f"{KUBE_DEFAULT}+reactive")
             constants[role] = [
                 {**pair, "validation": value} for pair, value in zip(constant_pairs(bench, role), means, strict=True)

@@ -17,7 +17,7 @@ from cloudsched_env.agents.registry import PLACEMENTS
 from cloudsched_env.evaluation.protocol import BOUNDED_METRICS
 from cloudsched_env.headroom.bench import Bench
 from cloudsched_env.headroom.by_type import make_by_type, pick_by_type
-from cloudsched_env.headroom.families import best_constants, block, deviations, make_linear, tune_linear
+from cloudsched_env.headroom.families import best_constants, block, deviations, make_linear, packaged, tune_linear
 from cloudsched_env.headroom.settings import HeadroomSettings
 from cloudsched_env.headroom.tuning import Tuned
 from cloudsched_env.workload.bound import upper_bound
@@ -26,6 +26,8 @@ __all__ = ["KUBE_DEFAULT", "RANDOM", "heuristics", "parameters_of", "tuned_feedb
 
 RANDOM = "random"
 KUBE_DEFAULT = "balanced"
+# The reactive rules with the autoscaler switched on, where nodes can sleep.
+AUTOSCALER = "reactive(sleep_load=0.7)"
 # Order in which roles are searched: those whose constants lose most come first.
 ROLE_ORDER = ("storage", "compute", "scheduler")
 
@@ -38,6 +40,8 @@ def heuristics(bench: Bench, settings: HeadroomSettings) -> dict[str, Any]:
     """
     specs = [RANDOM, *(name for name in PLACEMENTS if name != RANDOM)]
     specs += [f"{name}+reactive" for name in PLACEMENTS]
+    if bench.scenario.elastic.enabled:
+        specs += [f"{name}+{AUTOSCALER}" for name in PLACEMENTS]
     makers = {spec: partial(load_agent, spec) for spec in specs}
     episodes = bench.episodes("test", settings.episodes)
     bounds = [upper_bound(bench.scenario, episode) for episode in episodes]
@@ -55,7 +59,7 @@ def tuned_static(bench: Bench, settings: HeadroomSettings, folder: Path) -> dict
     The search treats levels as real numbers and may end between two; trying all pairs on validation windows makes this
     rival as strong as its family allows.
     """
-    start = LinearParameters.packaged("static")
+    start = packaged(bench, "static")
     found, tuned = tune_linear(
         bench, "tuning static", start, deviations(start, settings), settings, settings.static_generations, folder
     )
@@ -87,8 +91,9 @@ def tuned_feedback(bench: Bench, settings: HeadroomSettings, folder: Path, stati
     way and not far enough, so its step is tried at a few multiples of its length on validation windows.
     """
     start = _better_start(bench, parameters_of(static).as_feedback(), settings)
-    known = set(LinearParameters.names("static"))
-    refined = np.array([settings.refinement if n in known else 1.0 for n in LinearParameters.names("feedback")])
+    known = set(LinearParameters.names("static", start.has_power))
+    names = LinearParameters.names("feedback", start.has_power)
+    refined = np.array([settings.refinement if name in known else 1.0 for name in names])
     deviation = refined * deviations(start, settings)
     share = max(1, settings.feedback_generations // (len(ROLE_ORDER) + 1))
     stages = [(role, np.where(block(start, role), deviation, 0.0), share) for role in ROLE_ORDER]
@@ -115,7 +120,7 @@ def tuned_feedback(bench: Bench, settings: HeadroomSettings, folder: Path, stati
 
 def _better_start(bench: Bench, static: LinearParameters, settings: HeadroomSettings) -> LinearParameters:
     """The tuned static policy, or the packaged feedback policy if that is better on validation windows."""
-    starts = [static, LinearParameters.packaged("feedback")]
+    starts = [static, packaged(bench, "feedback")]
     makers = [make_linear("start", start) for start in starts]
     values = bench.rewards("starts", makers, "validation", settings.validation_windows).mean(axis=1)
     return starts[int(values.argmax())]

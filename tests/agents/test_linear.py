@@ -7,11 +7,12 @@ import pytest
 
 from cloudsched_env.agents import AgentError, load_agent
 from cloudsched_env.agents.linear import LinearParameters, linear_agent
-from tests.agents.observations import blank, equal_nodes, scheduling
+from cloudsched_env.scenario import load_scenario
+from tests.agents.observations import blank, cluster_info, equal_nodes, scheduling
 
 
-def parameters(kind="static", **changes):
-    names = LinearParameters.names(kind)
+def parameters(kind="static", power=False, **changes):
+    names = LinearParameters.names(kind, power)
     vector = np.zeros(len(names))
     vector[names.index("defer.bias")] = -1e3
     for name, value in changes.items():
@@ -26,14 +27,16 @@ def first_choice(given, tasks, nodes, info=None):
     return int(agent.act(*scheduling(info, tasks, nodes))["scheduler"][0, 0, 0])
 
 
+@pytest.mark.parametrize("power", [False, True])
 @pytest.mark.parametrize("kind", ["static", "feedback"])
-def test_vector_file_and_parameters_are_the_same_thing(kind, tmp_path):
-    vector = np.random.default_rng(0).normal(size=len(LinearParameters.names(kind)))
+def test_vector_file_and_parameters_are_the_same_thing(kind, power, tmp_path):
+    vector = np.random.default_rng(0).normal(size=len(LinearParameters.names(kind, power)))
     made = LinearParameters.from_vector(kind, vector, "drawn")
     made.save(tmp_path / "p.json")
     loaded = LinearParameters.load(tmp_path / "p.json")
     np.testing.assert_array_equal(loaded.to_vector(), vector)
     assert loaded == made
+    assert loaded.has_power == power
 
 
 @pytest.mark.parametrize("kind", ["static", "feedback"])
@@ -57,7 +60,7 @@ def test_a_file_with_missing_or_unknown_weights_is_refused_by_name(tmp_path):
 
 
 def test_a_vector_of_the_wrong_length_is_refused():
-    with pytest.raises(ValueError, match="expected 24 numbers, got 3"):
+    with pytest.raises(ValueError, match="expected 24 numbers, or 26 with power_level, got 3"):
         LinearParameters.from_vector("static", [1.0, 2.0, 3.0], "test")
 
 
@@ -130,5 +133,57 @@ def test_a_static_policy_is_the_feedback_policy_without_feedback():
         agent = linear_agent("linear", given)
         agent.reset(info, 1, 0)
         chosen.append(agent.act(*seen))
+    for role in chosen[0]:
+        np.testing.assert_array_equal(chosen[0][role], chosen[1][role])
+
+
+def power_levels(given, **fields):
+    """What six nodes that can sleep choose where all observe these values (a list: node by node)."""
+    changes = {"elastic.enabled": True, "cluster.compute_nodes": [{"count": 6, "cores": 8.0, "memory_gb": 16.0}]}
+    info = cluster_info(load_scenario("tiny-v1", changes))
+    agent = linear_agent("linear", given)
+    agent.reset(info, 1, 0)
+    observations, masks = blank(info)
+    for name, value in fields.items():
+        observations["compute"][0, :, info.layouts["compute"].block("node").index(name)] = value
+    masks["compute"][0, 5, -2:] = (0, 1)  # the last node wakes: it cannot be sent to sleep
+    return agent.act(observations, masks)["compute"][0, :, 3].tolist()
+
+
+def test_a_static_policy_keeps_a_constant_number_of_nodes_on():
+    assert power_levels(parameters(power=True, power_level__bias=0.95, power_level__rank=-1.0)) == [1, 1, 1, 0, 0, 1]
+    assert power_levels(parameters(power=True, power_level__bias=0.05, power_level__rank=1.0)) == [0, 0, 0, 1, 1, 1]
+    loaded = {"load_of_on": 3.0, "waiting_of_on": 1.0, "running_cores_load": 2.0}
+    all_but_the_waking_sleep = parameters(power=True)
+    assert power_levels(all_but_the_waking_sleep, **loaded) == [0, 0, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("kind", ["static", "feedback"])
+def test_without_weights_for_it_and_with_those_a_search_begins_with_all_nodes_stay_on(kind):
+    packaged = LinearParameters.packaged(kind)
+    assert not packaged.has_power
+    for given in (
+        packaged,
+        packaged.with_power(),
+        packaged.as_feedback().with_power(),
+        packaged.with_power().as_feedback(),
+    ):
+        assert power_levels(given) == [1] * 6
+
+
+def test_a_feedback_policy_turns_nodes_on_with_the_load():
+    given = parameters("feedback", power=True, power_level__rank=-1.0, power_level__load_of_on=1.0)
+    assert [sum(power_levels(given, load_of_on=load)[:5]) for load in (0.0, 0.6, 1.0, 1.4)] == [0, 1, 3, 5]
+    keeps = parameters("feedback", power=True, power_level__power_level=1.0)
+    assert power_levels(keeps, power_level=[1, 0, 1, 0, 0, 1]) == [1, 0, 1, 0, 0, 1]
+
+
+def test_where_nodes_cannot_sleep_the_weights_for_it_change_nothing():
+    info = equal_nodes()
+    chosen = []
+    for given in (LinearParameters.packaged("static"), LinearParameters.packaged("static").with_power()):
+        agent = linear_agent("linear", given)
+        agent.reset(info, 1, 0)
+        chosen.append(agent.act(*blank(info)))
     for role in chosen[0]:
         np.testing.assert_array_equal(chosen[0][role], chosen[1][role])

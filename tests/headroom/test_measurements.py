@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,13 @@ from cloudsched_env.headroom.families import (
     constant_pairs,
     deviations,
     make_linear,
+    packaged,
     pick_constants,
+    pick_nodes_on,
     with_constants,
+    with_nodes_on,
 )
-from cloudsched_env.headroom.joint import Combination, grid, halving, measure
+from cloudsched_env.headroom.joint import SLEEP_LOADS, Combination, best_joint_heuristic, grid, halving, measure
 from cloudsched_env.headroom.knockout import replaced
 from cloudsched_env.headroom.local_rewards import RewardTrace, episode_correlations
 from cloudsched_env.headroom.play import team_reward
@@ -179,6 +183,70 @@ def test_every_weight_is_searched_and_belongs_to_one_role():
     assert (owners == 1).all()
 
 
+@pytest.fixture(scope="module")
+def elastic_bench() -> Iterator[Bench]:
+    changes = {
+        "elastic.enabled": True,
+        "elastic.minimum_nodes": 1,
+        "elastic.cost_weight": 0.5,
+        "cluster.compute_nodes": [{"count": 5, "cores": 8.0, "memory_gb": 16.0}],
+        "workload.cpu_load": 0.2,
+    }
+    with Bench(SCENARIO.override(changes), None, 0, 2) as made:
+        yield made
+
+
+def test_where_nodes_can_sleep_that_is_searched_too(bench: Bench, elastic_bench: Bench):
+    assert not packaged(bench, "feedback").has_power
+    policy = packaged(elastic_bench, "feedback")
+    assert policy.has_power
+    assert (deviations(policy, HeadroomSettings()) > 0).all()
+    owners = {role: block(policy, role).astype(int) for role in ("scheduler", "compute", "storage")}
+    assert (sum(owners.values()) == 1).all()
+    names = np.array(LinearParameters.names("feedback", True))
+    of_power = [name for name in names if name.startswith("power_level.")]
+    assert {"power_level.bias", "power_level.rank", "power_level.load_of_on"} <= set(of_power)
+    assert set(of_power) <= set(names[owners["compute"] == 1])
+
+
+@pytest.mark.parametrize(("number", "on"), [(5, "11111"), (3, "11100"), (1, "10000"), (-4, "01111"), (-1, "00001")])
+def test_a_constant_number_of_nodes_is_on_from_either_end(elastic_bench: Bench, number: int, on: str):
+    for kind in ("static", "feedback"):
+        policy = with_nodes_on(packaged(elastic_bench, kind), number, 5)
+        bias, rank, *others = policy.group("power_level")
+        assert "".join(str(int(bias + rank * place / 4 >= 0.5)) for place in range(5)) == on
+        assert not any(others)
+
+
+def test_the_best_constant_has_the_best_number_of_nodes_on(elastic_bench: Bench):
+    policy = packaged(elastic_bench, "static")
+    fixed, number, value = pick_nodes_on(elastic_bench, policy, 2)
+    for other in (5, 4, 3, 2, 1, -4, -3, -2, -1):
+        played = elastic_bench.rewards("t", [make_linear("x", with_nodes_on(policy, other, 5))], "validation", 2)
+        assert played.mean() <= value
+    assert value == elastic_bench.rewards("t", [make_linear("x", fixed)], "validation", 2).mean()
+    assert abs(number) < 5, "at a fifth of the load and half the reward for nodes that sleep, not all should be on"
+    best, levels, values = pick_constants(elastic_bench, policy, "compute", 2)
+    assert levels["nodes_on"] == number
+    assert best.weights["power_level"] == fixed.weights["power_level"]
+    assert max(values) >= value - 1e-12
+
+
+def test_the_best_joint_heuristic_may_have_an_autoscaler(elastic_bench: Bench):
+    combination = Combination("balanced", None, (1, 1), 0.7)
+    assert combination.spec == (
+        'mixed(compute="balanced+reactive(sleep_load=0.7)", '
+        'storage="balanced+static(background_level=1,serve_level=1)", scheduler="balanced")'
+    )
+    settings = replace(HeadroomSettings().quick(), grid_placements=("balanced",), episodes=2)
+    result = best_joint_heuristic(elastic_bench, settings)
+    grid_round, autoscalers = result["rounds"][-2:]
+    assert autoscalers["combinations"] == 1 + len(SLEEP_LOADS)
+    assert autoscalers["best"] > grid_round["best"]
+    assert "sleep_load" in result["winner"]
+    load_agent(result["winner"])
+
+
 def test_switches_are_those_that_are_on_and_turn_their_mechanism_off():
     found = switches(SCENARIO)
     assert {"cache.enabled", "compaction.enabled", "storage.sharing_enabled", "compute.spill_enabled"} <= set(found)
@@ -220,8 +288,8 @@ def test_correlations_are_of_blocks_within_an_episode():
 
 def packaged_result(kind: Kind) -> dict[str, Any]:
     """What a stage that tuned nothing would have stored."""
-    packaged = LinearParameters.packaged(kind)
-    return {"parameters": {"kind": kind, "weights": packaged.weights, "origin": packaged.origin}}
+    policy = LinearParameters.packaged(kind)
+    return {"parameters": {"kind": kind, "weights": policy.weights, "origin": policy.origin}}
 
 
 def test_an_interrupted_stage_goes_on_at_the_coupling_where_it_stopped(tmp_path, monkeypatch):

@@ -21,6 +21,8 @@ from cloudsched_env.scenario import Scenario
 __all__ = [
     "KNOBS_OF",
     "KNOB_NAMES",
+    "ON",
+    "STANDBY",
     "Knobs",
     "RandomKnobs",
     "ReactiveKnobs",

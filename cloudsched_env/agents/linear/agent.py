@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudsched_env.agents.heuristics.agent import HeuristicAgent
-from cloudsched_env.agents.heuristics.knobs import KNOBS_OF, Knobs, Levels
+from cloudsched_env.agents.heuristics.knobs import KNOBS_OF, ON, STANDBY, Knobs, Levels
 from cloudsched_env.agents.heuristics.placement import Placement, PlacementMemory
 from cloudsched_env.agents.linear.decide import choose_levels, choose_nodes, scratch_memory
 from cloudsched_env.agents.linear.features import (
@@ -19,11 +19,13 @@ from cloudsched_env.agents.linear.features import (
     DEFER_CONTEXT_FEATURES,
     DEFER_FEATURES,
     PAIR_FEATURES,
+    POWER_FEATURES,
     STORAGE_FEATURES,
 )
-from cloudsched_env.agents.linear.parameters import LinearParameters
+from cloudsched_env.agents.linear.parameters import POWER, LinearParameters
 from cloudsched_env.agents.protocol import ClusterInfo, Masks, Observations
 from cloudsched_env.agents.sampling import nearest_allowed, split_mask
+from cloudsched_env.agents.view import NodeView
 
 __all__ = ["LinearKnobs", "LinearPlacement", "linear_agent"]
 
@@ -91,11 +93,24 @@ class LinearKnobs(Knobs):
             hinge = block.index("debt") if role == "storage" else 0
             levels = info.action_levels[role]
             choose_levels(seen, masks[role], columns, hinge, levels[: len(knobs)], weights, out)
-            # A further sub-action, the power level, follows the mask: on, unless the node sleeps and has to wait.
+            # Where nodes can sleep there is a further sub-action. A node that drains or wakes has to wait: the mask.
             further = split_mask(masks[role], levels)[len(knobs) :]
-            highest = [nearest_allowed(np.full(out.shape[:2], part.shape[-1] - 1), part) for part in further]
-            actions[role] = np.concatenate([out, *(level[..., None] for level in highest)], axis=-1)
+            power = [nearest_allowed(self._power(info, observations), allowed) for allowed in further]
+            actions[role] = np.concatenate([out, *(level[..., None] for level in power)], axis=-1)
         return actions
+
+    def _power(self, info: ClusterInfo, observations: Observations) -> Levels:
+        """Wanted power levels of compute nodes, int64 ``[batch, nodes]``."""
+        node = NodeView(info.layouts["compute"], observations["compute"])
+        nodes = info.role_counts["compute"]
+        if not self.parameters.has_power:
+            return np.full(node["power_level"].shape, ON)
+        bias, of_rank, *weights = self.parameters.group(POWER)
+        # One column after the other: a matrix product may add in another order for another number of clusters.
+        value = bias + of_rank * (np.arange(nodes) / max(1, nodes - 1)) + np.zeros(node["power_level"].shape)
+        for weight, name in zip(weights, POWER_FEATURES, strict=False):  # a static policy has no weights
+            value += weight * node[name].astype(np.float64)
+        return np.where(value >= 0.5, ON, STANDBY)
 
 
 def linear_agent(name: str, parameters: LinearParameters) -> HeuristicAgent:

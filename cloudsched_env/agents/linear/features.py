@@ -18,6 +18,7 @@ __all__ = [
     "DEFER_CONTEXT_FEATURES",
     "DEFER_FEATURES",
     "PAIR_FEATURES",
+    "POWER_FEATURES",
     "STORAGE_FEATURES",
     "fill_defer_features",
     "fill_pair_features",
@@ -92,6 +93,15 @@ COMPUTE_FEATURES = (
     "processor_share",
     "available_cores",
     "garbage",
+)
+# Of compute nodes that can sleep, beside their rank among the nodes.
+POWER_FEATURES = (
+    "power_level",
+    "running_cores_load",
+    "queued_cores_load",
+    "active_share",
+    "load_of_on",
+    "waiting_of_on",
 )
 STORAGE_FEATURES = (
     "debt",

@@ -3,6 +3,10 @@
 * ``static``: fixed weights of `PAIR_FEATURES`, a defer score, and one constant level for each knob;
 * ``feedback``: weights of the `CONTEXT_FEATURES` too, and for each knob level = bias + weights . the node's features.
 
+Where compute nodes can sleep there is one group more, ``power_level``: a node is on where bias + weights . features is
+at least a half. One feature is its ``rank``, its place among the nodes from 0 to 1: a static policy keeps a constant
+number of nodes on, a feedback policy as many as the load asks for.
+
 The parameter files in ``agents/parameters`` say in ``origin`` where their numbers come from.
 """
 
@@ -25,16 +29,18 @@ from cloudsched_env.agents.linear.features import (
     DEFER_CONTEXT_FEATURES,
     DEFER_FEATURES,
     PAIR_FEATURES,
+    POWER_FEATURES,
     STORAGE_FEATURES,
 )
 from cloudsched_env.whole_file import write_whole
 
-__all__ = ["Kind", "LinearParameters"]
+__all__ = ["POWER", "Kind", "LinearParameters"]
 
 Floats = NDArray[np.float64]
 Kind = Literal["static", "feedback"]
 
 FILE_FORMAT = 2
+POWER = "power_level"
 
 
 def _knob_features(kind: Kind, knob: str) -> tuple[str, ...]:
@@ -43,12 +49,15 @@ def _knob_features(kind: Kind, knob: str) -> tuple[str, ...]:
     return ("bias", *(COMPUTE_FEATURES if knob in KNOBS_OF["compute"] else STORAGE_FEATURES))
 
 
-def _groups(kind: Kind) -> dict[str, tuple[str, ...]]:
+def _groups(kind: Kind, power: bool) -> dict[str, tuple[str, ...]]:
     """Names of the weights of each group, in the order of the flat vector."""
     groups: dict[str, tuple[str, ...]] = {"placement": PAIR_FEATURES, "defer": DEFER_FEATURES}
     if kind == "feedback":
         groups = {"placement": PAIR_FEATURES + CONTEXT_FEATURES, "defer": DEFER_FEATURES + DEFER_CONTEXT_FEATURES}
-    return groups | {knob: _knob_features(kind, knob) for knob in KNOB_NAMES}
+    groups |= {knob: _knob_features(kind, knob) for knob in KNOB_NAMES}
+    if power:
+        groups[POWER] = ("bias", "rank", *(POWER_FEATURES if kind == "feedback" else ()))
+    return groups
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,8 @@ class LinearParameters:
 
     Attributes:
         kind: ``static`` (each knob is its bias) or ``feedback``.
-        weights: ``{group: {feature: weight}}`` for the groups ``placement``, ``defer`` and each knob, complete.
+        weights: ``{group: {feature: weight}}`` for the groups ``placement``, ``defer`` and each knob, complete, and
+            where it sends nodes to sleep for ``power_level``.
         origin: where the numbers come from: set by hand, or the tuner's command.
     """
 
@@ -66,35 +76,39 @@ class LinearParameters:
     origin: str = "unknown"
 
     @staticmethod
-    def names(kind: Kind) -> list[str]:
-        """Names of the entries of the flat vector, as in ``placement.warmth``."""
-        return [f"{group}.{feature}" for group, features in _groups(kind).items() for feature in features]
+    def names(kind: Kind, power: bool = False) -> list[str]:
+        """Names of the entries of the flat vector, as in ``placement.warmth``; with ``power`` also those of `POWER`."""
+        return [f"{group}.{feature}" for group, features in _groups(kind, power).items() for feature in features]
 
     @classmethod
     def from_vector(cls, kind: Kind, vector: Sequence[float] | Floats, origin: str) -> LinearParameters:
-        """Parameters from a flat vector in the order of `names`.
+        """Parameters from a flat vector in the order of `names`, with the group `POWER` if it is as long.
 
         Raises:
             ValueError: for a vector of the wrong length.
         """
-        expected = cls.names(kind)
-        if len(vector) != len(expected):
-            raise ValueError(f"linear_{kind}: expected {len(expected)} numbers, got {len(vector)}")
-        values = iter(vector)
-        weights = {
-            group: {feature: float(next(values)) for feature in features} for group, features in _groups(kind).items()
-        }
+        sizes = {power: len(cls.names(kind, power)) for power in (False, True)}
+        if len(vector) not in sizes.values():
+            raise ValueError(
+                f"linear_{kind}: expected {sizes[False]} numbers, or {sizes[True]} with {POWER}, got {len(vector)}"
+            )
+        values, groups = iter(vector), _groups(kind, len(vector) == sizes[True])
+        weights = {group: {feature: float(next(values)) for feature in features} for group, features in groups.items()}
         return cls(kind, weights, origin)
+
+    @property
+    def has_power(self) -> bool:
+        """Whether it decides which nodes sleep; without, all stay on."""
+        return POWER in self.weights
 
     def to_vector(self) -> Floats:
         """The weights as a flat vector in the order of `names`, float64."""
-        return np.array(
-            [self.weights[group][feature] for group, features in _groups(self.kind).items() for feature in features]
-        )
+        groups = _groups(self.kind, self.has_power)
+        return np.array([self.weights[group][feature] for group, features in groups.items() for feature in features])
 
     def group(self, name: str) -> Floats:
         """The weights of one group, float64."""
-        return np.array([self.weights[name][feature] for feature in _groups(self.kind)[name]])
+        return np.array([self.weights[name][feature] for feature in _groups(self.kind, self.has_power)[name]])
 
     def as_feedback(self) -> LinearParameters:
         """The same policy in the feedback family, with zero feedback: where a tuner starts from."""
@@ -102,9 +116,16 @@ class LinearParameters:
             return self
         weights = {
             group: {feature: self.weights[group].get(feature, 0.0) for feature in features}
-            for group, features in _groups("feedback").items()
+            for group, features in _groups("feedback", self.has_power).items()
         }
         return replace(self, kind="feedback", weights=weights)
+
+    def with_power(self) -> LinearParameters:
+        """The same policy with the group `POWER`, all nodes on: where a tuner starts from if nodes can sleep."""
+        if self.has_power:
+            return self
+        on = dict.fromkeys(_groups(self.kind, True)[POWER], 0.0) | {"bias": 1.0}
+        return replace(self, weights={**self.weights, POWER: on})
 
     def save(self, path: str | Path) -> None:
         """Write a JSON file."""
@@ -130,7 +151,8 @@ class LinearParameters:
         kind = content.get("kind")
         if kind not in ("static", "feedback"):
             raise ValueError(f"{where}: kind is {kind!r}, expected 'static' or 'feedback'")
-        groups, weights = _groups(kind), content.get("weights", {})
+        weights = content.get("weights", {})
+        groups = _groups(kind, POWER in weights)
         expected = {f"{group}.{feature}" for group, features in groups.items() for feature in features}
         given = {f"{group}.{feature}" for group, features in weights.items() for feature in features}
         if expected != given:
