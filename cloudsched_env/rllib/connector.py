@@ -21,7 +21,7 @@ from cloudsched_env.rllib.monitoring import attention_statistics
 from cloudsched_env.rllib.rollout import RoleRollout
 from cloudsched_env.rllib.settings import HRACSettings
 from cloudsched_env.rllib.stored_rollouts import StoredRollouts
-from cloudsched_env.rllib.vtrace import vtrace
+from cloudsched_env.rllib.vtrace import ratio_statistics, vtrace
 
 __all__ = ["ConnectorFactory", "HRACBatchConnector", "decides"]
 
@@ -132,6 +132,8 @@ class HRACBatchConnector(ConnectorV2):
             else _log_probs(rl_module, stored)
         )
         log_ratios = {role: anchors[role] - stored.roles[role]["log_probs"] for role in stored.roles}
+        # What the team gets depends on what all agents did.
+        joint = torch.stack([ratio.sum(-1) for ratio in log_ratios.values()]).sum(0)
         # Time runs out, but nothing ends for good: the horizon truncates.
         terminated = torch.zeros_like(stored.truncated)
         options: dict[str, Any] = {
@@ -164,7 +166,7 @@ class HRACBatchConnector(ConnectorV2):
             if not critic.sees_observations:  # one value for all agents of the role
                 values, next_values = values.unsqueeze(-1), next_values.unsqueeze(-1)
             traced = vtrace(
-                log_ratios[role],
+                joint.unsqueeze(-1) if settings.vtrace.ratio == "joint" else log_ratios[role],
                 rewards,
                 values,
                 next_values,
@@ -174,8 +176,9 @@ class HRACBatchConnector(ConnectorV2):
                 **options,
             )
             if not fresh:
-                log(f"{role}/replay_rho_mean", traced.ratio.mean)
-                log(f"{role}/replay_rho_variance", traced.ratio.variance)
+                own = ratio_statistics(log_ratios[role])
+                log(f"{role}/replay_rho_mean", own.mean)
+                log(f"{role}/replay_rho_variance", own.variance)
             if head == role:
                 # One value for the role: its target is the mean over the agents.
                 targets[role] = traced.targets if critic.sees_observations else traced.targets.mean(-1)
@@ -202,8 +205,6 @@ class HRACBatchConnector(ConnectorV2):
         if TEAM in normalised:
             normaliser = critic.normaliser(TEAM)
             values, next_values = (normaliser.denormalise(v) for v in normalised[TEAM])
-            # The team's return depends on what all agents did: the ratio of the joint policy.
-            joint = torch.stack([ratio.sum(-1) for ratio in log_ratios.values()]).sum(0)
             traced = vtrace(
                 joint,
                 critic.centred(TEAM, stored.team_rewards, update=fresh),
@@ -219,6 +220,11 @@ class HRACBatchConnector(ConnectorV2):
                 for name, value in _explained(traced.targets, values, stored.inputs).items():
                     log(f"{CRITIC}/{name}_{TEAM}", value)
             targets[TEAM] = with_less_common_luck(traced.targets, values, stored.inputs, common_share)
+        if not fresh:
+            together = ratio_statistics(joint, settings.vtrace.rho_bar)
+            log(f"{CRITIC}/replay_rho_mean", together.mean)
+            log(f"{CRITIC}/replay_rho_variance", together.variance)
+            log(f"{CRITIC}/replay_rho_clipped_share", together.clipped_share)
         result[CRITIC] = {"states": stored.states}
         if critic.sees_observations:
             result[CRITIC] |= {SEEN + role: columns["observations"] for role, columns in stored.roles.items()}

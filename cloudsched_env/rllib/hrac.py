@@ -1,4 +1,21 @@
-"""`HRACConfig` and `HRAC`: the algorithm as RLlib knows it."""
+"""`HRACConfig` and `HRAC`: heterogeneous role-based actor-critic with LGRS (arXiv 2508.10253), as RLlib knows it.
+
+Where its parts are:
+
+- *Role map*, which agents share a policy: ``roles.map``, `role_map`.
+- *Role networks and the pointer of schedulers*: `networks.policy`, `networks.scheduler`; a GRU in `networks.base`.
+- *Role attention* in the critic and, if ``networks.execution`` says so, in policies: `networks.attention`,
+  `networks.critic.CentralCritic`, `networks.channel`. By default policies act on their own observations.
+- *V-trace over a circular buffer*: `vtrace`, `connector.HRACBatchConnector`; off by default (``replay.rollouts=0``),
+  where its targets are those of GAE(lambda).
+- *LGRS*, five modes and lambda: `lgrs`, with the lagged potential in `modules.CriticModule`. By default ``td`` with
+  lambda 0: team reward plus the difference of potentials, no local reward, which harmed on `paper-v1`
+  (benchmarks/results/ablations).
+- *Update*: decoupled PPO, `learner.HRACLearner`.
+
+What the paper does not have and MAPPO here has too (common noise, baseline over copies, centred rewards, a random share
+of agents, preferences of new networks) is listed in `cloudsched_env.rllib.algorithms.mappo`, each with its setting.
+"""
 
 from __future__ import annotations
 

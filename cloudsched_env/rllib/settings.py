@@ -63,7 +63,13 @@ class LGRSSettings:
 
 @dataclass(frozen=True, config=CHECKED)
 class VTraceSettings:
-    """Off-policy correction (Espeholt et al. 2018) with lambda-weighted traces."""
+    """Off-policy correction (Espeholt et al. 2018) with lambda-weighted traces.
+
+    Attributes:
+        ratio: importance weight of replayed steps: ``joint``, of all agents' actions, on which any reward of the team
+            depends; ``agent``, of the agent's own actions, which takes the others for part of an environment that did
+            not change.
+    """
 
     lambda_: float = number(
         0.9, 0.0, 1.0, "trace decay; with on-policy data the targets are those of GAE(lambda)", name="lambda"
@@ -74,6 +80,7 @@ class VTraceSettings:
     )
     rho_bar: float = number(1.0, 0.01, 100.0, "truncation of the importance weight of the temporal difference")
     c_bar: float = number(1.0, 0.01, 100.0, "truncation of the importance weight of the trace")
+    ratio: Literal["joint", "agent"] = "joint"
 
 
 @dataclass(frozen=True, config=CHECKED)

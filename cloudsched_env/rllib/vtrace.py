@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["RatioStatistics", "VTrace", "vtrace"]
+__all__ = ["RatioStatistics", "VTrace", "ratio_statistics", "vtrace"]
 
 # exp(20) is beyond every clip in use and still finite in float32.
 _LOG_RATIO_CAP = 20.0
@@ -119,9 +119,19 @@ def vtrace(
     advantages = rewards + gamma * (next_values + lambda_ * following) - values
     if weigh_advantages:
         advantages = advantages * (rho if policy_rho_bar is None else rho.clamp_max(policy_rho_bar))
-    statistics = RatioStatistics(
+    return VTrace(values + corrections, advantages, ratio_statistics(log_ratio, rho_bar))
+
+
+def ratio_statistics(log_ratio: Tensor, rho_bar: float | None = None) -> RatioStatistics:
+    """How far the behaviour policy is from the current one.
+
+    Args:
+        log_ratio: log π - log μ of the taken actions, any shape.
+        rho_bar: clip of the ratio; None: no clip.
+    """
+    rho = log_ratio.clamp_max(_LOG_RATIO_CAP).exp()
+    return RatioStatistics(
         mean=float(rho.mean()),
         variance=float(rho.var(correction=0)),
         clipped_share=0.0 if rho_bar is None else float((rho > rho_bar).float().mean()),
     )
-    return VTrace(values + corrections, advantages, statistics)

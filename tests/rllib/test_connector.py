@@ -112,6 +112,50 @@ def test_replayed_rows_are_anchored_at_the_current_policy(parts):
     np.testing.assert_allclose(output["compute"]["log_probs"][rows:], anchored, atol=1e-4)
 
 
+def replayed_targets(parts, ratio, role):
+    """Value targets of a role in a replayed roll-out, [T, B], after compute nodes alone have changed."""
+    runner, modules, connector = parts(
+        {
+            "replay.rollouts": 1, "replay.passes": 1, "lgrs.mode": "mix", "lgrs.lambda": 0.0, "centre_rewards": False,
+            "vtrace.common_share": 1.0, "vtrace.ratio": ratio, "sampling.rollout_steps": 12,
+        }
+    )  # fmt: skip
+    old = runner.sample()
+    connector(rl_module=modules, batch={}, episodes=old)
+    with torch.no_grad():
+        bias = modules["compute"].network.head.bias
+        bias.add_(torch.arange(float(len(bias))) / 2)
+    stored, critic = StoredRollouts.of(old), modules[CRITIC]
+    normaliser = critic.normaliser(role)
+    batch = connector(rl_module=modules, batch={}, episodes=runner.sample())
+    # Fresh roll-outs come first: they have moved the normaliser before the replayed one is prepared.
+    with torch.no_grad():
+        values = [normaliser.denormalise(v) for v in stored.with_next(lambda s: critic.values(s)[role])]
+    rows = 12 * 40
+    targets = normaliser.denormalise(batch[CRITIC][f"target_{role}"][rows:]).reshape(12, 40)
+    log_ratio = torch.zeros(12, 40)
+    for name in ("compute", "storage", "scheduler"):
+        was = stored.roles[name]["log_probs"].sum(-1)
+        log_ratio += batch[name]["anchor_log_probs"][rows:].reshape(12, 40, -1).sum(-1) - was
+    return targets, log_ratio, values, stored, connector.settings
+
+
+def test_replayed_returns_of_the_team_are_weighed_by_what_all_agents_did(parts):
+    targets, log_ratio, (values, following), stored, settings = replayed_targets(parts, "joint", "storage")
+    assert log_ratio.abs().max() > 1
+    gamma, decay = settings.discount, settings.vtrace.lambda_
+    rho = log_ratio.exp().clamp_max(1.0)
+    expected, later = torch.empty_like(values), torch.zeros(40)
+    for t in range(11, -1, -1):
+        delta = rho[t] * (stored.team_rewards[t] + gamma * following[t] - values[t])
+        later = delta + gamma * decay * rho[t] * later * ~stored.truncated[t].bool()
+        expected[t] = values[t] + later
+    np.testing.assert_allclose(targets, expected, atol=1e-3)
+    # Storage nodes have not changed: their own ratios are 1, and say nothing of what compute nodes would do now.
+    by_agent = replayed_targets(parts, "agent", "storage")[0]
+    assert (by_agent - expected).abs().max() > 0.05
+
+
 def test_rewards_are_relabelled_with_the_potential_of_now(parts):
     runner, modules, connector = parts({"replay.rollouts": 0, "replay.passes": 0, "lgrs.normalise": False})
     episodes = runner.sample()

@@ -77,6 +77,8 @@ def test_off_policyness_is_logged_once_roll_outs_are_replayed(build):
     row = epoch_row(algorithm.train(), 1, 0.0)
     assert row["compute/replay_rho_mean"] == pytest.approx(1.0, abs=0.2)
     assert row["compute/replay_rho_variance"] > 0
+    assert row["central_critic/replay_rho_variance"] > row["compute/replay_rho_variance"]  # the joint ratio
+    assert 0 < row["central_critic/replay_rho_clipped_share"] < 1
 
 
 def test_a_checkpoint_restores_every_weight_the_potential_the_normalisers_and_the_counters(build, tmp_path):

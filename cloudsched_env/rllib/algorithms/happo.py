@@ -6,7 +6,10 @@ of a role is multiplied by the factor
     M(s, a) = product over the agents j of all roles updated before of  π_new(a_j | o_j) / π_old(a_j | o_j) ,
 
 so that each role improves on what the earlier ones have become: with M the expectation of A under the old policies is
-that of the joint policy in which the earlier roles are new already.
+that of the joint policy in which the earlier roles are new already. That is exact where agents draw their actions
+independently. By default nodes of a role draw with common noise (``exploration.common_noise_steps``), and the product
+of their ratios is then only close to the ratio of the joint policies: for two alike nodes whose three levels had 1/3
+each and get .4, .333 and .267 its mean is 1.027 instead of 1.
 
 The details that matter, and where they are:
 
@@ -19,7 +22,7 @@ The details that matter, and where they are:
   `cloudsched_env.rllib.algorithms.mappo`.
 
 The lemma of monotonic improvement is about agents with parameters of their own that are updated one by one. Within a
-role all agents move at once; there, and through the clip of M, it is a heuristic.
+role all agents move at once; there, and through the clip of M, it is a heuristic. MAPPO's departures are HAPPO's too.
 """
 
 from __future__ import annotations

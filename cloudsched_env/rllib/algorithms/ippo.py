@@ -2,7 +2,8 @@
 
 As `cloudsched_env.rllib.algorithms.mappo`, whose docstring lists the details, but the critic sees the agent's own
 observation only: ``networks.critic=local``, `networks.agent_critic.AgentCritic`. Parameters are shared within a role,
-as in the paper's experiments; the reward is the team's.
+as in the paper's experiments; the reward is the team's. MAPPO's departures are IPPO's too: with the common noise of
+their exploration and the baseline over copies, learners are less independent here than in the paper.
 """
 
 from __future__ import annotations
