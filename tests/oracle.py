@@ -71,6 +71,7 @@ class OracleCluster:
                 compute.initial_admission_level,
                 compute.cache_fractions[compute.initial_cache_level],
                 [0.0] * len(self.hot_set),
+                memory_split=compute.memory_split_enabled,
             )
             for kind in scenario.cluster.compute_nodes
             for _ in range(kind.count)

@@ -64,6 +64,7 @@ class ComputeNode:
     cache_fraction: float
     valid: list[float]  # A_nm, MB for each shard
     occupied: float = 0.0
+    memory_split: bool = True  # the cache takes its memory from tasks
     alive: bool = True
     power: str = "on"  # or draining, asleep, waking
     wake_step: int = 0
@@ -101,7 +102,7 @@ class ComputeNode:
 
     @property
     def execution_memory(self) -> float:
-        return (1 - self.cache_fraction) * self.memory
+        return (1 - self.cache_fraction) * self.memory if self.memory_split else self.memory
 
     @property
     def cache_mb(self) -> float:

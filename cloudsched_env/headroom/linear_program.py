@@ -226,7 +226,8 @@ def _memory_limits_gb(scenario: Scenario, episode: Episode) -> Floats:
     compute = scenario.compute
     size = np.array([t.memory_gb for t in scenario.cluster.compute_nodes])
     count = np.array([t.count for t in scenario.cluster.compute_nodes])
-    execution = (1.0 - min(compute.cache_fractions)) * size
+    smallest_cache = min(compute.cache_fractions) if compute.memory_split_enabled else 0.0
+    execution = (1.0 - smallest_cache) * size
     admitted = np.maximum(max(compute.memory_overcommit) * execution, episode.memory_gb.max())
     slope = compute.spill_slope if compute.spill_enabled else 0.0
     efficient = execution * max(1.0, 1.0 / slope) if slope > 0.0 else np.full_like(execution, np.inf)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from cloudsched_env.scenario import Scenario
+from cloudsched_env.scenario import Scenario, comparable
 from cloudsched_env.workload.tasks import RawTasks
 
 __all__ = ["code_digest", "data_digest", "result_key"]
@@ -64,7 +64,7 @@ def result_key(
     """
     parts = {
         "stage": stage,
-        "scenario": scenario.to_dict(),
+        "scenario": comparable(scenario.to_dict()),
         "data": data,
         "settings": dict(settings),
         "code": code_digest(modules),

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cloudsched_env.leaderboard.suites import Suite, SuiteScenario, Window
-from cloudsched_env.scenario import Scenario
+from cloudsched_env.scenario import Scenario, comparable
 from cloudsched_env.workload.episode import Episode, Split
 from cloudsched_env.workload.source import EvaluationSource, GeneratedSource, TraceSource
 from cloudsched_env.workload.splits import EvaluationEntry
@@ -106,5 +106,5 @@ def _start_s(window: Window, source: EvaluationSource) -> float | None:
 
 def scenario_digest(scenario: Scenario) -> str:
     """Of all constants of a scenario, its description apart: 12 hexadecimal digits."""
-    values = {name: value for name, value in scenario.to_dict().items() if name != "description"}
+    values = {name: value for name, value in comparable(scenario.to_dict()).items() if name != "description"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

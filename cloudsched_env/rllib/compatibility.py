@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudsched_env.evaluation.interface import describe_roles, first_difference, roles_difference
-from cloudsched_env.scenario import load_scenario
+from cloudsched_env.scenario import comparable, load_scenario
 
 __all__ = ["IncompatibleCheckpointError", "check_run", "describe_scenario", "restored"]
 
@@ -56,7 +56,7 @@ def check_run(folder: Path) -> None:
     remedy = f"use the version it was begun with (cloudsched-env {version}) or begin a new run"
     difference = roles_difference(description["roles"], describe_roles(scenario))
     if difference is None:
-        difference = first_difference(description["scenario"], scenario.to_dict(), "field")
+        difference = first_difference(comparable(description["scenario"]), comparable(scenario.to_dict()), "field")
     if difference is not None:
         raise IncompatibleCheckpointError(
             f"the run in {folder} cannot go on: scenario {name!r}, {difference}; {remedy}"

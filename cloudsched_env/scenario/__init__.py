@@ -24,7 +24,7 @@ from cloudsched_env.scenario.groups import (
     TimeConfig,
     WorkloadConfig,
 )
-from cloudsched_env.scenario.tree import Scenario, switch_names
+from cloudsched_env.scenario.tree import Scenario, comparable, switch_names
 
 __all__ = [
     "BackgroundConfig",
@@ -44,6 +44,7 @@ __all__ = [
     "TelemetryConfig",
     "TimeConfig",
     "WorkloadConfig",
+    "comparable",
     "load_scenario",
     "scenario_chain",
     "scenario_ids",

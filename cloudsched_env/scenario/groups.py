@@ -143,6 +143,7 @@ class ComputeConfig:
     initial_admission_level: int = _number(1, 0, 63, "level", "index into *_overcommit at the start")
     decision_interval_steps: int = _number(10, 1, 10_000, "steps", "a node may change its levels this often")
     cache_slew_per_step: float = _number(0.05, 1e-4, 1, "1", "largest change of the cache fraction in a step")
+    memory_split_enabled: bool = _switch("off: the cache takes no memory from tasks")
     spill_enabled: bool = _switch("spilling slows a node whose execution memory is over-committed")
     spill_slope: float = _number(3.0, 0, 100, "1", "slow-down per unit of memory over-commitment")
     contention_enabled: bool = _switch("running many more tasks than cores costs efficiency")

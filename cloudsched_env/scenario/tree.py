@@ -130,6 +130,25 @@ class Scenario:
         return to_plain(self)
 
 
+# Fields that came after results, checkpoints and digests had been recorded, with the value that changes nothing.
+_ADDED: dict[str, dict[str, Any]] = {"compute": {"memory_split_enabled": True}}
+
+
+def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A scenario as `Scenario.to_dict` writes it, less what later versions added and leaves everything as it was.
+
+    What was recorded before a field existed is compared with what is recorded now in this form.
+    """
+
+    def kept(group: str, name: str, value: Any) -> bool:
+        return name not in _ADDED.get(group, {}) or value != _ADDED[group][name]
+
+    return {
+        group: {n: v for n, v in value.items() if kept(group, n, v)} if isinstance(value, Mapping) else value
+        for group, value in values.items()
+    }
+
+
 def switch_names() -> list[str]:
     """Dotted names of the on/off switches of mechanisms."""
     names = [name for name in field_names(Scenario) if "." in name]

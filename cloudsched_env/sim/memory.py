@@ -14,7 +14,9 @@ _TOLERANCE = 1.0 + 1e-12  # sums of the same requests in another order must not 
 
 @compiled
 def execution_memory_gb(parameters, compute, b, n):
-    """Memory of node ``n`` that is not cache, in GB."""
+    """Memory of node ``n`` that is not cache, in GB; all of it where the split is off."""
+    if not parameters.memory_split_enabled:
+        return parameters.memory_gb[n]
     return (1.0 - compute.cache_fraction[b, n]) * parameters.memory_gb[n]
 
 

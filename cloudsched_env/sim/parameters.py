@@ -41,6 +41,7 @@ class Parameters(NamedTuple):
     memory_overcommit: NDArray[np.float64]
     core_overcommit: NDArray[np.float64]
     cache_slew_per_step: float
+    memory_split_enabled: bool
     compute_interval_steps: int
     storage_interval_steps: int
     spill_slope: float
@@ -126,6 +127,7 @@ def make_parameters(scenario: Scenario) -> Parameters:
         memory_overcommit=np.array(s.compute.memory_overcommit),
         core_overcommit=np.array(s.compute.core_overcommit),
         cache_slew_per_step=s.compute.cache_slew_per_step,
+        memory_split_enabled=s.compute.memory_split_enabled,
         compute_interval_steps=s.compute.decision_interval_steps,
         storage_interval_steps=s.storage.decision_interval_steps,
         spill_slope=s.compute.spill_slope if s.compute.spill_enabled else 0.0,

@@ -259,6 +259,7 @@ SWITCHES = (
     "cache.enabled",
     "cache.invalidation_enabled",
     "compaction.enabled",
+    "compute.memory_split_enabled",
     "compute.spill_enabled",
     "compute.contention_enabled",
 )

@@ -189,7 +189,7 @@ def test_a_process_killed_while_it_writes_a_checkpoint_leaves_the_one_before_and
 def changed(folder, tmp_path, change):
     """A copy of a run's description, edited as if it had been written elsewhere."""
     copy = tmp_path / "copy"
-    copy.mkdir()
+    copy.mkdir(parents=True)
     description = json.loads((folder / "run.json").read_text())
     change(description)
     (copy / "run.json").write_text(json.dumps(description))
@@ -236,6 +236,19 @@ def test_a_run_that_does_not_fit_is_refused_by_scenario_role_and_field(one_epoch
     check_run(one_epoch)
     with pytest.raises(IncompatibleCheckpointError, match=message):
         check_run(changed(one_epoch, tmp_path, change))
+
+
+@pytest.mark.ray
+def test_a_run_from_before_a_switch_existed_goes_on_while_the_switch_changes_nothing(one_epoch, tmp_path):
+    def before(description):
+        del description["scenario"]["compute"]["memory_split_enabled"]
+
+    def off(description):
+        description["scenario"]["compute"]["memory_split_enabled"] = False
+
+    check_run(changed(one_epoch, tmp_path / "before", before))
+    with pytest.raises(IncompatibleCheckpointError, match=r"field\.compute\.memory_split_enabled"):
+        check_run(changed(one_epoch, tmp_path / "off", off))
 
 
 @pytest.mark.ray

@@ -34,6 +34,14 @@ def test_run_time_grows_linearly_with_memory_beyond_execution_memory(slope):
     np.testing.assert_allclose(ratio, 1 + slope * np.maximum(0.0, used / EXECUTION_GB - 1), rtol=1e-5)
 
 
+def test_without_the_split_tasks_have_all_memory_whatever_the_cache_takes():
+    limits = [(0.8, 100.0), (1.0, 100.0), (1.3, 100.0), (1.7, 100.0)]
+    assert run_admission([1.0] * 40, [0.1] * 40, limits, split=False) == [8, 10, 13, 17]
+    used = np.array([5.5, 10.0, 20.0])
+    ratio = run_spill(used, tasks=4, slope=2.0, split=False) / 3.0
+    np.testing.assert_allclose(ratio, [1.0, 1.0, 3.0], rtol=1e-5)
+
+
 def test_a_shrinking_cache_keeps_the_same_share_of_every_shard():
     hot = np.array([500.0, 1000.0, 1500.0])
     valid, fraction = run_shrink(hot, (0.5, 0.1), slew_per_step=0.05, steps=12)

@@ -15,15 +15,16 @@ CACHE_FRACTION = 0.5
 
 
 def run_admission(
-    memory_gb: Sequence[float], cores: Sequence[float], limits: Sequence[tuple[float, float]]
+    memory_gb: Sequence[float], cores: Sequence[float], limits: Sequence[tuple[float, float]], split: bool = True
 ) -> list[int]:
     """How many of the tasks, sent at once, run after a step under each pair of limits (of memory and of cores).
 
-    Memory has 10 GB, half of it cache; the node has 8 cores.
+    Memory has 10 GB, half of it cache, which tasks do without if it is split; the node has 8 cores.
     """
     scenario = isolated(
         cluster__compute_nodes=({"count": 1, "cores": 8.0, "memory_gb": MEMORY_GB},),
         compute__cache_fractions=(CACHE_FRACTION,),
+        compute__memory_split_enabled=split,
         compute__memory_overcommit=tuple(memory for memory, _ in limits),
         compute__core_overcommit=tuple(core for _, core in limits),
         scheduling__window_slots=64,
@@ -36,16 +37,19 @@ def run_admission(
     return env.simulator_state.compute.running_tasks[:, 0].tolist()
 
 
-def run_spill(memory_gb: Sequence[float], tasks: int, slope: float, base_time_s: float = 3.0) -> NDArray[np.float64]:
+def run_spill(
+    memory_gb: Sequence[float], tasks: int, slope: float, base_time_s: float = 3.0, split: bool = True
+) -> NDArray[np.float64]:
     """Run time of equal tasks that together occupy each of the given amounts, all running at once.
 
-    Execution memory is half of 10 GB, and there are as many cores as tasks.
+    Execution memory is half of 10 GB (all of it, if memory is not split), and there are as many cores as tasks.
     """
     worst = 1.0 + slope * max(0.0, max(memory_gb) / (CACHE_FRACTION * MEMORY_GB) - 1.0)
     scenario = isolated(
         time__horizon_steps=int(base_time_s * worst / 0.1) + 5,
         cluster__compute_nodes=({"count": 1, "cores": float(tasks), "memory_gb": MEMORY_GB},),
         compute__cache_fractions=(CACHE_FRACTION,),
+        compute__memory_split_enabled=split,
         compute__spill_enabled=True,
         compute__spill_slope=slope,
         scheduling__window_slots=64,
