@@ -165,7 +165,7 @@ def measure_scaling(rounds: int, seconds: float, overrides: dict[str, Any] | Non
             [[s.seconds_per_env_step(seconds) for s in subjects] for _ in track(range(rounds), description=face)]
         )
         median = np.median(times, axis=0)
-        agents = [s.agents for s in subjects]
+        sizes = [s.agents for s in subjects]
         result[face] = {
             "sizes": {
                 s.scenario: {
@@ -182,9 +182,9 @@ def measure_scaling(rounds: int, seconds: float, overrides: dict[str, Any] | Non
                 }
                 for s, t, best in zip(subjects, median, times.min(axis=0), strict=True)
             },
-            **exponent(agents, times),
-            "exponent_of_the_largest_two": exponent(agents[-2:], times[:, -2:]),
-            "exponent_of_best_rounds": exponent(agents, times.min(axis=0)[None])["exponent"],
+            **exponent(sizes, times),
+            "exponent_of_the_largest_two": exponent(sizes[-2:], times[:, -2:]),
+            "exponent_of_best_rounds": exponent(sizes, times.min(axis=0)[None])["exponent"],
             "env_step_us_of_rounds": (1e6 * times).tolist(),
         }
     return result
