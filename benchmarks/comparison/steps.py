@@ -27,7 +27,7 @@ from comparison.evaluations import (
 from comparison.figure import draw_curves
 from comparison.publish import publish
 from comparison.remote import spawn_on_cluster
-from comparison.tables import difference_table, load_results, main_table, study_tables
+from comparison.tables import difference_tables, load_results, main_table, study_tables
 from comparison.trainings import FINISHED, NEW, Plan, Training, order, record_expert, run_cloudsched, spawn, train_all
 from comparison.variants import Experiment, check_settings, choose, of_studies, read_experiment
 
@@ -194,8 +194,7 @@ def table_step(experiment: Experiment, studies: Sequence[str], out: Path, comman
     names = [variant.name for variant in experiment.variants]
     text = main_table(results, names, experiment.expert, command)
     text += study_tables(results, {name: experiment.studies[name] for name in studies or experiment.studies})
-    if experiment.minuend is not None:
-        text += "\n" + difference_table(results, experiment.minuend, experiment.subtrahends)
+    text += difference_tables(results, experiment.differences)
     if any(row.curves for row in results.trained):
         draw_curves(results, names, out / "curves.svg")
         text += "\n![Learning curves](curves.svg)\n"
