@@ -462,12 +462,34 @@ def test_curves_are_averaged_where_all_trainings_were_validated():
     np.testing.assert_array_equal(scores, [[0.2, 0.3], [0.4, 0.5]])
 
 
-def test_the_policy_of_the_median_seed_is_published(tmp_path):
-    wanted = trainings.order(plan_of(tmp_path), [COLD], 4)
-    for training, best in zip(wanted, (0.4, 0.9, 0.7, 0.6), strict=True):
-        set_state(training, 4, best)
-    assert publish.median_training(wanted[:3]).seed == 2
-    assert publish.median_training(wanted).seed == 3
+def test_the_median_is_of_all_seeds_and_a_seed_that_is_not_the_median_is_not_called_so():
+    scores = {0: 0.4, 1: 0.9, 2: 0.7, 3: 0.6}
+    choice = publish.choose_seed({seed: scores[seed] for seed in (0, 1, 2)}, {0, 1, 2})
+    assert (choice.seed, choice.ranking, choice.in_words()) == (2, (1, 2, 0), "the median of all 3 by validation")
+    choice = publish.choose_seed(scores, scores)
+    assert (choice.seed, choice.in_words()) == (3, "the lower of the two in the middle of all 4 by validation")
+    choice = publish.choose_seed(scores, {0, 1})
+    assert choice.seed == 0
+    assert choice.in_words().startswith("the fourth of 4 by validation (not the median: the policy of that, seed 3,")
+    assert publish.choose_seed({5: None}, {5}).in_words() == "the only one so far"
+    assert publish.choose_seed({0: None, 1: 0.5, 2: 0.4}, {0, 1, 2}).seed == 2  # never validated counts as worst
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "baselines").glob("*/seed_0")), ids=lambda folder: folder.parent.name)
+def test_published_folders_say_the_rank_of_the_seed_that_they_tell_how_to_repeat(folder):
+    best = {}
+    for path in folder.parent.glob("seed_*/curve.csv"):
+        with path.open(newline="") as file:
+            scores = [float(row["validation/team_reward"]) for row in csv.DictReader(file)]
+        best[int(path.parent.name.removeprefix("seed_"))] = max(scores)
+    choice = publish.choose_seed(best, best)
+    readme = (folder.parent / "README.md").read_text()
+    assert f"Seed {choice.seed} is {choice.in_words()};" in readme
+    assert f"--seed {choice.seed} " in readme
+    assert f"| **{choice.seed}** | {best[choice.seed]:.4f} |" in readme
+    from cloudsched_env.rllib.config_files import load_experiment
+
+    assert load_experiment(folder.parent / "config.yaml").config.seed == choice.seed
 
 
 # ---- all of it
@@ -585,7 +607,12 @@ def test_trainings_evaluation_and_tables_from_nothing_and_nothing_twice(command,
         shutil.copytree(tmp_path / "baselines/qmix/seed_0", tmp_path / f"baselines/qmix/seed_{seed}")
     invoke("--publish", "--baselines", str(tmp_path / "baselines"))
     assert sorted(p.name for p in (tmp_path / "baselines/qmix").glob("seed_*")) == ["seed_0", "seed_1"]
-    assert "median by validation of 1 that were trained together" in (tmp_path / "baselines/qmix/README.md").read_text()
+    text = (tmp_path / "baselines/qmix/README.md").read_text()
+    assert "the lower of the two in the middle of all 2 by validation" in text
+    # Without any run of its own a machine can publish what others have trained: the files stay as they are.
+    invoke("--publish", "--baselines", str(tmp_path / "baselines"), "--runs", str(tmp_path / "none"))
+    again = (tmp_path / "baselines/qmix/README.md").read_text()
+    assert again.split("All of the comparison")[0] == text.split("All of the comparison")[0]
     readme = (tmp_path / "baselines/mappo+warm/README.md").read_text()
     assert "cloudsched record linear_feedback --scenario tiny-v1 --episodes 2 --out trajectories" in readme
     assert "--set=warm_start.trajectories=trajectories" in readme
