@@ -161,9 +161,11 @@ def training_rates(scenario: str, minutes: float) -> dict[str, dict[str, float]]
 
 def scaling_table(name: str, face: dict[str, Any]) -> Table:
     """One face of `scaling.measure_scaling`."""
-    low, high = face["interval_95"]
-    title = f"{name}: time of an env step ~ agents^{face['exponent']:.2f} (95 %: {low:.2f} to {high:.2f})"
-    title += f"; best rounds: {face['exponent_of_best_rounds']:.2f}"
+    from scaling import in_words
+
+    title = f"{name}: exponent of the time of an env step {in_words(face)}"
+    title += f"; of the largest two sizes {in_words(face['exponent_of_the_largest_two'])}"
+    title += f"; of the best rounds {face['exponent_of_best_rounds']:.2f}"
     table = Table(title=title)
     columns = ("scenario", "agents", "B", "us/step", "best", "steps/s", "agent-steps/s", "ns/agent-step", "MB")
     for column in columns:

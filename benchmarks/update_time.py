@@ -1,7 +1,7 @@
 """Time of a policy update by number of agents, and how it grows.
 
     python benchmarks/update_time.py --json benchmarks/results/update_time.json
-    python benchmarks/update_time.py --rounds 3 --sizes 5,25,100
+    python benchmarks/update_time.py --rounds 5 --sizes 5,25,100
 
 *An update* is one call of the learner on one batch of roll-outs: reward shaping, values and V-trace (the connector),
 and ``update.epochs`` passes of gradient steps. *An iteration* is that and sampling the batch: stepping the clusters
@@ -17,11 +17,12 @@ Three sweeps:
 One more row is the default configuration at 25 agents (5,000 env steps a batch; 2,500 in records before that changed).
 
 The exponent is the slope of log time over log agents. Every round measures all sizes in turn and gives a slope; the
-interval is the 2.5 to 97.5 % range of medians of resampled rounds (`benchmarks/scaling.py`). The slope between the two
-largest sizes is given beside it: where a curve bends upwards it is above the overall one. Times are CPU time of one
-thread, which a busy machine disturbs less (not wholly: caches are shared, so the best round of each size is given too);
-wall time is recorded as well. Results are written after every measurement, and
-a repeated command goes on where the last one ended.
+figure is their mean, with Student's 95 % interval over rounds (`benchmarks/scaling.py`), which is wide with few rounds.
+One power law need not fit: the slope between the two largest sizes is given beside it, and is above the overall one
+where a curve bends upwards. Times are CPU time of one thread, which a busy machine disturbs less (not wholly: caches
+are shared, so the best round of each size is given too); wall time is recorded as well. Results are written after every
+measurement, and a repeated command goes on where the last one ended; with `--rounds` as many as are there it only
+summarises anew.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from scaling import exponent
+from scaling import exponent, in_words
 
 import cloudsched_env
 from cloudsched_env.rllib.hrac import HRACConfig, register_vector_env
@@ -144,12 +145,8 @@ def summarise(measured: dict[str, list[dict[str, float]]], sizes: list[int]) -> 
                     [[sum(measured[f"{sweep}/{n}"][k][part] for part in parts) for n in chosen] for k in range(rounds)]
                 )
                 entry[f"{name}_exponent"] = exponent(chosen, times)
-                best = np.polyfit(np.log(chosen), np.log(times.min(axis=0)), 1)[0]
-                entry[f"{name}_exponent_of_best_rounds"] = float(best)
-                last = np.median(times[:, -2:], axis=0)
-                entry[f"{name}_exponent_of_the_largest_two"] = float(
-                    np.log(last[1] / last[0]) / np.log(chosen[-1] / chosen[-2])
-                )
+                entry[f"{name}_exponent_of_best_rounds"] = exponent(chosen, times.min(axis=0)[None])["exponent"]
+                entry[f"{name}_exponent_of_the_largest_two"] = exponent(chosen[-2:], times[:, -2:])
         summary[sweep] = entry
     return summary
 
@@ -172,9 +169,8 @@ def show(summary: dict[str, Any], console: Console) -> None:
         console.print(table)
         for name in ("update", "iteration"):
             if f"{name}_exponent" in entry:
-                fit, last = entry[f"{name}_exponent"], entry[f"{name}_exponent_of_the_largest_two"]
-                low, high = fit["interval_95"]
-                console.print(f"{name}: agents^{fit['exponent']:.2f} [{low:.2f}, {high:.2f}], at the end ^{last:.2f}")
+                last = in_words(entry[f"{name}_exponent_of_the_largest_two"])
+                console.print(f"{name}: exponent {in_words(entry[f'{name}_exponent'])}, at the end {last}")
 
 
 def main(

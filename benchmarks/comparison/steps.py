@@ -27,9 +27,9 @@ from comparison.evaluations import (
 from comparison.figure import draw_curves
 from comparison.publish import publish
 from comparison.remote import spawn_on_cluster
-from comparison.tables import difference_table, load_results, main_table, study_tables
+from comparison.tables import difference_tables, load_results, main_table, study_tables
 from comparison.trainings import FINISHED, NEW, Plan, Training, order, record_expert, run_cloudsched, spawn, train_all
-from comparison.variants import Experiment, check_settings, choose, of_studies, read_experiment
+from comparison.variants import Experiment, Variant, check_settings, choose, of_studies, read_experiment
 
 __all__ = ["STEPS", "Options", "run_steps"]
 
@@ -128,7 +128,9 @@ def run_steps(options: Options) -> None:
         if TABLE in steps:
             table_step(experiment, options.studies, options.out, command)
         if PUBLISH in steps:
-            publish_step(plan, trainings, options.out, command, options.baselines, options.trace_format, console)
+            publish_step(
+                plan, chosen, trainings, options.out, command, options.baselines, options.trace_format, console
+            )
     except typer.Exit:  # is a RuntimeError too
         raise
     except (ValueError, RuntimeError, ConnectionError) as error:
@@ -194,8 +196,7 @@ def table_step(experiment: Experiment, studies: Sequence[str], out: Path, comman
     names = [variant.name for variant in experiment.variants]
     text = main_table(results, names, experiment.expert, command)
     text += study_tables(results, {name: experiment.studies[name] for name in studies or experiment.studies})
-    if experiment.minuend is not None:
-        text += "\n" + difference_table(results, experiment.minuend, experiment.subtrahends)
+    text += difference_tables(results, experiment.differences)
     if any(row.curves for row in results.trained):
         draw_curves(results, names, out / "curves.svg")
         text += "\n![Learning curves](curves.svg)\n"
@@ -205,6 +206,7 @@ def table_step(experiment: Experiment, studies: Sequence[str], out: Path, comman
 
 def publish_step(
     plan: Plan,
+    variants: Sequence[Variant],
     trainings: list[Training],
     out: Path,
     command: str,
@@ -212,14 +214,18 @@ def publish_step(
     trace_format: str,
     console: Console,
 ) -> None:
-    """Write the folder of every variant whose trainings are finished and evaluated."""
+    """Write the folder of every variant that has results and policies, of trainings here or published before."""
     results = load_results(out)
-    by_variant: dict[str, list[Training]] = {}
-    for training in trainings:
-        row = results.rows.get(training.variant.name)
-        if training.status(plan.epochs) == FINISHED and row is not None and training.seed in row.seeds:
-            by_variant.setdefault(training.variant.name, []).append(training)
-    if not by_variant:
+    written = []
+    for name in (variant.name for variant in variants if variant.name in results.rows):
+        finished = [
+            t
+            for t in trainings
+            if t.variant.name == name and t.status(plan.epochs) == FINISHED and t.seed in results.rows[name].seeds
+        ]
+        path = publish(plan, name, finished, results, command, folder, trace_format)
+        if path is not None:
+            written.append(path)
+            console.print(str(path), highlight=False)
+    if not written:
         raise ValueError("no variant has a training that is finished and evaluated: nothing to publish")
-    for of_variant in by_variant.values():
-        console.print(str(publish(plan, of_variant, results, command, folder, trace_format)), highlight=False)

@@ -19,6 +19,7 @@ from cloudsched_env.evaluation.statistics import Interval, interquartile_mean, m
 from cloudsched_env.leaderboard.convergence import PATIENCE, Curve, convergence, read_curve
 from cloudsched_env.leaderboard.intervals import paired_interval, trainings_interval
 from comparison.trainings import different_default
+from comparison.variants import Difference
 
 Floats = NDArray[np.float64]
 
@@ -56,6 +57,11 @@ class Row:
     descriptions: list[dict[str, Any]] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     epochs: dict[float, int] = field(default_factory=dict)
+
+    @property
+    def warm_start(self) -> bool | None:
+        """Whether its trainings began as clones of the expert; None for a rule."""
+        return bool(self.descriptions[0]["training"].get("warm_start")) if self.trained else None
 
     def interval(self, metric: str) -> Interval:
         """Over trainings, each left out once; no interval for a rule or a single training."""
@@ -197,6 +203,22 @@ def main_table(results: Results, order: Sequence[str], expert: str, command: str
     return "\n".join([*lines, *_remarks(results, variants)]) + "\n"
 
 
+def difference_tables(results: Results, differences: Sequence[Difference]) -> str:
+    """All tables of differences below what they have in common; empty without any."""
+    if not differences:
+        return ""
+    text = (
+        "\n## Differences\n\n"
+        "In J, paired by window. Share of span: of J_bound - J_random, on average "
+        f"{results.span:.3f}. First interval: over training seeds on these windows (one training left out at a time); "
+        "second: seeds and windows both taken as random (crossed analysis of variance). Better in: share of seeds and "
+        "windows. Where one of the two began from initial networks and the other as a clone of a tuned rule, the row "
+        "says so: it does not compare the methods.\n"
+    )
+    tables = (difference_table(results, each.minuend, each.subtrahends) for each in differences)
+    return text + "".join(f"\n{table}" for table in tables)
+
+
 def difference_table(results: Results, minuend: str, subtrahends: Sequence[str]) -> str:
     """One variant minus others, window by window.
 
@@ -206,13 +228,8 @@ def difference_table(results: Results, minuend: str, subtrahends: Sequence[str])
     if minuend not in results.rows:
         return f"No differences: there are no results of {minuend}.\n"
     lines = [
-        f"`{minuend}` minus others in J, paired by window. Share of span: of J_bound - J_random, on average "
-        f"{results.span:.3f}. First interval: over training seeds on these windows (one training left out at a time); "
-        "second: seeds and windows both taken as random (crossed analysis of variance). Better in: share of seeds and "
-        "windows.",
-        "",
-        "| minus | seeds | J [95 % over seeds] | share of span [95 % over seeds] | J [95 % over seeds and windows] | "
-        "better in |",
+        f"| `{minuend}` minus | seeds | J [95 % over seeds] | share of span [95 % over seeds] | "
+        "J [95 % over seeds and windows] | better in |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for name in subtrahends:
@@ -226,8 +243,10 @@ def difference_table(results: Results, minuend: str, subtrahends: Sequence[str])
         seeds = trainings_interval([difference], mean)
         share = Interval(*(100 * value / results.span for value in (seeds.estimate, seeds.low, seeds.high)))
         better = probability_of_improvement(difference, np.zeros_like(difference))
-        cells = [name, str(len(difference)), _cell(seeds, "+.4f"), _cell(share, "+.1f", " %")]
-        lines.append(f"| {' | '.join([*cells, _cell(paired_interval([difference]), '+.4f')])} | {100 * better:.0f} % |")
+        label = _labelled(results.rows[minuend], results.rows[name])
+        cells = [label, str(len(difference)), _cell(seeds, "+.4f"), _cell(share, "+.1f", " %")]
+        both = _cell(paired_interval([difference]), "+.4f") + (" (windows only)" if len(difference) == 1 else "")
+        lines.append(f"| {' | '.join([*cells, both])} | {100 * better:.0f} % |")
     return "\n".join(lines) + "\n"
 
 
@@ -264,6 +283,14 @@ def paired_matrix(first: Row, second: Row) -> Floats:
         return np.zeros((0, first.metrics[REWARD].shape[1]))
     rows = [row.metrics[REWARD][[row.seeds.index(seed) for seed in common]] for row in (first, second)]
     return rows[0] - rows[1]
+
+
+def _labelled(minuend: Row, subtrahend: Row) -> str:
+    """The name of what is subtracted, and how it began if that differs."""
+    if subtrahend.warm_start is None or subtrahend.warm_start == minuend.warm_start:
+        return subtrahend.name
+    beginnings = {True: "a clone", False: "initial networks"}
+    return f"{subtrahend.name} (**from {beginnings[subtrahend.warm_start]}**)"
 
 
 def _remarks(results: Results, variants: Sequence[Row]) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from cloudsched_env.agents.registry import list_agents
+
 TRAJECTORIES = "warm_start.trajectories"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
@@ -36,6 +38,19 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """One table of differences.
+
+    Attributes:
+        minuend: variant that others are subtracted from.
+        subtrahends: variants and rules that it is compared with.
+    """
+
+    minuend: str
+    subtrahends: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Experiment:
     """All of ``comparison.yaml``.
 
@@ -43,16 +58,14 @@ class Experiment:
         variants: in the order of the table.
         expert: agent that warm starts clone; its validation score is also the threshold of convergence.
         recorded_episodes: train windows on which it is recorded.
-        minuend: variant that the second table subtracts from; None for no such table.
-        subtrahends: variants and rules that it is compared with.
+        differences: which variants are compared with which others, a table each.
         studies: names of variants that are compared with the first of them, by name of the study.
     """
 
     variants: tuple[Variant, ...]
     expert: str = "linear_feedback"
     recorded_episodes: int = 48
-    minuend: str | None = None
-    subtrahends: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
     studies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -74,10 +87,7 @@ def read_experiment(path: Path) -> Experiment:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{path}: several variants are called {', '.join(twice)}")
-    differences = content.get("differences") or {}
-    _refuse_unknown(differences, {"of", "from"}, f"{path}: differences")
-    if differences and differences.get("of") not in names:
-        raise ValueError(f"{path}: differences.of is {differences.get('of')!r}: expected one of {', '.join(names)}")
+    differences = _differences(content.get("differences") or [], names, f"{path}: differences")
     studies = {str(study): tuple(members) for study, members in (content.get("studies") or {}).items()}
     for study, members in studies.items():
         _refuse_missing(members, set(names), f"variant of study {study}")
@@ -85,8 +95,7 @@ def read_experiment(path: Path) -> Experiment:
         variants,
         str(content.get("expert", Experiment.expert)),
         int(content.get("recorded_episodes", Experiment.recorded_episodes)),
-        differences.get("of"),
-        tuple(differences.get("from", ())),
+        differences,
         studies,
     )
 
@@ -170,6 +179,46 @@ def _variant(entry: Any, where: str) -> Variant:
     if TRAJECTORIES in settings:
         raise ValueError(f"{where} ({name}): {TRAJECTORIES}: write warm_start: true, trajectories are recorded here")
     return Variant(name, str(entry["algorithm"]), warm, dict(settings))
+
+
+def _differences(entries: Any, variants: Sequence[str], where: str) -> tuple[Difference, ...]:
+    """The tables of differences, each of a variant of its own."""
+    if not isinstance(entries, list):
+        raise ValueError(f"{where}: expected a list of {{of: VARIANT, from: [NAME, ...]}}, got {entries!r}")
+    found = tuple(_difference(entry, variants, f"{where}, entry {place}") for place, entry in enumerate(entries, 1))
+    minuends = [difference.minuend for difference in found]
+    twice = sorted({name for name in minuends if minuends.count(name) > 1})
+    if twice:
+        raise ValueError(f"{where}: several entries are of {', '.join(twice)}: expected one, with all names in 'from'")
+    return found
+
+
+def _difference(entry: Any, variants: Sequence[str], where: str) -> Difference:
+    if not isinstance(entry, Mapping) or not {"of", "from"} <= set(entry):
+        raise ValueError(f"{where}: expected a mapping with 'of' and 'from', got {entry!r}")
+    _refuse_unknown(entry, {"of", "from"}, where)
+    minuend, subtrahends = entry["of"], entry["from"]
+    if minuend not in variants:
+        raise ValueError(f"{where}: of is {minuend!r}: expected one of {', '.join(variants)}")
+    if not (isinstance(subtrahends, list) and subtrahends and all(isinstance(name, str) for name in subtrahends)):
+        raise ValueError(f"{where}: from is {subtrahends!r}: expected a list of names of variants and rules")
+    if minuend in subtrahends or len(set(subtrahends)) < len(subtrahends):
+        raise ValueError(f"{where}: from is {subtrahends!r}: expected each name once, and not {minuend} itself")
+    for name in subtrahends:
+        if name not in variants and not _may_be_agent(name):
+            raise ValueError(f"{where}: from has {name!r}: expected a rule or one of {', '.join(variants)}")
+    return Difference(minuend, tuple(subtrahends))
+
+
+def _may_be_agent(spec: str) -> bool:
+    """Whether it names a known rule, or a file, module or folder; what these hold is not looked at."""
+    head = _head(spec)
+    return "/" in head or ":" in head or head in {_head(entry.name) for entry in list_agents()}
+
+
+def _head(spec: str) -> str:
+    """An agent without its parameters and its rule for node knobs."""
+    return re.split(r"[+(]", spec, maxsplit=1)[0]
 
 
 def _refuse_unknown(found: Mapping[str, Any], known: set[str], where: str) -> None:

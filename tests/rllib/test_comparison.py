@@ -49,7 +49,12 @@ def test_the_committed_variants_are_accepted_by_the_settings():
     variants.check_settings(experiment.variants)
     names = {v.name for v in experiment.variants}
     assert {"hrac_lgrs", "mappo", "ippo", "happo", "qmix", "vdn", "hrac_lgrs+warm", "happo+warm"} <= names
-    assert experiment.minuend in names
+    warm = {v.name: v.warm_start for v in experiment.variants}
+    pairs = [(each.minuend, name) for each in experiment.differences for name in each.subtrahends]
+    assert {("hrac_lgrs", "mappo"), ("hrac_lgrs+warm", "mappo+warm"), ("hrac_lgrs+warm", "linear_feedback")} < set(
+        pairs
+    )
+    assert all(warm[first] == warm[second] for first, second in pairs if second in warm)  # both cloned, or neither
 
 
 def test_algorithms_choose_cold_variants_and_warm_start_chooses_warm_ones():
@@ -67,6 +72,9 @@ def test_algorithms_choose_cold_variants_and_warm_start_chooses_warm_ones():
         names(["qmix"], ["qmix"])
 
 
+ONE = "{variants: [{name: a, algorithm: mappo}]"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -74,13 +82,38 @@ def test_algorithms_choose_cold_variants_and_warm_start_chooses_warm_ones():
         ("variants: [{name: a, algorithm: mappo}, {name: a, algorithm: ippo}]", "several variants are called a"),
         ("variants: [{name: a/b, algorithm: mappo}]", "expected letters"),
         ("variants: [{name: a, algorithm: mappo, settings: {warm_start.trajectories: x}}]", "warm_start: true"),
-        ("{variants: [{name: a, algorithm: mappo}], differences: {of: b, from: [a]}}", "expected one of a"),
+        (f"{ONE}, differences: {{of: a, from: [balanced]}}}}", "differences: expected a list of"),
+        (f"{ONE}, differences: [{{of: b, from: [a]}}]}}", "entry 1: of is 'b': expected one of a"),
+        (f"{ONE}, differences: [{{of: a}}]}}", "entry 1: expected a mapping with 'of' and 'from'"),
+        (f"{ONE}, differences: [{{of: a, from: [balanced], to: 3}}]}}", "entry 1: unknown key to"),
+        (f"{ONE}, differences: [{{of: a, from: balanced}}]}}", "from is 'balanced': expected a list of names"),
+        (f"{ONE}, differences: [{{of: a, from: []}}]}}", "expected a list of names"),
+        (f"{ONE}, differences: [{{of: a, from: [a]}}]}}", "expected each name once, and not a itself"),
+        (f"{ONE}, differences: [{{of: a, from: [balance]}}]}}", "from has 'balance': expected a rule or one of a"),
+        (
+            f"{ONE}, differences: [{{of: a, from: [balanced]}}, {{of: a, from: [random]}}]}}",
+            "several entries are of a",
+        ),
     ],
 )
 def test_mistakes_in_the_file_of_variants_are_named(tmp_path, text, message):
     (tmp_path / "v.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):
         variants.read_experiment(tmp_path / "v.yaml")
+
+
+def test_several_variants_are_compared_with_variants_and_rules_of_all_kinds(tmp_path):
+    (tmp_path / "v.yaml").write_text(
+        textwrap.dedent("""
+            variants: [{name: a, algorithm: mappo}, {name: b+warm, algorithm: ippo}]
+            differences:
+              - {of: a, from: [b+warm, balanced+reactive, 'linear_feedback(parameters="some/where.json")']}
+              - {of: b+warm, from: [some/policy, module:Agent]}
+        """)
+    )
+    first, second = variants.read_experiment(tmp_path / "v.yaml").differences
+    assert first.subtrahends == ("b+warm", "balanced+reactive", 'linear_feedback(parameters="some/where.json")')
+    assert (second.minuend, second.subtrahends) == ("b+warm", ("some/policy", "module:Agent"))
 
 
 def test_a_setting_that_an_algorithm_does_not_have_is_told_before_training():
@@ -381,9 +414,27 @@ def test_differences_are_paired_by_window_and_have_the_share_of_the_span(tmp_pat
     assert rows[0].startswith("| r | 2 | +0.2000 [-1.0706, +1.4706] | +5.0 % [-26.8, +36.8] |")
     assert rows[0].endswith("| 100 % |")
     assert rows[1].startswith("| b | 1 | +0.2000 | +5.0 % |")  # seed 0 of both, no interval
+    assert ["windows only" in row for row in rows] == [False, True, False]  # one training says nothing of others
     assert rows[2].startswith("| c | 0 | not run")
     assert tables.paired_matrix(results.rows["a"], results.rows["b"]).shape == (1, 4)
     assert tables.difference_table(results, "c", ["a"]).startswith("No differences")
+
+
+def test_every_minuend_has_a_table_and_pairs_that_began_differently_are_labelled(tmp_path):
+    rewards = {(name, "training"): [[0.5, 0.6], [0.5, 0.7]] for name in ("a", "a+warm", "b", "b+warm")}
+    results = write_results(tmp_path, {**rewards, ("r", "rule"): [[0.4, 0.4]]})
+    for name, row in results.rows.items():
+        for described in row.descriptions:
+            described.get("training", {})["warm_start"] = name.endswith("+warm")
+    wanted = [variants.Difference("a", ("b", "r")), variants.Difference("a+warm", ("b+warm", "b", "r"))]
+    text = tables.difference_tables(results, wanted)
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
+    assert rows == [
+        "| `a` minus", "| b", "| r", "| `a+warm` minus", "| b+warm", "| b (**from initial networks**)", "| r",
+    ]  # fmt: skip
+    assert text.count("paired by window") == 1
+    assert tables.difference_table(results, "a", ["b+warm"]).splitlines()[-1].startswith("| b+warm (**from a clone**)")
+    assert tables.difference_tables(results, ()) == ""
 
 
 def test_results_of_other_windows_are_left_out_and_seeds_that_were_trained_otherwise_are_told(tmp_path):
@@ -411,19 +462,41 @@ def test_curves_are_averaged_where_all_trainings_were_validated():
     np.testing.assert_array_equal(scores, [[0.2, 0.3], [0.4, 0.5]])
 
 
-def test_the_policy_of_the_median_seed_is_published(tmp_path):
-    wanted = trainings.order(plan_of(tmp_path), [COLD], 4)
-    for training, best in zip(wanted, (0.4, 0.9, 0.7, 0.6), strict=True):
-        set_state(training, 4, best)
-    assert publish.median_training(wanted[:3]).seed == 2
-    assert publish.median_training(wanted).seed == 3
+def test_the_median_is_of_all_seeds_and_a_seed_that_is_not_the_median_is_not_called_so():
+    scores = {0: 0.4, 1: 0.9, 2: 0.7, 3: 0.6}
+    choice = publish.choose_seed({seed: scores[seed] for seed in (0, 1, 2)}, {0, 1, 2})
+    assert (choice.seed, choice.ranking, choice.in_words()) == (2, (1, 2, 0), "the median of all 3 by validation")
+    choice = publish.choose_seed(scores, scores)
+    assert (choice.seed, choice.in_words()) == (3, "the lower of the two in the middle of all 4 by validation")
+    choice = publish.choose_seed(scores, {0, 1})
+    assert choice.seed == 0
+    assert choice.in_words().startswith("the fourth of 4 by validation (not the median: the policy of that, seed 3,")
+    assert publish.choose_seed({5: None}, {5}).in_words() == "the only one so far"
+    assert publish.choose_seed({0: None, 1: 0.5, 2: 0.4}, {0, 1, 2}).seed == 2  # never validated counts as worst
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "baselines").glob("*/seed_0")), ids=lambda folder: folder.parent.name)
+def test_published_folders_say_the_rank_of_the_seed_that_they_tell_how_to_repeat(folder):
+    best = {}
+    for path in folder.parent.glob("seed_*/curve.csv"):
+        with path.open(newline="") as file:
+            scores = [float(row["validation/team_reward"]) for row in csv.DictReader(file)]
+        best[int(path.parent.name.removeprefix("seed_"))] = max(scores)
+    choice = publish.choose_seed(best, best)
+    readme = (folder.parent / "README.md").read_text()
+    assert f"Seed {choice.seed} is {choice.in_words()};" in readme
+    assert f"--seed {choice.seed} " in readme
+    assert f"| **{choice.seed}** | {best[choice.seed]:.4f} |" in readme
+    from cloudsched_env.rllib.config_files import load_experiment
+
+    assert load_experiment(folder.parent / "config.yaml").config.seed == choice.seed
 
 
 # ---- all of it
 
 SMALL = """
     recorded_episodes: 2
-    differences: {of: mappo+warm, from: [least_allocated, qmix]}
+    differences: [{of: mappo+warm, from: [least_allocated, qmix]}]
     variants:
       - name: mappo+warm
         algorithm: mappo
@@ -534,7 +607,12 @@ def test_trainings_evaluation_and_tables_from_nothing_and_nothing_twice(command,
         shutil.copytree(tmp_path / "baselines/qmix/seed_0", tmp_path / f"baselines/qmix/seed_{seed}")
     invoke("--publish", "--baselines", str(tmp_path / "baselines"))
     assert sorted(p.name for p in (tmp_path / "baselines/qmix").glob("seed_*")) == ["seed_0", "seed_1"]
-    assert "median by validation of 1 that were trained together" in (tmp_path / "baselines/qmix/README.md").read_text()
+    text = (tmp_path / "baselines/qmix/README.md").read_text()
+    assert "the lower of the two in the middle of all 2 by validation" in text
+    # Without any run of its own a machine can publish what others have trained: the files stay as they are.
+    invoke("--publish", "--baselines", str(tmp_path / "baselines"), "--runs", str(tmp_path / "none"))
+    again = (tmp_path / "baselines/qmix/README.md").read_text()
+    assert again.split("All of the comparison")[0] == text.split("All of the comparison")[0]
     readme = (tmp_path / "baselines/mappo+warm/README.md").read_text()
     assert "cloudsched record linear_feedback --scenario tiny-v1 --episodes 2 --out trajectories" in readme
     assert "--set=warm_start.trajectories=trajectories" in readme

@@ -1,11 +1,14 @@
 """`benchmarks/update_time.py`: the clusters it measures, and the exponent of times that follow a known law."""
 
+import inspect
+import json
+
 import pytest
 
 pytest.importorskip("ray")
 
 from cloudsched_env.scenario import load_scenario
-from tests.scripts import load_script
+from tests.scripts import BENCHMARKS, load_script
 
 
 @pytest.fixture(scope="module")
@@ -42,5 +45,15 @@ def test_a_power_law_is_recovered_and_a_bend_shows_at_the_end(update_time):
     assert straight["update_exponent"]["exponent"] == pytest.approx(0.7)
     assert straight["update_exponent"]["interval_95"] == pytest.approx([0.7, 0.7])
     bent = measured(lambda n: 1.0 + 0.01 * n)
-    assert bent["update_exponent"]["exponent"] < bent["update_exponent_of_the_largest_two"] < 1
+    assert bent["update_exponent"]["exponent"] < bent["update_exponent_of_the_largest_two"]["exponent"] < 1
     assert straight["sizes"]["25"]["update_cpu_s"] == pytest.approx(0.1 * 25**0.7)
+
+
+def test_the_committed_record_has_the_figures_of_its_measurements(update_time):
+    record = json.loads((BENCHMARKS / "results" / "update_time.json").read_text())
+    found = update_time.summarise(record["measurements"], list(update_time.SIZES))
+    assert json.loads(json.dumps(found)) == record["summary"]
+
+
+def test_enough_rounds_are_measured_without_being_asked_for(update_time):
+    assert inspect.signature(update_time.main).parameters["rounds"].default >= 10
