@@ -1,10 +1,12 @@
 """What happens when something breaks in the middle of a run: a clear line, and a last checkpoint that is whole."""
 
+import contextlib
 import errno
 import json
 import math
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +151,93 @@ def test_wherever_the_disk_fills_up_the_pointer_shows_a_whole_checkpoint(tmp_pat
     assert not list((tmp_path / "run").rglob(".*tmp*"))
     folder.checkpoint(RunState(epoch=3), write, write)  # once there is room again
     assert RunFolder(tmp_path / "run").last_checkpoint()[1].epoch == 3
+
+
+def write_policy(number):
+    """Writes a policy of two files that both tell its number."""
+
+    def write(path):
+        path.mkdir(parents=True, exist_ok=True)
+        for name in ("weights", "description"):
+            (path / name).write_text(str(number))
+
+    return write
+
+
+def number_of(folder):
+    """The number that all files of a policy tell."""
+    files = contents(folder)
+    assert set(files) == {"weights", "description"}
+    (number,) = set(files.values())
+    return int(number)
+
+
+def best_number(folder):
+    name = json.loads((folder / "latest.json").read_text())["best"]
+    return number_of(folder / "checkpoints" / name / "policy")
+
+
+def fail_at(monkeypatch, call):
+    """Let one of the calls that change a disk fail, by its number; returns the list of those that were made."""
+    made = []
+
+    def refusing(name, original):
+        def call_or_refuse(*arguments, **options):
+            made.append(name)
+            if len(made) - 1 == call:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return original(*arguments, **options)
+
+        return call_or_refuse
+
+    for module, name in ((os, "rename"), (os, "replace"), (os, "fsync"), (os, "mkdir"), (shutil, "copyfile")):
+        monkeypatch.setattr(module, name, refusing(name, getattr(module, name)))
+    return made
+
+
+@pytest.mark.parametrize("mended_by", ["opening it again", "the next checkpoint"])
+def test_wherever_the_disk_fills_up_the_policy_is_whole_and_becomes_that_of_the_best_checkpoint(
+    tmp_path, monkeypatch, mended_by
+):
+    seen = set()
+    for call in range(100):
+        path = tmp_path / str(call)
+        RunFolder(path).checkpoint(RunState(epoch=1, best_epoch=1), write_policy(0), write_policy(1))
+        with monkeypatch.context() as patch:
+            made = fail_at(patch, call)
+            with contextlib.suppress(OSError):
+                RunFolder(path).checkpoint(RunState(epoch=2, best_epoch=2), write_policy(0), write_policy(2))
+        if call >= len(made):
+            break
+        seen.add((made[call], best_number(path), number_of(path / "policy")))
+        if mended_by == "opening it again":
+            RunFolder(path).publish_policy()
+        else:
+            RunFolder(path).checkpoint(RunState(epoch=3, best_epoch=2), write_policy(0), write_policy(3))
+        assert number_of(path / "policy") == best_number(path)
+        assert not list(path.glob(".policy*"))
+    assert number_of(path / "policy") == best_number(path) == 2
+    # Before the pointer had moved, and between it and the policy.
+    assert {(best, policy) for _, best, policy in seen} >= {(1, 1), (2, 1)}
+    assert {"rename", "replace", "fsync", "mkdir", "copyfile"} == {name for name, *_ in seen}
+
+
+def test_a_policy_that_a_killed_process_had_moved_aside_is_there_again_when_the_run_is_opened(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.checkpoint(RunState(epoch=1, best_epoch=1), write_policy(0), write_policy(1))
+    (tmp_path / "policy").rename(tmp_path / ".policy.old4242")
+    RunFolder(tmp_path).publish_policy()
+    assert number_of(tmp_path / "policy") == 1
+    assert not list(tmp_path.glob(".policy*"))
+
+
+@pytest.mark.ray
+def test_a_run_that_is_resumed_publishes_its_best_policy_before_it_trains(one_epoch):
+    right = contents(one_epoch / "policy")
+    assert right == contents(one_epoch / "checkpoints" / "epoch_000001" / "policy")
+    (one_epoch / "policy" / "policy.json").write_text("{}")
+    assert resume(one_epoch, 1).state.epoch == 1  # nothing is left to do
+    assert contents(one_epoch / "policy") == right
 
 
 # -- a killed process
