@@ -235,9 +235,11 @@ class HRACLearner(RoleLearner):
         return torch.stack(losses).mean(), statistics
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Let the lagged potential follow; average normalisers over learners."""
+        """Let the lagged potential follow; average running statistics over learners."""
         super().after_gradient_based_update(timesteps=timesteps)
         critic: CriticModule = self.module[CRITIC].unwrapped()
         self._average_over_learners(critic.normalisers.buffers())
         self._average_over_learners(critic.centres.buffers())
         critic.advance_potential(self.settings.lgrs.potential_rate)
+        # Scales of their own would give each learner another mixture of rewards.
+        self._average_over_learners(critic.lgrs.buffers())

@@ -141,12 +141,10 @@ def test_two_learners_stay_in_step(scaled_out):
         }
     )
     one, two = (result.get() for result in results)
-    compared = 0
+    assert len(one) > 50
+    assert one["central_critic.lgrs.variances"].min() > 0
     for name, value in one.items():
-        if "lgrs." not in name:  # reward scales are each learner's own
-            np.testing.assert_allclose(value, two[name], rtol=1e-4, atol=1e-6, err_msg=name)
-            compared += 1
-    assert compared > 50
+        np.testing.assert_allclose(value, two[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def test_step_sizes_are_annealed_over_the_given_epochs(build):
