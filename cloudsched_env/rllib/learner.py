@@ -75,20 +75,23 @@ class HRACLearner(RoleLearner):
         RLlib's own loop shuffles each module's rows apart and cycles until the largest module is through; here rows
         of all modules belong together, so the loop is this class's own.
         """
-        if data.episodes is None or self._learner_connector is None:
+        rollouts, connector = data.episodes, self._learner_connector
+        if rollouts is None or connector is None:
             raise ValueError(
                 "HRACLearner trains on roll-outs through its learner connector; no other data is supported"
             )
-        rows: dict[str, dict[str, Tensor]] = self._learner_connector(
-            rl_module=self.module, batch={}, episodes=data.episodes, shared_data={}, metrics=self.metrics
-        )
+
+        def connect() -> dict[str, dict[str, Tensor]]:
+            return connector(rl_module=self.module, batch={}, episodes=rollouts, shared_data={}, metrics=self.metrics)
+
+        rows = self._of_finite(rollouts, connect)
         total = len(rows[CRITIC]["states"])
 
         def passes() -> Iterator[Tensor]:
             size = minibatch_size or total
             if not self._chunk:
                 return self._minibatch_rows(total, size, epochs, minibatches)
-            sequences = self._sequences(total, data.episodes)
+            sequences = self._sequences(total, rollouts)
             count, size = sequences.shape[1], max(1, size // self._chunk)
             chosen = self._minibatch_rows(count, size, epochs, minibatches)
             return (sequences[:, index] for index in chosen)
@@ -240,6 +243,6 @@ class HRACLearner(RoleLearner):
         critic: CriticModule = self.module[CRITIC].unwrapped()
         self._average_over_learners(critic.normalisers.buffers())
         self._average_over_learners(critic.centres.buffers())
-        critic.advance_potential(self.settings.lgrs.potential_rate)
         # Scales of their own would give each learner another mixture of rewards.
         self._average_over_learners(critic.lgrs.buffers())
+        critic.advance_potential(self.settings.lgrs.potential_rate)

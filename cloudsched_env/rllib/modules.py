@@ -199,9 +199,8 @@ class CriticModule(_NetworkModule):
         super().setup()
         settings = self._settings
         roles = RoleMap(load_scenario(settings.scenario, settings.overrides), settings.roles.map).names
-        self.normalisers = nn.ModuleDict(
-            {name: ValueNormaliser(self._settings.update.normaliser_decay) for name in (*roles, TEAM)}
-        )
+        decay = settings.update.normaliser_decay
+        self.normalisers = nn.ModuleDict({r: ValueNormaliser(decay, name=f"{r}.returns") for r in (*roles, TEAM)})
         self.centres = nn.ModuleDict({name: RewardCentre() for name in (*roles, TEAM)})
         self.scope = NetworkConfig.from_dict(settings.network_settings()).critic if _is_ours(settings) else "role"
         lgrs = self._settings.lgrs

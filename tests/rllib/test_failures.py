@@ -23,8 +23,10 @@ from typer.testing import CliRunner
 from cloudsched_env.cli.train import app
 from cloudsched_env.rllib.compatibility import IncompatibleCheckpointError, check_run
 from cloudsched_env.rllib.learner import HRACLearner
+from cloudsched_env.rllib.modules import CriticModule
 from cloudsched_env.rllib.role_learner import TrainingDivergedError
 from cloudsched_env.rllib.run_folder import RunFolder, RunState
+from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
 from cloudsched_env.rllib.training import TrainingOptions, train
 from tests.rllib.toy_env import toy_config
 
@@ -80,6 +82,53 @@ def test_a_loss_that_is_not_a_number_ends_the_run_with_its_batch_and_the_last_ch
     (saved,) = one_epoch.glob("diverged_batch_*.pt")
     assert saved.name in text
     assert torch.load(saved)["central_critic"]["states"].isfinite().all()
+    saved.unlink()
+
+
+def spoil_observations(patch):
+    sample = RoleBatchedEnvRunner.sample
+
+    def spoiled(self, **options):
+        rollouts = sample(self, **options)
+        rollouts[0].roles["storage"]["observations"][3, 5] = math.nan
+        return rollouts
+
+    patch.setattr(RoleBatchedEnvRunner, "sample", spoiled)
+
+
+def spoil_values(patch):
+    values = CriticModule.values
+
+    def spoiled(self, *arguments):
+        return {
+            name: value * math.nan if name == "storage" else value for name, value in values(self, *arguments).items()
+        }
+
+    patch.setattr(CriticModule, "values", spoiled)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (spoil_observations, "storage.observations is not finite at step 3 of cluster 5"),
+        (spoil_values, "storage.returns is not finite in"),
+    ],
+)
+def test_data_that_is_not_a_number_ends_the_run_like_a_loss_that_is_not(one_epoch, monkeypatch, spoil, what):
+    with monkeypatch.context() as patch:
+        spoil(patch)
+        code, text = command_line("--resume", str(one_epoch), "--stop-epochs", "2", "--quiet")
+    assert code == 1
+    assert "training diverged at update" in text
+    assert what in text
+    assert "The checkpoint of epoch 1 is whole" in text
+    assert f"--resume {one_epoch}" in text
+    (saved,) = one_epoch.glob("diverged_batch_*.pt")
+    assert saved.name in text
+    batch = torch.load(saved)
+    assert batch["cluster"]["states"].isfinite().all()
+    assert batch["storage"]["observations"][3, 5].isfinite().all() == (spoil is spoil_values)
     saved.unlink()
 
 

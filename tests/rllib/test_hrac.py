@@ -147,6 +147,26 @@ def test_two_learners_stay_in_step(scaled_out):
         np.testing.assert_allclose(value, two[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
+def test_learners_whose_roll_outs_are_finite_do_not_wait_for_one_whose_are_not(ray_local, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLOUDSCHED_RUN_DIR", str(tmp_path))
+    algorithm = toy_config().learners(num_learners=2).build_algo()
+    sample = algorithm.env_runner.sample
+
+    def spoiled(**options):
+        (rollout,) = sample(**options)
+        rollout.roles["storage"]["observations"][3, 5] = np.nan  # of the first learner's clusters
+        return [rollout]
+
+    monkeypatch.setattr(algorithm.env_runner, "sample", spoiled)
+    try:
+        with pytest.raises(TrainingDivergedError) as caught:
+            algorithm.train()
+    finally:
+        algorithm.stop()
+    assert "storage.observations is not finite at step 3 of cluster 5" in str(caught.value.cause)
+
+
 def test_step_sizes_are_annealed_over_the_given_epochs(build):
     algorithm = build({"update.anneal_epochs": 2, "update.learning_rate": 1e-3})
     # An epoch has two updates, at 0.5, 1, 1.5 and 2 epochs; what is logged is their mean.
@@ -182,8 +202,12 @@ def test_a_loss_that_is_not_finite_stops_training_and_saves_the_batch(learner, t
     (rollout,) = runner.sample()
     learner.update(episodes=[rollout], num_epochs=1, minibatch_size=400)
     rollout.states[3, 5] = np.nan
-    with pytest.raises(ValueError, match="states is not finite at step 3 of cluster 5"):
+    with pytest.raises(TrainingDivergedError, match="states is not finite at step 3 of cluster 5") as caught:
         learner.update(episodes=[rollout], num_epochs=1, minibatch_size=400)
+    (saved,) = tmp_path.glob("diverged_batch_*.pt")
+    assert saved.name in str(caught.value)
+    assert torch.load(saved)["cluster"]["states"][3, 5].isnan().all()
+    saved.unlink()
     batch = HRACBatchConnector(settings=learner.settings)(rl_module=learner.module, batch={}, episodes=runner.sample())
     batch["compute"]["advantages"][7] = float("nan")
     with pytest.raises(TrainingDivergedError, match=r"compute\.advantages") as caught:
