@@ -10,7 +10,8 @@ from ray.rllib.core.learner.training_data import TrainingData
 from torch import Tensor
 from torch.nn import functional
 
-from cloudsched_env.rllib.modules import CRITIC, CriticModule, execution_mode
+from cloudsched_env.rllib.modules import ATTENTION, CRITIC, CriticModule, execution_mode
+from cloudsched_env.rllib.monitoring import policy_attention_statistics
 from cloudsched_env.rllib.networks import NetworkConfig
 from cloudsched_env.rllib.role_learner import Batch, RoleLearner
 from cloudsched_env.rllib.settings import HRACSettings
@@ -86,6 +87,7 @@ class HRACLearner(RoleLearner):
 
         rows = self._of_finite(rollouts, connect)
         total = len(rows[CRITIC]["states"])
+        self._log_policy_attention(rows, sum(len(rollout) for rollout in rollouts))
 
         def passes() -> Iterator[Tensor]:
             size = minibatch_size or total
@@ -102,6 +104,13 @@ class HRACLearner(RoleLearner):
                 logged.setdefault(key, []).append(value)
         for key, values in logged.items():
             self.metrics.log_value(key, float(torch.stack(values).mean()), window=1)
+
+    def _log_policy_attention(self, rows: Batch, newest: int) -> None:
+        """Log what the policies attended to in the newest roll-outs, whose rows come before those of replayed ones."""
+        acted = {role: {name: values[:newest] for name, values in rows[role].items()} for role in self._role_ids()}
+        for name, value in policy_attention_statistics(self.module, ATTENTION, acted).items():
+            module, _, key = name.partition("/")
+            self.metrics.log_value((module, key), value, window=1)
 
     def _train(
         self, rows: dict[str, dict[str, Tensor]], passes: Callable[[], Iterator[Tensor]]

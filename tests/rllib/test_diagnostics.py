@@ -11,7 +11,7 @@ import torch
 
 from cloudsched_env.rllib.diagnostics import DIAGNOSTICS, Diagnostics, Thresholds
 from cloudsched_env.rllib.lgrs import LGRS, LGRSConfig
-from cloudsched_env.rllib.monitoring import PlacementConflicts, attention_statistics
+from cloudsched_env.rllib.monitoring import PlacementConflicts, attention_statistics, policy_attention_statistics
 from cloudsched_env.rllib.networks import NetworkConfig, build_networks
 from cloudsched_env.rllib.progress import describe_epoch
 from tests.rllib.random_observations import cluster, random_observations
@@ -219,8 +219,13 @@ def test_deferred_and_masked_placements_do_not_conflict_and_candidates_are_looke
 
 
 class Modules(dict):
-    def policy(self, role):
-        return self[role].unwrapped().network
+    """As much of an `HRACMultiModule` as is looked at."""
+
+    def embeddings(self, observations, memories):
+        return {role: self[role].network.encode(seen) for role, seen in observations.items()}
+
+    def attended(self, embeddings, summaries):
+        return self["attention"].network(embeddings)
 
 
 class Wrapped:
@@ -231,11 +236,11 @@ class Wrapped:
         return self
 
 
-def attention_entropies(sharpness):
-    """Entropies with queries and keys multiplied."""
+def attention_of(sharpness, **changes):
+    """What is logged with queries and keys multiplied."""
     torch.manual_seed(0)
     scenario = cluster()
-    networks = build_networks(scenario, NetworkConfig(execution="full", count_bias=False))
+    networks = build_networks(scenario, NetworkConfig(execution="full", count_bias=False, **changes))
     modules = Modules({name: Wrapped(network) for name, network in networks.items() if name != "critic"})
     modules["central_critic"] = Wrapped(networks["critic"])
     with torch.no_grad():
@@ -244,17 +249,69 @@ def attention_entropies(sharpness):
                 layer.weight.mul_(sharpness)
     observations, _ = random_observations(scenario, 20, 0)
     states = torch.rand(20, networks["critic"].encoder.layout.size)
-    return attention_statistics(modules, "central_critic", states, observations)
+    columns = {role: {"observations": seen} for role, seen in observations.items()}
+    return attention_statistics(modules, "central_critic", states) | policy_attention_statistics(
+        modules, "attention", columns
+    )
+
+
+def entropies(logged):
+    return [value for name, value in logged.items() if "/attention_entropy_" in name]
 
 
 def test_collapsed_attention_is_seen_and_a_mean_is_not_taken_for_it():
-    mean, sharp = attention_entropies(0.0), attention_entropies(1e4)
+    mean, sharp = attention_of(0.0), attention_of(1e4)
     names = {f"{m}/attention_entropy_{r}" for m in ("central_critic", "attention") for r in ("compute", "storage")}
     assert names < set(mean)
-    assert all(value == pytest.approx(1, abs=1e-4) for value in mean.values())
-    assert all(value < 0.02 for value in sharp.values())
+    assert entropies(mean) == pytest.approx([1.0] * 6, abs=1e-4)
+    assert all(value < 0.02 for value in entropies(sharp))
     assert set(watch([sharp] * 3)) == {"attention collapsed"}
     assert watch([mean] * 3) == {}
+
+
+@pytest.mark.parametrize("top_k", [0, 1])
+def test_the_weight_of_every_role_for_every_other_one_is_logged(top_k):
+    mean, sharp = attention_of(0.0), attention_of(1e4, attention_top_k=top_k)
+    roles = ("compute", "storage", "scheduler")
+    for module in ("central_critic", "attention"):
+        for role in roles:
+            names = [f"{module}/attention_weight_{role}_to_{other}" for other in roles]
+            assert [mean[name] for name in names] == pytest.approx([1 / 3] * 3, abs=1e-4)
+            assert sum(sharp[name] for name in names) == pytest.approx(1.0, abs=1e-4)
+    assert entropies(sharp) == [] or top_k == 0  # one role only by the configuration: nothing to tell from a collapse
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("execution", ["full", "role_summary"])
+def test_the_policies_attention_is_logged_as_it_was_while_they_acted(ray_local, execution):
+    """With memory and late summaries: both are part of what agents attend by."""
+    from cloudsched_env.rllib.results import epoch_row
+
+    changes = {"networks.execution": execution, "networks.memory": "gru", "epoch_env_steps": 800}
+    algorithm = toy_config({**changes, "replay.rollouts": 0, "replay.passes": 0}).build_algo()
+    try:
+        attention = algorithm.env_runner.module["attention"].unwrapped().network
+        with torch.no_grad():
+            for layer in (*attention.query.values(), *attention.key.values()):
+                layer.weight.mul_(5.0)
+        algorithm.learner_group.foreach_learner(
+            lambda learner: learner.module["attention"].load_state_dict(
+                algorithm.env_runner.module["attention"].state_dict()
+            )
+        )
+        acted = []
+        original = attention.contexts
+        attention.contexts = lambda *arguments: acted.append(original(*arguments)) or acted[-1]
+        row = epoch_row(algorithm.train(), 1, 0.0)
+    finally:
+        algorithm.stop()
+    assert len(acted) == 20
+    for role in ("compute", "storage", "scheduler"):
+        entropy = float(np.mean([step.entropy[role].mean() for step in acted])) / math.log(3)
+        assert row[f"attention/attention_entropy_{role}"] == pytest.approx(entropy, rel=1e-4)
+        weights = torch.stack([step.weights[role] for step in acted]).flatten(0, -2).mean(0)
+        for other, weight in zip(attention.roles, weights, strict=True):
+            assert row[f"attention/attention_weight_{role}_to_{other}"] == pytest.approx(float(weight), rel=1e-4)
 
 
 def test_running_scales_of_the_reward_normaliser_show_an_imbalance():
@@ -302,6 +359,7 @@ def test_a_real_epoch_reports_what_the_diagnostics_read(ray_local):
     expected = {"placement_conflicts", "placement_conflicts_by_chance", "minimum_tenant_share"}
     for role in ("compute", "storage", "scheduler"):
         expected |= {f"{role}/kl_to_anchor", f"central_critic/attention_entropy_{role}"}
+        expected |= {f"central_critic/attention_weight_{role}_to_storage"}
         expected |= {f"{role}/lgrs_running_local_std", f"central_critic/explained_variance_{role}"}
     assert expected <= set(row)
     assert all(math.isfinite(row[name]) for name in expected)
