@@ -1,5 +1,7 @@
 """The algorithm as a whole, on the toy environment with its known optimum."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -149,8 +151,9 @@ def test_two_learners_stay_in_step(scaled_out):
 
 @pytest.mark.slow
 def test_learners_whose_roll_outs_are_finite_do_not_wait_for_one_whose_are_not(ray_local, tmp_path, monkeypatch):
-    monkeypatch.setenv("CLOUDSCHED_RUN_DIR", str(tmp_path))
     algorithm = toy_config().learners(num_learners=2).build_algo()
+    where = {"CLOUDSCHED_RUN_DIR": str(tmp_path)}
+    algorithm.learner_group.foreach_learner(lambda learner: os.environ.update(where))
     sample = algorithm.env_runner.sample
 
     def spoiled(**options):
@@ -165,6 +168,8 @@ def test_learners_whose_roll_outs_are_finite_do_not_wait_for_one_whose_are_not(r
     finally:
         algorithm.stop()
     assert "storage.observations is not finite at step 3 of cluster 5" in str(caught.value.cause)
+    (saved,) = tmp_path.glob("diverged_batch_*_learner0.pt")
+    assert saved.name in str(caught.value.cause)
 
 
 def test_step_sizes_are_annealed_over_the_given_epochs(build):
