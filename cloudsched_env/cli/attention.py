@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cloudsched_env.cli.evaluate import SplitName
+
 __all__ = ["app"]
 
 app = typer.Typer(rich_markup_mode="markdown")
@@ -17,6 +19,8 @@ _EPILOG = """
 `cloudsched attention runs/first --out attention.png` (the critic's attention, as of the last checkpoint)
 
 `cloudsched attention runs/summaries/policy --out attention.svg --seed 3` (that of policies that read role summaries)
+
+`cloudsched attention runs/google --trace google.parquet --split test --out attention.png` (on windows of a trace)
 """
 
 
@@ -24,14 +28,19 @@ _EPILOG = """
 def attention(
     folder: Annotated[Path, typer.Argument(help="Folder of a run, or of a trained policy.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write (.png, .svg, .pdf).")],
-    clusters: Annotated[int, typer.Option(min=1, help="Validation episodes to average over.")] = 8,
+    clusters: Annotated[int, typer.Option(min=1, help="Episodes to average over.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
+    split: Annotated[SplitName, typer.Option(help="Windows or seeds the episodes come from.")] = SplitName.validation,
+    trace: Annotated[
+        Path | None, typer.Option(exists=True, help="Task table of an imported trace; default: the generator.")
+    ] = None,
 ) -> None:
-    """Draw attention weights between roles and their entropy over an episode of the generated workload."""
+    """Draw attention weights between roles and their entropy over an episode of the generated workload or a trace."""
     try:
         from cloudsched_env.rllib.attention_record import draw_attention, record_attention
         from cloudsched_env.rllib.networks import TrainedAgent
         from cloudsched_env.vector import CloudSchedVectorEnv
+        from cloudsched_env.workload.source import make_source
 
         critic: Any = None
         policy = folder
@@ -40,7 +49,8 @@ def attention(
         agent = TrainedAgent(policy)
         if agent.execution != "none":
             critic = None  # the policies' own attention is the one that acts
-        env = CloudSchedVectorEnv(agent.scenario, clusters, split="validation")
+        source = make_source(agent.scenario, split.value, trace)
+        env = CloudSchedVectorEnv(agent.scenario, clusters, source=source)
         record = record_attention(env, agent, critic, seed=seed)
         where = "policies" if critic is None else "critic"
         draw_attention(record, out, f"Role attention of the {where}, {agent.name} on {agent.scenario.id}")

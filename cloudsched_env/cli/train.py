@@ -27,6 +27,7 @@ _EPILOG = """
 `cloudsched train mappo --set update.epochs=5 --stop-epochs 60 --out runs/mappo`
 
 `cloudsched train qmix --set exploration.anneal_env_steps=200000 --stop-epochs 60 --out runs/qmix`
+
 `cloudsched train hrac_lgrs --set warm_start.trajectories=runs/trajectories --stop-epochs 60`
 
 `cloudsched train --resume runs/first --stop-epochs 120`

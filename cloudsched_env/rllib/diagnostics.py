@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -25,9 +25,13 @@ class Thresholds:
         stalled_epochs: epochs in a row without movement.
         stalled_kl: KL divergence of the policies before and after an update below which nothing has moved; healthy
             updates have 1e-4 to 1e-2.
+        stalled_q_spread: best less worst utility of an agent's choices / standard deviation of the targets of Q_tot,
+            below which a role has no preference.
         diverging_epochs: epochs in a row with a bad value estimator.
         worst_explained_variance: below this the values are worse than a constant; 0 is a constant.
-        value_loss_growth: value loss / its median over earlier epochs.
+        value_loss_growth: value loss, or TD loss, / its median over earlier epochs.
+        q_tot_excess: |Q_tot| / the largest return that the rewards allow.
+        balance_epochs: epochs in a row with unbalanced rewards.
         balance_ratio: largest / smallest weight of the local reward among roles.
         attention_epochs: epochs in a row with collapsed attention.
         attention_entropy: of the attention weights / log(roles), below which one role takes all.
@@ -39,9 +43,12 @@ class Thresholds:
 
     stalled_epochs: int = 5
     stalled_kl: float = 1e-6
+    stalled_q_spread: float = 1e-4
     diverging_epochs: int = 3
     worst_explained_variance: float = -1.0
     value_loss_growth: float = 10.0
+    q_tot_excess: float = 2.0
+    balance_epochs: int = 3
     balance_ratio: float = 10.0
     attention_epochs: int = 3
     attention_entropy: float = 0.02
@@ -123,6 +130,11 @@ def _matching(row: Row, pattern: str) -> list[tuple[str, str]]:
 
 
 def _stalled(rows: Sequence[Row], limits: Thresholds) -> list[Finding]:
+    return [*_unmoved(rows, limits), *_indifferent(rows, limits)]
+
+
+def _unmoved(rows: Sequence[Row], limits: Thresholds) -> list[Finding]:
+    """Policies that updates do not change."""
     findings = []
     for name, module in _matching(rows[-1], r"(.+)/kl_to_anchor"):
         recent = _last(rows, limits.stalled_epochs, name)
@@ -137,37 +149,104 @@ def _stalled(rows: Sequence[Row], limits: Thresholds) -> list[Finding]:
     return findings
 
 
+def _indifferent(rows: Sequence[Row], limits: Thresholds) -> list[Finding]:
+    """Roles of value methods to which all choices are worth the same."""
+    findings = []
+    for name, role in _matching(rows[-1], r"(.+)/q_spread"):
+        deciding, scale = f"{role}/deciding_share", "mixer/target_std"
+        recent = _last(rows, limits.stalled_epochs, name, deciding, scale)
+        # Where no agent has a choice there is nothing to prefer.
+        if recent and all(row[deciding] > 0 and row[name] < limits.stalled_q_spread * row[scale] for row in recent):
+            text = (
+                f"best and worst choice differ by {recent[-1][name]:.1g} in utility, targets by {recent[-1][scale]:.2g}"
+            )
+            findings.append(Finding("stalled policy loss", role, text))
+    return findings
+
+
 def _diverging(rows: Sequence[Row], limits: Thresholds) -> list[Finding]:
-    findings = {}
+    findings: dict[str, Finding] = {}
+    for detect in (_unexplained, _growing_value_loss, _growing_td_loss, _beyond_returns):
+        for head, text in detect(rows, limits):
+            findings.setdefault(head, Finding("diverging value estimator", head, text))
+    return list(findings.values())
+
+
+def _unexplained(rows: Sequence[Row], limits: Thresholds) -> Iterator[tuple[str, str]]:
+    """Value heads that are worse than a constant, and by how much."""
     for name, head in _matching(rows[-1], r".+/explained_variance_(.+)"):
         if name.startswith(("validation/", "warm_start/")):
             continue
         recent = _last(rows, limits.diverging_epochs, name)
         if recent and all(row[name] < limits.worst_explained_variance for row in recent):
-            text = f"explained variance of returns {recent[-1][name]:.2g}: worse than a constant"
-            findings[head] = Finding("diverging value estimator", head, text)
+            yield head, f"explained variance of returns {recent[-1][name]:.2g}: worse than a constant"
+
+
+def _growing_value_loss(rows: Sequence[Row], limits: Thresholds) -> Iterator[tuple[str, str]]:
+    """Value heads whose loss, which is that of standardised returns, is far above what it was."""
     for name, head in _matching(rows[-1], r".+/value_loss_(.+)"):
-        recent = _last(rows, limits.diverging_epochs, name)
-        earlier = [row[name] for row in rows[: -limits.diverging_epochs] if name in row]
-        if head not in findings and recent and len(earlier) >= limits.diverging_epochs:
-            usual = max(median(earlier), 1e-6)
-            if all(row[name] > limits.value_loss_growth * usual for row in recent):
-                text = f"value loss {recent[-1][name]:.2g}, {recent[-1][name] / usual:.0f} times what it was"
-                findings[head] = Finding("diverging value estimator", head, text)
-    return list(findings.values())
+        growth = _growth(rows, name, limits.diverging_epochs)
+        if growth and min(growth) > limits.value_loss_growth:
+            yield head, f"value loss {rows[-1][name]:.2g}, {growth[-1]:.0f} times what it was"
+
+
+def _growing_td_loss(rows: Sequence[Row], limits: Thresholds) -> Iterator[tuple[str, str]]:
+    """Joint values whose TD loss is far above what it was, and above what a constant would have.
+
+    While values grow to their size the loss may well grow with them, but not beyond the variance of its targets.
+    """
+    for name, mixer in _matching(rows[-1], r"(.+)/td_loss"):
+        scale = f"{mixer}/target_std"
+        growth = _growth(rows, name, limits.diverging_epochs)
+        recent = _last(rows, limits.diverging_epochs, name, scale)
+        large = all(row[name] > row[scale] ** 2 for row in recent)
+        if growth and recent and large and min(growth) > limits.value_loss_growth:
+            variance = rows[-1][scale] ** 2
+            text = (
+                f"TD loss {rows[-1][name]:.2g}, {growth[-1]:.0f} times what it was; variance of targets {variance:.2g}"
+            )
+            yield "q_tot", text
+
+
+def _beyond_returns(rows: Sequence[Row], limits: Thresholds) -> Iterator[tuple[str, str]]:
+    """Joint values that no rewards could add up to."""
+    for name, mixer in _matching(rows[-1], r"(.+)/q_tot_mean"):
+        bound = f"{mixer}/return_bound"
+        recent = _last(rows, limits.diverging_epochs, name, bound)
+        if recent and all(abs(row[name]) > limits.q_tot_excess * row[bound] for row in recent):
+            yield "q_tot", f"Q_tot is {recent[-1][name]:.2g}, but no return is beyond {recent[-1][bound]:.2g}"
+
+
+def _growth(rows: Sequence[Row], name: str, epochs: int) -> list[float]:
+    """A column in each of the last epochs / its median before; empty if there are too few to say."""
+    recent = _last(rows, epochs, name)
+    earlier = [row[name] for row in rows[:-epochs] if name in row]
+    return [row[name] / max(median(earlier), 1e-6) for row in recent] if len(earlier) >= epochs else []
 
 
 def _unbalanced(rows: Sequence[Row], limits: Thresholds) -> list[Finding]:
-    shares = {}
-    for name, role in _matching(rows[-1], r"(.+)/lgrs_running_local_std"):
-        local, other = rows[-1][name], rows[-1].get(f"{role}/lgrs_running_global_std", 0.0)
-        if local > 0 and other > 0:  # one of them is switched off otherwise: there is no mixture
-            shares[role] = local / other
-    if len(shares) < 2 or max(shares.values()) < limits.balance_ratio * min(shares.values()):
+    recent = [_local_shares(row) for row in _last(rows, limits.balance_epochs)]
+    if not recent or not all(_spread(shares) > limits.balance_ratio for shares in recent):
         return []
+    shares = recent[-1]
     terms = ", ".join(f"{role} {share:.2g}" for role, share in shares.items())
     text = f"local / global part of the reward by running scales: {terms}; one lambda means different things to them"
     return [Finding("reward scale out of balance", max(shares, key=lambda role: shares[role]), text)]
+
+
+def _local_shares(row: Row) -> dict[str, float]:
+    """Local / global part of the reward of each role whose reward is a mixture of both."""
+    shares = {}
+    for name, role in _matching(row, r"(.+)/lgrs_running_local_std"):
+        local, other = row[name], row.get(f"{role}/lgrs_running_global_std", 0.0)
+        if local > 0 and other > 0:  # one of them is switched off otherwise: there is no mixture
+            shares[role] = local / other
+    return shares
+
+
+def _spread(shares: Mapping[str, float]) -> float:
+    """Largest / smallest; 1 where there is nothing to compare."""
+    return max(shares.values()) / min(shares.values()) if len(shares) > 1 else 1.0
 
 
 def _collapsed(rows: Sequence[Row], limits: Thresholds) -> list[Finding]:

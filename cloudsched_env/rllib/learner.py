@@ -10,7 +10,8 @@ from ray.rllib.core.learner.training_data import TrainingData
 from torch import Tensor
 from torch.nn import functional
 
-from cloudsched_env.rllib.modules import CRITIC, CriticModule, execution_mode
+from cloudsched_env.rllib.modules import ATTENTION, CRITIC, CriticModule, execution_mode
+from cloudsched_env.rllib.monitoring import policy_attention_statistics
 from cloudsched_env.rllib.networks import NetworkConfig
 from cloudsched_env.rllib.role_learner import Batch, RoleLearner
 from cloudsched_env.rllib.settings import HRACSettings
@@ -75,20 +76,24 @@ class HRACLearner(RoleLearner):
         RLlib's own loop shuffles each module's rows apart and cycles until the largest module is through; here rows
         of all modules belong together, so the loop is this class's own.
         """
-        if data.episodes is None or self._learner_connector is None:
+        rollouts, connector = data.episodes, self._learner_connector
+        if rollouts is None or connector is None:
             raise ValueError(
                 "HRACLearner trains on roll-outs through its learner connector; no other data is supported"
             )
-        rows: dict[str, dict[str, Tensor]] = self._learner_connector(
-            rl_module=self.module, batch={}, episodes=data.episodes, shared_data={}, metrics=self.metrics
-        )
+
+        def connect() -> dict[str, dict[str, Tensor]]:
+            return connector(rl_module=self.module, batch={}, episodes=rollouts, shared_data={}, metrics=self.metrics)
+
+        rows = self._of_finite(rollouts, connect)
         total = len(rows[CRITIC]["states"])
+        self._log_policy_attention(rows, sum(len(rollout) for rollout in rollouts))
 
         def passes() -> Iterator[Tensor]:
             size = minibatch_size or total
             if not self._chunk:
                 return self._minibatch_rows(total, size, epochs, minibatches)
-            sequences = self._sequences(total, data.episodes)
+            sequences = self._sequences(total, rollouts)
             count, size = sequences.shape[1], max(1, size // self._chunk)
             chosen = self._minibatch_rows(count, size, epochs, minibatches)
             return (sequences[:, index] for index in chosen)
@@ -99,6 +104,13 @@ class HRACLearner(RoleLearner):
                 logged.setdefault(key, []).append(value)
         for key, values in logged.items():
             self.metrics.log_value(key, float(torch.stack(values).mean()), window=1)
+
+    def _log_policy_attention(self, rows: Batch, newest: int) -> None:
+        """Log what the policies attended to in the newest roll-outs, whose rows come before those of replayed ones."""
+        acted = {role: {name: values[:newest] for name, values in rows[role].items()} for role in self._role_ids()}
+        for name, value in policy_attention_statistics(self.module, ATTENTION, acted).items():
+            module, _, key = name.partition("/")
+            self.metrics.log_value((module, key), value, window=1)
 
     def _train(
         self, rows: dict[str, dict[str, Tensor]], passes: Callable[[], Iterator[Tensor]]
@@ -235,9 +247,11 @@ class HRACLearner(RoleLearner):
         return torch.stack(losses).mean(), statistics
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Let the lagged potential follow; average normalisers over learners."""
+        """Let the lagged potential follow; average running statistics over learners."""
         super().after_gradient_based_update(timesteps=timesteps)
         critic: CriticModule = self.module[CRITIC].unwrapped()
         self._average_over_learners(critic.normalisers.buffers())
         self._average_over_learners(critic.centres.buffers())
+        # Scales of their own would give each learner another mixture of rewards.
+        self._average_over_learners(critic.lgrs.buffers())
         critic.advance_potential(self.settings.lgrs.potential_rate)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from cloudsched_env.rllib.lgrs import LGRS, LGRSConfig
 from cloudsched_env.rllib.networks import ATTENTION, ROLES, TEAM, NetworkConfig, build_networks
+from cloudsched_env.rllib.networks.attention import AttentionOutput
 from cloudsched_env.rllib.reward_centring import RewardCentre
 from cloudsched_env.rllib.role_map import DEFAULT_MAP, RoleMap
 from cloudsched_env.rllib.settings import HRACSettings
@@ -85,9 +86,8 @@ def module_specs(settings: HRACSettings, seed: int = 0) -> MultiRLModuleSpec:
     """What RLlib needs to know to build the modules on runners and learners, with initial weights drawn by ``seed``."""
     scenario = load_scenario(settings.scenario, settings.overrides)
     if _is_ours(settings):
-        NetworkConfig.from_dict(
-            settings.network_settings()
-        )  # a wrong name is told now, not when a worker builds its networks
+        # A wrong name is told now, not when a worker builds its networks.
+        NetworkConfig.from_dict(settings.network_settings())
     model_config = {"settings": settings.to_dict(), "seed": seed}
     role_spaces = spaces(scenario, settings.roles.map)
     specs = {
@@ -199,9 +199,8 @@ class CriticModule(_NetworkModule):
         super().setup()
         settings = self._settings
         roles = RoleMap(load_scenario(settings.scenario, settings.overrides), settings.roles.map).names
-        self.normalisers = nn.ModuleDict(
-            {name: ValueNormaliser(self._settings.update.normaliser_decay) for name in (*roles, TEAM)}
-        )
+        decay = settings.update.normaliser_decay
+        self.normalisers = nn.ModuleDict({r: ValueNormaliser(decay, name=f"{r}.returns") for r in (*roles, TEAM)})
         self.centres = nn.ModuleDict({name: RewardCentre() for name in (*roles, TEAM)})
         self.scope = NetworkConfig.from_dict(settings.network_settings()).critic if _is_ours(settings) else "role"
         lgrs = self._settings.lgrs
@@ -321,15 +320,19 @@ class HRACMultiModule(MultiRLModule):
         if ATTENTION not in self:
             embedded = {role: None if states is None else states[role] for role in observations}
             return embedded, dict.fromkeys(observations)
-        module: AttentionModule = self[ATTENTION].unwrapped()
-        attention = module.network
         embeddings: dict[str, Any] = dict(states) if states is not None else self.embeddings(observations)
+        contexts: dict[str, Any] = self.attended(embeddings, summaries).contexts
+        return embeddings, contexts
+
+    def attended(self, embeddings: Mapping[str, Tensor], summaries: Mapping[str, Tensor] | None) -> AttentionOutput:
+        """What agents attend to, given `embeddings` and the summaries delivered to them as for `contexts`."""
+        module: AttentionModule = self[ATTENTION].unwrapped()
         if summaries is None:
-            return embeddings, attention.contexts(embeddings, attention.summaries(embeddings)).contexts
+            return module.network(embeddings)
         views = {
             role: {sender: held[..., i, :] for i, sender in enumerate(self.roles())} for role, held in summaries.items()
         }
-        return embeddings, attention.contexts(embeddings, views, module.counts).contexts
+        return module.network.contexts(embeddings, views, module.counts)
 
     @torch.no_grad()
     def summaries(

@@ -11,50 +11,84 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["PlacementConflicts", "attention_statistics"]
+from cloudsched_env.rllib.networks.attention import AttentionOutput, RoleAttention
 
-_ATTENTION_ROWS = 1024  # env steps that attention is looked at in; its entropy is a mean
+__all__ = ["PlacementConflicts", "attention_statistics", "policy_attention_statistics"]
+
+_ATTENTION_ROWS = 1024  # env steps that attention is looked at in; what is logged are means
 
 
 @torch.no_grad()
 def attention_statistics(
-    modules: Any, critic_name: str, states: Tensor, observations: Mapping[str, Tensor]
+    modules: Any, critic_name: str, states: Tensor, observations: Mapping[str, Tensor] | None = None
 ) -> dict[str, float]:
-    """How sharply roles attend, in the critic and, where policies attend, in the policies.
+    """Whom roles attend to in the critic, and how sharply.
 
     Args:
         modules: an `HRACMultiModule`.
         critic_name: the critic's id.
         states: global states, [*, s].
-        observations: ``{role: [*, n, d]}`` of the same env steps.
+        observations: not looked at; the critic attends by the state alone.
 
     Returns:
         ``{"module/attention_entropy_role": value}``: entropy of the weights over the largest possible one, log(roles);
-        1 is a plain mean, 0 looks at one role only. Empty where nothing attends, or to one role by its configuration.
+        1 is a plain mean, 0 looks at one role only. It is left out where the configuration allows one role only.
+        ``{"module/attention_weight_role_to_other": value}``: mean weight that a role gives to each one, itself
+        included; they sum to 1. Empty where nothing attends.
     """
-    statistics: dict[str, float] = {}
-
-    def take(module: str, attention: Any, attended: Any) -> None:
-        for role, entropy in attended.entropy.items():
-            # Sparse attention may spread over k roles at most.
-            roles = min(attended.weights[role].shape[-1], attention.config.attention_top_k or math.inf)
-            if roles > 1:
-                statistics[f"{module}/attention_entropy_{role}"] = float(entropy.mean()) / math.log(roles)
-
+    if critic_name not in modules:
+        return {}
+    network: Any = getattr(modules[critic_name].unwrapped(), "network", None)
+    if getattr(network, "attention", None) is None or not hasattr(network, "with_attention"):
+        return {}
     flat = states.reshape(-1, states.shape[-1])
-    rows = torch.linspace(0, len(flat) - 1, min(len(flat), _ATTENTION_ROWS)).long()
-    if critic_name in modules:
-        network: Any = getattr(modules[critic_name].unwrapped(), "network", None)
-        if getattr(network, "attention", None) is not None and hasattr(network, "with_attention"):
-            take(critic_name, network.attention, network.with_attention(flat[rows])[1])
-    if "attention" in modules:
-        attention = modules["attention"].unwrapped().network
-        seen = {role: values.reshape(-1, *values.shape[-2:])[rows] for role, values in observations.items()}
-        take(
-            "attention",
-            attention,
-            attention({role: modules.policy(role).encode(values) for role, values in seen.items()}),
-        )
+    attended = network.with_attention(flat[_spread_rows(len(flat))])[1]
+    return _statistics(critic_name, network.attention, attended)
+
+
+@torch.no_grad()
+def policy_attention_statistics(
+    modules: Any, attention_name: str, roles: Mapping[str, Mapping[str, Tensor]]
+) -> dict[str, float]:
+    """Whom the policies attended to while they acted, and how sharply.
+
+    Args:
+        modules: an `HRACMultiModule`.
+        attention_name: id of the policies' attention.
+        roles: columns of the same env steps by role, as recorded: ``observations`` [rows, n, d], ``memories``
+            [rows, n, e] of agents that remember, and the ``summaries`` [rows, n, roles, s] that were delivered.
+
+    Returns:
+        As `attention_statistics`; empty where policies attend to nothing.
+    """
+    if attention_name not in modules:
+        return {}
+    chosen = _spread_rows(min(len(columns["observations"]) for columns in roles.values()))
+
+    def column(name: str) -> dict[str, Tensor]:
+        return {role: columns[name][chosen] for role, columns in roles.items() if name in columns}
+
+    embeddings = modules.embeddings(column("observations"), column("memories"))
+    attended = modules.attended(embeddings, column("summaries") or None)
+    return _statistics(attention_name, modules[attention_name].unwrapped().network, attended)
+
+
+def _spread_rows(count: int) -> Tensor:
+    """Rows to look at, evenly spread."""
+    return torch.linspace(0, count - 1, min(count, _ATTENTION_ROWS)).long()
+
+
+def _statistics(module: str, attention: RoleAttention, attended: AttentionOutput) -> dict[str, float]:
+    """Mean entropies and weights of an attention, by the names that they are logged under."""
+    statistics: dict[str, float] = {}
+    # Sparse attention may spread over k roles at most.
+    largest = min(len(attention.roles), attention.config.attention_top_k or len(attention.roles))
+    for role, entropy in attended.entropy.items():
+        if largest > 1:
+            statistics[f"{module}/attention_entropy_{role}"] = float(entropy.mean()) / math.log(largest)
+        weights = attended.weights[role].flatten(0, -2).mean(0)
+        for other, weight in zip(attention.roles, weights.tolist(), strict=True):
+            statistics[f"{module}/attention_weight_{role}_to_{other}"] = weight
     return statistics
 
 

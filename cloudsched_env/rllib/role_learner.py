@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
@@ -19,14 +19,20 @@ from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_
 from torch import Tensor
 
 from cloudsched_env.rllib.modules import HRACMultiModule
+from cloudsched_env.rllib.not_finite import NotFiniteError
+from cloudsched_env.rllib.rollout import RoleRollout
+from cloudsched_env.rllib.stored_rollouts import StoredRollouts
 
 __all__ = ["Batch", "RoleLearner", "TrainingDivergedError"]
 
 Batch = Mapping[str, Mapping[str, Tensor]]
 
 
+_Made = TypeVar("_Made")
+
+
 class TrainingDivergedError(RuntimeError):
-    """A loss or gradient was not finite; the message says where the batch was saved."""
+    """Data, a loss or a gradient was not finite; the message says where the batch was saved."""
 
 
 class RoleLearner(TorchLearner):
@@ -163,6 +169,32 @@ class RoleLearner(TorchLearner):
         """
         raise NotImplementedError
 
+    def _of_finite(self, rollouts: Sequence[RoleRollout], make: Callable[[], _Made]) -> _Made:
+        """What is made of roll-outs.
+
+        Args:
+            rollouts: of this learner.
+            make: makes it, and raises `NotFiniteError` where numbers are not finite.
+
+        Raises:
+            TrainingDivergedError: numbers are not finite, here or on another learner: if one ended alone, the others
+                would wait for its gradients for ever.
+        """
+        made: _Made | None = None
+        cause: NotFiniteError | None = None
+        report = ""
+        try:
+            made = make()
+        except NotFiniteError as error:
+            cause, report = error, self._report_rollouts(error, rollouts)
+        reports = [report]
+        if self._parallel:
+            reports = [""] * self.config.num_learners
+            torch.distributed.all_gather_object(reports, report)
+        if any(reports):
+            raise TrainingDivergedError(" ".join(filter(None, reports))) from cause
+        return cast(_Made, made)
+
     def _step(
         self, loss: Tensor, batch: Batch, statistics: dict[Any, Tensor], modules: Collection[str] | None = None
     ) -> None:
@@ -195,14 +227,6 @@ class RoleLearner(TorchLearner):
 
     def _report(self, loss: Tensor, norms: Mapping[str, Tensor], batch: Batch) -> str:
         """Save the minibatch and say what was not finite."""
-        folder = Path(os.environ.get("CLOUDSCHED_RUN_DIR", "."))
-        path = folder / f"diverged_batch_{int(time.time())}.pt"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.save({module: dict(columns) for module, columns in batch.items()}, path)
-            saved = f"was saved to {path}"
-        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
-            saved = f"could not be saved to {path}: {str(error).splitlines()[0]}"
         broken = [module for module, norm in norms.items() if not torch.isfinite(norm)]
         odd = [
             f"{module}.{name}"
@@ -213,6 +237,31 @@ class RoleLearner(TorchLearner):
         return (
             f"training diverged at update {self._weights_seq_no}: loss {float(loss.detach()):g}, "
             f"gradients not finite in {broken or 'no module'}, batch columns not finite: {odd or 'none'}. "
-            f"The minibatch {saved}. "
+            f"The minibatch {self._save(batch)}. "
             "Lower update.learning_rate or update.max_gradient_norm, or look into the columns named here."
         )
+
+    def _report_rollouts(self, error: NotFiniteError, rollouts: Sequence[RoleRollout]) -> str:
+        """Save the roll-outs of this learner and say what was not finite."""
+        stored = StoredRollouts.of([rollout for rollout in rollouts if len(rollout)])
+        names = ("states", "team_rewards", "truncated", "last_states", "cut_states", "cut_index")
+        batch = {**stored.roles, "cluster": {name: getattr(stored, name) for name in names}}
+        return (
+            f"training diverged at update {self._weights_seq_no}: in the roll-outs {error}. "
+            f"They {self._save(batch, 'were')}. "
+            "States, observations and rewards come from the simulator, log_probs from the policies, returns from the "
+            "critic too: look into the column named here."
+        )
+
+    def _save(self, batch: Batch, verb: str = "was") -> str:
+        """Save a batch in the run's folder; returns the end of the sentence that says where."""
+        folder = Path(os.environ.get("CLOUDSCHED_RUN_DIR", "."))
+        # Learners may save theirs in the same second.
+        learner = f"_learner{int(self._learner_index)}" if self._parallel else ""
+        path = folder / f"diverged_batch_{int(time.time())}{learner}.pt"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.save({module: dict(columns) for module, columns in batch.items()}, path)
+        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
+            return f"could not be saved to {path}: {str(error).splitlines()[0]}"
+        return f"{verb} saved to {path}"

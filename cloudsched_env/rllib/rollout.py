@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cloudsched_env.rllib.not_finite import NotFiniteError
+
 __all__ = ["RoleRollout", "SampledSteps"]
+
+# Columns of a role with real numbers; what policies attend to or remember is there only where they do.
+_MEASURED = ("observations", "local_rewards", "summaries", "memories", "log_probs")
 
 
 @dataclass
@@ -97,15 +102,23 @@ class RoleRollout:
         """Refuse numbers that would spoil normalisers and weights for good.
 
         Raises:
-            ValueError: naming the array, the step and the cluster.
+            NotFiniteError: naming the array, the step and the cluster.
         """
         arrays: dict[str, NDArray[Any]] = {"states": self.states, "team_rewards": self.team_rewards}
         for role, columns in self.roles.items():
-            arrays |= {f"{role}.{name}": columns[name] for name in ("observations", "local_rewards", "log_probs")}
+            arrays |= {f"{role}.{name}": columns[name] for name in _MEASURED if name in columns}
         for name, values in arrays.items():
-            if not np.isfinite(values).all():
-                t, b = np.argwhere(~np.isfinite(values))[0][:2]
-                raise ValueError(f"roll-out: {name} is not finite at step {t} of cluster {b}")
+            if (bad := _first_not_finite(values)) is not None:
+                raise NotFiniteError(f"{name} is not finite at step {bad[0]} of cluster {bad[1]}")
+        arrays = {f"{role}.last_observations": seen for role, seen in self.last_observations.items()}
+        for name, values in {"last_states": self.last_states, **arrays}.items():
+            if (bad := _first_not_finite(values)) is not None:
+                raise NotFiniteError(f"{name} is not finite after the last step of cluster {bad[0]}")
+        arrays = {f"{role}.cut_observations": seen for role, seen in self.cut_observations.items()}
+        for name, values in {"cut_states": self.cut_states, **arrays}.items():
+            if (bad := _first_not_finite(values)) is not None:
+                t, b = self.cut_index[bad[0]]
+                raise NotFiniteError(f"{name} is not finite after step {t} of cluster {b}")
 
     def clusters(self, first: int, last: int) -> RoleRollout:
         """The part of clusters ``first`` to ``last - 1``, as views."""
@@ -135,3 +148,9 @@ class RoleRollout:
     def slice(self, part: slice, len_lookback_buffer: int | None = None) -> RoleRollout:
         """The clusters that ``self[:part.start]`` leaves over; without memory there is nothing to look back for."""
         return self.clusters(self._clusters_of(part.start), self.shape[1])
+
+
+def _first_not_finite(values: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Index of the first number that is not finite."""
+    finite = np.isfinite(values)
+    return None if finite.all() else np.argwhere(~finite)[0]

@@ -5,7 +5,7 @@ events.out.tfevents.*         the same for TensorBoard
 run.json                      settings, resources, versions
 checkpoints/epoch_000010/     algorithm/ (RLlib's), policy/ (loads without Ray), state.json
 latest.json                   names of the last and the best checkpoint
-policy/                       the best policy so far on validation (the last one without validation)
+policy/                       a copy of the policy of the best checkpoint on validation (the last without validation)
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ class RunFolder:
     def checkpoint(self, state: RunState, save: Callable[[Path], None], export: Callable[[Path], None] | None) -> Path:
         """Write a checkpoint aside, rename it, then point to it; older ones but the best are removed.
 
-        Whatever happens meanwhile (a full disk, a killed process), ``latest.json`` points to a whole checkpoint.
+        Whatever happens meanwhile (a full disk, a killed process), ``latest.json`` points to a whole checkpoint and
+        ``policy/`` is whole; where it is not yet that of the best checkpoint, `publish_policy` makes up for it.
 
         Args:
             state: where the run stands.
@@ -129,12 +130,23 @@ class RunFolder:
         is_best = state.best_epoch == state.epoch
         pointer = {"last": name, "best": name if is_best else pointer.get("best")}
         write_whole(self.path / "latest.json", json.dumps(pointer) + "\n")
-        if export is not None and (is_best or pointer["best"] is None):
-            export(self.path / "policy")
+        self.publish_policy()
         for other in root.iterdir():
             if other.name not in pointer.values():
                 shutil.rmtree(other, ignore_errors=True)
         return final
+
+    def publish_policy(self) -> None:
+        """Let ``policy/`` be the policy of the checkpoint that ``latest.json`` calls the best one.
+
+        Both cannot change in one step: whoever goes on with a run calls this, in case it ended between the two.
+        """
+        for left_over in self.path.glob(".policy.*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        pointer = self._pointer()
+        best = self.path / "checkpoints" / str(pointer.get("best") or pointer.get("last")) / "policy"
+        if best.is_dir() and _contents(best) != _contents(self.path / "policy"):
+            _replace_folder(self.path / "policy", best)
 
     def last_checkpoint(self) -> tuple[Path, RunState]:
         """The checkpoint to go on from.
@@ -153,6 +165,32 @@ class RunFolder:
     def _pointer(self) -> dict[str, str | None]:
         path = self.path / "latest.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    """Names and bytes of the files below a folder; empty if there is none."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _replace_folder(target: Path, source: Path) -> None:
+    """Put a copy of a folder in the place of another one, which is there whole until then and after an error."""
+    copy = target.with_name(f".{target.name}.new{os.getpid()}")
+    old = target.with_name(f".{target.name}.old{os.getpid()}")
+    try:
+        shutil.copytree(source, copy)
+        _synchronise(copy)
+        if target.exists():
+            target.rename(old)
+        try:
+            copy.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+        sync_folder(target.parent)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _synchronise(root: Path) -> None:

@@ -85,6 +85,7 @@ def train(config: Any, options: TrainingOptions) -> TrainingReport:
     os.environ["CLOUDSCHED_RUN_DIR"] = str(folder.path)
     if options.resume:
         checkpoint, _ = folder.last_checkpoint()
+        folder.publish_policy()
         workers = _recorded_workers(folder)
     else:
         checkpoint = None

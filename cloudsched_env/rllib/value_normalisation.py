@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from cloudsched_env.rllib.not_finite import NotFiniteError
+
 __all__ = ["ValueNormaliser"]
 
 
@@ -21,9 +23,10 @@ class ValueNormaliser(nn.Module):
         decay: of the moments per update, below 1. While fewer than 1 / (1 - decay) updates were seen, debiasing makes
             this a plain average.
         minimum_variance: floor of the variance, so that constant returns do not blow up.
+        name: what is normalised, for messages.
     """
 
-    def __init__(self, decay: float = 0.999, minimum_variance: float = 1e-2) -> None:
+    def __init__(self, decay: float = 0.999, minimum_variance: float = 1e-2, name: str = "returns") -> None:
         super().__init__()
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"decay is {decay}: expected at least 0 and below 1")
@@ -31,8 +34,9 @@ class ValueNormaliser(nn.Module):
             raise ValueError(f"minimum_variance is {minimum_variance}: expected a positive number")
         self.decay = decay
         self.minimum_variance = minimum_variance
-        for name in ("first_moment", "second_moment", "weight"):
-            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
+        self.name = name
+        for buffer in ("first_moment", "second_moment", "weight"):
+            self.register_buffer(buffer, torch.zeros((), dtype=torch.float64))
         self.first_moment: Tensor
         self.second_moment: Tensor
         self.weight: Tensor
@@ -42,11 +46,15 @@ class ValueNormaliser(nn.Module):
         """Take a batch of returns of any shape into the moments.
 
         Raises:
-            ValueError: if the batch is empty or has values that are not finite.
+            ValueError: if the batch is empty.
+            NotFiniteError: if it has values that are not finite.
         """
         batch = returns.detach().to(self.first_moment)
-        if batch.numel() == 0 or not bool(batch.isfinite().all()):
-            raise ValueError("returns must be a non-empty batch of finite numbers")
+        if batch.numel() == 0:
+            raise ValueError(f"{self.name}: expected a non-empty batch")
+        if not bool(batch.isfinite().all()):
+            count = int((~batch.isfinite()).sum())
+            raise NotFiniteError(f"{self.name} is not finite in {count} of {batch.numel()} numbers")
         self.first_moment.lerp_(batch.mean(), 1.0 - self.decay)
         self.second_moment.lerp_(batch.square().mean(), 1.0 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1.0 - self.decay)

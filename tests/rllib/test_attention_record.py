@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 from cloudsched_env.cli.attention import app
 from cloudsched_env.rllib.attention_record import AttentionRecord, draw_attention, record_attention
 from cloudsched_env.rllib.networks import CRITIC, NetworkConfig, TrainedAgent, build_networks, save_policy
+from cloudsched_env.workload import RawTasks
 from tests.rllib.toy_env import HORIZON, ToyVectorEnv
+from tests.workload.streams import stream
 
 CONFIG = NetworkConfig(hidden_sizes=(16,), embedding_size=8, pointer_size=8, context_size=8)
 ROLES = ("compute", "storage", "scheduler")
@@ -90,3 +92,31 @@ def test_the_command_draws_a_policys_attention_and_refuses_what_has_none(tmp_pat
     refused = CliRunner().invoke(app, [str(tmp_path / "without"), "--out", str(tmp_path / "b.png")])
     assert refused.exit_code == 2
     assert not (tmp_path / "b.png").exists()
+
+
+def test_the_command_draws_windows_of_a_trace_if_one_is_named(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from cloudsched_env.rllib import attention_record
+
+    saved(tmp_path / "policy", execution="full")
+    (tmp_path / "trace.parquet").write_text("stands for a table")
+    seen = []
+
+    def recorded(env, *arguments, **options):
+        record = record_attention(env, *arguments, **options)
+        seen.append((env.source.split, {episode.data_tag for episode in env.episodes}))
+        return record
+
+    monkeypatch.setattr(attention_record, "record_attention", recorded)
+    command = [str(tmp_path / "policy"), "--out", str(tmp_path / "a.png"), "--clusters", "2"]
+    on_trace = [*command, "--trace", str(tmp_path / "trace.parquet")]
+    monkeypatch.setattr(RawTasks, "from_file", lambda path: stream())
+    for arguments in (command, on_trace, [*on_trace, "--split", "test"]):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+    assert seen == [("validation", {"generated"}), ("validation", {"excerpt"}), ("test", {"excerpt"})]
+    monkeypatch.setattr(RawTasks, "from_file", lambda path: stream(hours=0.01))
+    short = CliRunner().invoke(app, on_trace)
+    assert short.exit_code == 2
+    assert "import a longer trace" in short.output
+    assert "Traceback" not in short.output

@@ -1,10 +1,12 @@
 """What happens when something breaks in the middle of a run: a clear line, and a last checkpoint that is whole."""
 
+import contextlib
 import errno
 import json
 import math
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +23,10 @@ from typer.testing import CliRunner
 from cloudsched_env.cli.train import app
 from cloudsched_env.rllib.compatibility import IncompatibleCheckpointError, check_run
 from cloudsched_env.rllib.learner import HRACLearner
+from cloudsched_env.rllib.modules import CriticModule
 from cloudsched_env.rllib.role_learner import TrainingDivergedError
 from cloudsched_env.rllib.run_folder import RunFolder, RunState
+from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
 from cloudsched_env.rllib.training import TrainingOptions, train
 from tests.rllib.toy_env import toy_config
 
@@ -78,6 +82,53 @@ def test_a_loss_that_is_not_a_number_ends_the_run_with_its_batch_and_the_last_ch
     (saved,) = one_epoch.glob("diverged_batch_*.pt")
     assert saved.name in text
     assert torch.load(saved)["central_critic"]["states"].isfinite().all()
+    saved.unlink()
+
+
+def spoil_observations(patch):
+    sample = RoleBatchedEnvRunner.sample
+
+    def spoiled(self, **options):
+        rollouts = sample(self, **options)
+        rollouts[0].roles["storage"]["observations"][3, 5] = math.nan
+        return rollouts
+
+    patch.setattr(RoleBatchedEnvRunner, "sample", spoiled)
+
+
+def spoil_values(patch):
+    values = CriticModule.values
+
+    def spoiled(self, *arguments):
+        return {
+            name: value * math.nan if name == "storage" else value for name, value in values(self, *arguments).items()
+        }
+
+    patch.setattr(CriticModule, "values", spoiled)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (spoil_observations, "storage.observations is not finite at step 3 of cluster 5"),
+        (spoil_values, "storage.returns is not finite in"),
+    ],
+)
+def test_data_that_is_not_a_number_ends_the_run_like_a_loss_that_is_not(one_epoch, monkeypatch, spoil, what):
+    with monkeypatch.context() as patch:
+        spoil(patch)
+        code, text = command_line("--resume", str(one_epoch), "--stop-epochs", "2", "--quiet")
+    assert code == 1
+    assert "training diverged at update" in text
+    assert what in text
+    assert "The checkpoint of epoch 1 is whole" in text
+    assert f"--resume {one_epoch}" in text
+    (saved,) = one_epoch.glob("diverged_batch_*.pt")
+    assert saved.name in text
+    batch = torch.load(saved)
+    assert batch["cluster"]["states"].isfinite().all()
+    assert batch["storage"]["observations"][3, 5].isfinite().all() == (spoil is spoil_values)
     saved.unlink()
 
 
@@ -149,6 +200,94 @@ def test_wherever_the_disk_fills_up_the_pointer_shows_a_whole_checkpoint(tmp_pat
     assert not list((tmp_path / "run").rglob(".*tmp*"))
     folder.checkpoint(RunState(epoch=3), write, write)  # once there is room again
     assert RunFolder(tmp_path / "run").last_checkpoint()[1].epoch == 3
+
+
+def write_policy(number):
+    """Writes a policy of two files that both tell its number."""
+
+    def write(path):
+        path.mkdir(parents=True, exist_ok=True)
+        for name in ("weights", "description"):
+            (path / name).write_text(str(number))
+
+    return write
+
+
+def number_of(folder):
+    """The number that all files of a policy tell."""
+    files = contents(folder)
+    assert set(files) == {"weights", "description"}
+    (number,) = set(files.values())
+    return int(number)
+
+
+def best_number(folder):
+    name = json.loads((folder / "latest.json").read_text())["best"]
+    return number_of(folder / "checkpoints" / name / "policy")
+
+
+def fail_at(monkeypatch, call):
+    """Let one of the calls that change a disk fail, by its number; returns the list of those that were made."""
+    made = []
+
+    def refusing(name, original):
+        def call_or_refuse(*arguments, **options):
+            made.append(name)
+            if len(made) - 1 == call:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return original(*arguments, **options)
+
+        return call_or_refuse
+
+    for module, name in ((os, "rename"), (os, "replace"), (os, "fsync"), (os, "mkdir"), (shutil, "copyfile")):
+        monkeypatch.setattr(module, name, refusing(name, getattr(module, name)))
+    return made
+
+
+@pytest.mark.parametrize("mended_by", ["opening it again", "the next checkpoint"])
+def test_wherever_the_disk_fills_up_the_policy_is_whole_and_becomes_that_of_the_best_checkpoint(
+    tmp_path, monkeypatch, mended_by
+):
+    seen = set()
+    for call in range(100):
+        path = tmp_path / str(call)
+        RunFolder(path).checkpoint(RunState(epoch=1, best_epoch=1), write_policy(0), write_policy(1))
+        with monkeypatch.context() as patch:
+            made = fail_at(patch, call)
+            with contextlib.suppress(OSError):
+                RunFolder(path).checkpoint(RunState(epoch=2, best_epoch=2), write_policy(0), write_policy(2))
+        if call >= len(made):
+            break
+        seen.add((made[call], best_number(path), number_of(path / "policy")))
+        if mended_by == "opening it again":
+            RunFolder(path).publish_policy()
+        else:
+            RunFolder(path).checkpoint(RunState(epoch=3, best_epoch=2), write_policy(0), write_policy(3))
+        assert number_of(path / "policy") == best_number(path)
+        assert not list(path.glob(".policy*"))
+    assert number_of(path / "policy") == best_number(path) == 2
+    # Before the pointer had moved, and between it and the policy.
+    assert {(best, policy) for _, best, policy in seen} >= {(1, 1), (2, 1)}
+    assert {"rename", "replace", "fsync", "mkdir", "copyfile"} == {name for name, *_ in seen}
+
+
+def test_a_policy_that_a_killed_process_had_moved_aside_is_there_again_when_the_run_is_opened(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.checkpoint(RunState(epoch=1, best_epoch=1), write_policy(0), write_policy(1))
+    (tmp_path / "policy").rename(tmp_path / ".policy.old4242")
+    RunFolder(tmp_path).publish_policy()
+    assert number_of(tmp_path / "policy") == 1
+    assert not list(tmp_path.glob(".policy*"))
+
+
+@pytest.mark.ray
+def test_a_run_that_is_resumed_publishes_its_best_policy_before_it_trains(one_epoch):
+    checkpoint, state = RunFolder(one_epoch).last_checkpoint()  # without validation the last one is the best
+    right = contents(one_epoch / "policy")
+    assert right == contents(checkpoint / "policy")
+    (one_epoch / "policy" / "policy.json").write_text("{}")
+    assert resume(one_epoch, state.epoch).state.epoch == state.epoch  # nothing is left to do
+    assert contents(one_epoch / "policy") == right
 
 
 # -- a killed process

@@ -5,6 +5,7 @@ pytest.importorskip("ray")
 
 from ray.rllib.utils.minibatch_utils import ShardEpisodesIterator
 
+from cloudsched_env.rllib.not_finite import NotFiniteError
 from cloudsched_env.rllib.rollout import RoleRollout
 
 T, B = 6, 8
@@ -13,10 +14,11 @@ T, B = 6, 8
 def rollout():
     steps = np.arange(T * B, dtype=np.float32).reshape(T, B)
     columns = {"log_probs": steps[..., None].repeat(2, -1), "observations": steps[..., None, None].repeat(2, 2)}
+    columns["local_rewards"] = columns["log_probs"].copy()
     cut = np.array([(2, b) for b in range(B)] + [(4, 7)])
     return RoleRollout(
         roles={"compute": columns},
-        states=steps[..., None],
+        states=steps[..., None].copy(),
         team_rewards=steps,
         truncated=np.zeros((T, B), bool),
         last_states=np.arange(B, dtype=np.float32)[:, None],
@@ -46,3 +48,23 @@ def test_cut_states_go_with_their_clusters():
 
 def test_steps_are_counted_over_clusters_and_agents():
     assert (len(rollout()), rollout().env_steps(), rollout().agent_steps()) == (T * B, T * B, 2 * T * B)
+
+
+@pytest.mark.parametrize(
+    ("column", "index", "message"),
+    [
+        ("states", (3, 5), "^states is not finite at step 3 of cluster 5"),
+        ("team_rewards", (0, 7), "^team_rewards is not finite at step 0 of cluster 7"),
+        ("compute.local_rewards", (2, 1), r"^compute\.local_rewards is not finite at step 2 of cluster 1"),
+        ("compute.log_probs", (2, 1), r"^compute\.log_probs is not finite"),
+        ("last_states", (6,), "^last_states is not finite after the last step of cluster 6"),
+        ("cut_states", (8,), "^cut_states is not finite after step 4 of cluster 7"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_told_by_column_step_and_cluster(column, index, message):
+    data = rollout()
+    data.check_finite()
+    role, _, name = column.rpartition(".")
+    (data.roles[role][name] if role else getattr(data, name))[index] = np.inf
+    with pytest.raises(NotFiniteError, match=message):
+        data.check_finite()

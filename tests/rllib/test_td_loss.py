@@ -92,3 +92,20 @@ def test_statistics_are_of_agents_that_had_a_choice():
     assert float(free["compute", "deciding_share"]) == 1.0
     _, held = loss_of(batch([1.0, 0.0], [1, 1], masks=(0, 1)), policies(3.0, 2.0), policies(0.0, 0.0))
     assert [float(held["compute", name]) for name in ("q_mean", "q_spread", "deciding_share")] == [0.0, 0.0, 0.0]
+
+
+def test_statistics_say_how_large_values_can_be_and_how_well_targets_are_met():
+    data = batch([1.0, -3.0, 0.0], [1, 0, 0], cut=(False, False, False))
+    _, statistics = loss_of(data, policies(3.0, 2.0), policies(10.0, 40.0))
+    shown = {name: float(value) for (module, name), value in statistics.items() if module == "mixer"}
+    assert shown["return_bound"] == pytest.approx(3.0 / (1 - 0.5))
+    targets, values = torch.tensor([1.0 + 10.0, -3.0 + 10.0]), torch.tensor([4.0, 6.0])
+    assert shown["target_std"] == pytest.approx(float(targets.std(correction=0)))
+    unexplained = (targets - values).var(correction=0) / targets.var(correction=0)
+    assert shown["explained_variance_q_tot"] == pytest.approx(1 - float(unexplained))
+
+
+def test_without_two_targets_nothing_is_said_of_their_variance():
+    _, statistics = loss_of(batch([1.0, 0.0], [1, 1]), policies(3.0, 2.0), policies(10.0, 40.0))
+    assert ("mixer", "td_loss") in statistics
+    assert not {name for _, name in statistics} & {"target_std", "explained_variance_q_tot"}

@@ -16,6 +16,7 @@ from cloudsched_env.rllib import HRACSettings, QMIXConfig
 from cloudsched_env.rllib.config_files import load_experiment, shipped_configs
 from cloudsched_env.rllib.networks import TrainedAgent
 from cloudsched_env.rllib.results import epoch_row
+from cloudsched_env.rllib.role_learner import TrainingDivergedError
 from cloudsched_env.rllib.training import TrainingOptions, train
 from cloudsched_env.rllib.value_based.settings import ExplorationSettings, ValueSettings
 from tests.rllib.test_hrac import weights
@@ -119,6 +120,25 @@ def test_there_are_no_gradient_steps_before_the_buffer_has_its_minimum(build):
     idle = weights(algorithm)
     assert all(np.array_equal(before[k], idle[k]) for k in before if ".network." in k)
     assert "mixer/td_loss" in epoch_row(algorithm.train(), 2, 0.0)
+
+
+def test_data_that_is_not_a_number_ends_training_with_its_batch_and_is_not_remembered(build, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLOUDSCHED_RUN_DIR", str(tmp_path))
+    algorithm = build("qmix", {"epoch_env_steps": 800})
+    sample = algorithm.env_runner.sample
+
+    def spoiled(**options):
+        (rollout,) = sample(**options)
+        rollout.team_rewards[2, 7] = np.inf
+        return [rollout]
+
+    monkeypatch.setattr(algorithm.env_runner, "sample", spoiled)
+    with pytest.raises(TrainingDivergedError, match="team_rewards is not finite at step 2 of cluster 7") as caught:
+        algorithm.train()
+    (saved,) = tmp_path.glob("diverged_batch_*.pt")
+    assert saved.name in str(caught.value)
+    assert torch.load(saved)["cluster"]["team_rewards"][2, 7] == np.inf
+    assert len(algorithm.learner_group._learner.replay) == 0
 
 
 def test_targets_stand_still_between_copies(build):

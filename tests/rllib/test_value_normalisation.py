@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from cloudsched_env.rllib.not_finite import NotFiniteError
 from cloudsched_env.rllib.value_normalisation import ValueNormaliser
 
 
@@ -78,8 +79,8 @@ def test_gradient_passes_through_to_the_values_only():
 
 
 def test_bad_batches_and_settings_are_refused():
-    with pytest.raises(ValueError, match="finite"):
-        ValueNormaliser().update(torch.tensor([1.0, float("nan")]))
+    with pytest.raises(NotFiniteError, match=r"compute\.returns is not finite in 1 of 2 numbers"):
+        ValueNormaliser(name="compute.returns").update(torch.tensor([1.0, float("nan")]))
     with pytest.raises(ValueError, match="non-empty"):
         ValueNormaliser().update(torch.empty(0))
     with pytest.raises(ValueError, match="decay"):

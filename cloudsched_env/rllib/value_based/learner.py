@@ -46,9 +46,9 @@ class ValueLearner(RoleLearner):
         rollouts = [rollout for rollout in data.episodes or [] if len(rollout)]
         if not rollouts:
             raise ValueError("ValueLearner trains on roll-outs; no other data is supported")
+        self._of_finite(rollouts, lambda: [rollout.check_finite() for rollout in rollouts])
         mixer = self._mixer()
         for rollout in rollouts:
-            rollout.check_finite()
             self.replay.add(rollout)
             mixer.rewards.update(torch.as_tensor(rollout.team_rewards))
         self._average_over_learners(mixer.rewards.buffers())

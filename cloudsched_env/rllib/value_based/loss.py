@@ -78,7 +78,13 @@ def td_loss(
             ("mixer", "td_error_abs"): errors.abs().sum() / count,
             ("mixer", "q_tot_mean"): (joint * valid).sum() / count,
             ("mixer", "target_mean"): (targets * valid).sum() / count,
+            ("mixer", "return_bound"): batch.team_rewards.abs().amax() / (1.0 - gamma),
         }
+        if valid.sum() > 1:
+            variance = targets[valid].var(correction=0)
+            statistics["mixer", "target_std"] = variance.sqrt()
+            unexplained = errors[valid].var(correction=0) / variance.clamp_min(1e-12)
+            statistics["mixer", "explained_variance_q_tot"] = 1.0 - unexplained
     return loss, statistics
 
 

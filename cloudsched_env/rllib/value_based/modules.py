@@ -141,7 +141,7 @@ class MixerModule(_ValueModule):
         self.network = networks[MIXER]
         self.targets = nn.ModuleDict(copies)
         # Standard deviations of a team reward in [0, 1] are far below the floor that returns need.
-        self.rewards = ValueNormaliser(settings.reward_decay, minimum_variance=1e-6)
+        self.rewards = ValueNormaliser(settings.reward_decay, minimum_variance=1e-6, name="team_rewards")
         self.register_buffer("gradient_steps", torch.zeros((), dtype=torch.int64))
         for parameter in self.targets.parameters():
             parameter.requires_grad_(False)
