@@ -98,8 +98,7 @@ class HRACBatchConnector(ConnectorV2):
         for role in rl_module.roles():
             columns = joined[role]
             columns["advantages"] = _normalised(columns["advantages"], columns["active"])
-        seen = {role: columns["observations"] for role, columns in newest.roles.items()}
-        for name, value in attention_statistics(rl_module, CRITIC, newest.states, seen).items():
+        for name, value in attention_statistics(rl_module, CRITIC, newest.states).items():
             statistics[name] = [value]
         if metrics is not None:
             for name, values in statistics.items():

@@ -19,16 +19,13 @@ _ATTENTION_ROWS = 1024  # env steps that attention is looked at in; what is logg
 
 
 @torch.no_grad()
-def attention_statistics(
-    modules: Any, critic_name: str, states: Tensor, observations: Mapping[str, Tensor] | None = None
-) -> dict[str, float]:
+def attention_statistics(modules: Any, critic_name: str, states: Tensor) -> dict[str, float]:
     """Whom roles attend to in the critic, and how sharply.
 
     Args:
         modules: an `HRACMultiModule`.
         critic_name: the critic's id.
         states: global states, [*, s].
-        observations: not looked at; the critic attends by the state alone.
 
     Returns:
         ``{"module/attention_entropy_role": value}``: entropy of the weights over the largest possible one, log(roles);

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic.dataclasses import dataclass
 
 from cloudsched_env.config_tree import CHECKED, number
-from cloudsched_env.rllib.settings import SamplingSettings, SettingsTree, StorageLoadSettings, ValidationSettings
+from cloudsched_env.rllib.setting_groups import SamplingSettings, StorageLoadSettings, ValidationSettings
+from cloudsched_env.rllib.settings import SettingsTree
 
 __all__ = [
     "ExplorationSettings",
