@@ -22,13 +22,17 @@ from cloudsched_env.workload.stream import draw_window
 from cloudsched_env.workload.stream_profile import StreamProfile
 from cloudsched_env.workload.window import WindowTasks
 
-__all__ = ["draw_job_arrivals", "generate_window"]
+__all__ = ["draw_job_arrivals", "generate_window", "shortest_window_s"]
 
 # Sessions that began up to this long before the window still send jobs into it.
 LEAD_S = 900.0
 # The profile counts at most this many tasks of a job when it states tasks per session.
 PROFILE_FAN_OUT_CAP = 16
 _SCORES = 4  # cpu, memory, run time, tasks
+# Most jobs drawn of sessions that began before the window: of either model about what takes two seconds. The nested
+# clusters of a `StreamProfile` cost several times as much a job.
+_MOST_LEAD_JOBS = 3_000_000
+_MOST_NESTED_LEAD_JOBS = 500_000
 
 
 def generate_window(
@@ -51,13 +55,35 @@ def generate_window(
     """
     if isinstance(profile, StreamProfile):
         return draw_window(profile, length_s, least_tasks, fan_out_limit, rng)
-    capped = min(1.0, fan_out_limit / PROFILE_FAN_OUT_CAP)
-    natural = profile.sessions_per_s * length_s * max(1.0, profile.capped_tasks_per_session * capped)
+    natural = profile.sessions_per_s * length_s * _tasks_per_session(profile, fan_out_limit)
     community = max(1.0, least_tasks / natural)
     populations = int(np.ceil(community))
     arrival, user = draw_job_arrivals(profile, length_s, community, rng)
     user = user + len(profile.user_share) * rng.integers(populations, size=len(user)) if populations > 1 else user
     return _draw_tasks(profile, arrival, user, populations, fan_out_limit, rng)
+
+
+def shortest_window_s(profile: Profile | StreamProfile, least_tasks: float, fan_out_limit: int) -> float:
+    """Shortest window that is worth drawing, in trace seconds.
+
+    All sessions of the time before the window that may still send jobs into it are drawn. The shorter the window that
+    is to hold so many tasks, the higher the rate has to be, and with it the number of jobs that fall before the window.
+
+    Args:
+        profile: what to draw from.
+        least_tasks: tasks wanted in the window, in expectation.
+        fan_out_limit: most tasks of a job.
+    """
+    if isinstance(profile, StreamProfile):
+        jobs = least_tasks / profile.tasks_per_job(fan_out_limit)
+        return profile.lead_s * jobs / _MOST_NESTED_LEAD_JOBS
+    jobs_per_session = float(profile.user_share @ profile.user_session_jobs)
+    return LEAD_S * jobs_per_session * least_tasks / _tasks_per_session(profile, fan_out_limit) / _MOST_LEAD_JOBS
+
+
+def _tasks_per_session(profile: Profile, fan_out_limit: int) -> float:
+    """Mean tasks of a session when each job counts at most ``fan_out_limit``, or about that."""
+    return max(1.0, profile.capped_tasks_per_session * min(1.0, fan_out_limit / PROFILE_FAN_OUT_CAP))
 
 
 def draw_job_arrivals(

@@ -12,7 +12,7 @@ import numpy as np
 from cloudsched_env.scenario import Scenario, load_scenario
 from cloudsched_env.workload.assumptions import SYNTHETIC_COLUMNS
 from cloudsched_env.workload.episode import DataTag, Episode, Split
-from cloudsched_env.workload.generator import generate_window
+from cloudsched_env.workload.generator import generate_window, shortest_window_s
 from cloudsched_env.workload.index import TraceIndex
 from cloudsched_env.workload.profile import Profile, load_profile
 from cloudsched_env.workload.splits import (
@@ -169,7 +169,8 @@ class GeneratedSource(EvaluationSource):
         storage_load: see `EvaluationSource`.
 
     Raises:
-        ValueError: if the scenario names a profile that does not exist.
+        ValueError: if the scenario names a profile that does not exist, or compresses time so little that the generator
+            would have to draw millions of jobs before the window.
     """
 
     def __init__(
@@ -182,6 +183,7 @@ class GeneratedSource(EvaluationSource):
         super().__init__(scenario, split, "generated", storage_load)
         self._given_profile = profile
         self.profile = profile or load_profile(self.scenario.workload.profile)
+        self._check_compression()
         self._details = {
             "source": f"generated:{self.profile.name}",
             "split": split,
@@ -206,10 +208,29 @@ class GeneratedSource(EvaluationSource):
         """The same generator and split for another scenario."""
         return GeneratedSource(scenario, self.split, self._given_profile, self.storage_load)
 
+    def _check_compression(self) -> None:
+        """Refuse windows so short that drawing what began before them takes far longer than the episode.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        scenario, compression = self.scenario, self.scenario.workload.time_compression
+        length_s = window_length_s(scenario)
+        shortest_s = shortest_window_s(self.profile, self._wanted_tasks(), fan_out_limit(scenario))
+        if length_s < shortest_s:
+            raise ValueError(
+                f"scenario {scenario.id!r}: workload.time_compression {compression:g} makes an episode a window of "
+                f"{length_s:.3g} s of the stream, too short for the generator to fill with {target_tasks(scenario)} "
+                f"tasks: expected at least {compression * shortest_s / length_s:.3g}, "
+                "or a lower workload.task_rate_per_s"
+            )
+
+    def _wanted_tasks(self) -> float:
+        return _GENERATED_SURPLUS * target_tasks(self.scenario)
+
     def _build(self, start_s: float | None, rng: np.random.Generator) -> Episode:
-        scenario = self.scenario
-        wanted = _GENERATED_SURPLUS * target_tasks(scenario)
-        tasks = generate_window(self.profile, window_length_s(scenario), wanted, fan_out_limit(scenario), rng)
+        scenario, length_s = self.scenario, window_length_s(self.scenario)
+        tasks = generate_window(self.profile, length_s, self._wanted_tasks(), fan_out_limit(scenario), rng)
         return build_episode(tasks, scenario, rng, self.data_tag, dict(self._details))
 
 
