@@ -22,7 +22,7 @@ from cloudsched_env.workload.stream import draw_window
 from cloudsched_env.workload.stream_profile import StreamProfile
 from cloudsched_env.workload.window import WindowTasks
 
-__all__ = ["draw_job_arrivals", "generate_window", "shortest_window_s"]
+__all__ = ["draw_job_arrivals", "generate_window", "window_limits_s"]
 
 # Sessions that began up to this long before the window still send jobs into it.
 LEAD_S = 900.0
@@ -33,6 +33,8 @@ _SCORES = 4  # cpu, memory, run time, tasks
 # clusters of a `StreamProfile` cost several times as much a job.
 _MOST_LEAD_JOBS = 3_000_000
 _MOST_NESTED_LEAD_JOBS = 500_000
+# Most tasks drawn because the stream's own rate is high, or a window of it long; more only where more are wanted.
+_MOST_TASKS = 3_000_000
 
 
 def generate_window(
@@ -63,11 +65,12 @@ def generate_window(
     return _draw_tasks(profile, arrival, user, populations, fan_out_limit, rng)
 
 
-def shortest_window_s(profile: Profile | StreamProfile, least_tasks: float, fan_out_limit: int) -> float:
-    """Shortest window that is worth drawing, in trace seconds.
+def window_limits_s(profile: Profile | StreamProfile, least_tasks: float, fan_out_limit: int) -> tuple[float, float]:
+    """Shortest and longest window that is worth drawing, in trace seconds.
 
     All sessions of the time before the window that may still send jobs into it are drawn. The shorter the window that
     is to hold so many tasks, the higher the rate has to be, and with it the number of jobs that fall before the window.
+    In a window that is too long the stream's own rate gives far more tasks than are wanted.
 
     Args:
         profile: what to draw from.
@@ -75,10 +78,12 @@ def shortest_window_s(profile: Profile | StreamProfile, least_tasks: float, fan_
         fan_out_limit: most tasks of a job.
     """
     if isinstance(profile, StreamProfile):
-        jobs = least_tasks / profile.tasks_per_job(fan_out_limit)
-        return profile.lead_s * jobs / _MOST_NESTED_LEAD_JOBS
-    jobs_per_session = float(profile.user_share @ profile.user_session_jobs)
-    return LEAD_S * jobs_per_session * least_tasks / _tasks_per_session(profile, fan_out_limit) / _MOST_LEAD_JOBS
+        tasks_per_job = profile.tasks_per_job(fan_out_limit)
+        shortest_s = profile.lead_s * least_tasks / tasks_per_job / _MOST_NESTED_LEAD_JOBS
+        return shortest_s, max(_MOST_TASKS, least_tasks) / (profile.jobs_per_s * tasks_per_job)
+    tasks_per_session = _tasks_per_session(profile, fan_out_limit)
+    lead_jobs = LEAD_S * float(profile.user_share @ profile.user_session_jobs) * least_tasks / tasks_per_session
+    return lead_jobs / _MOST_LEAD_JOBS, max(_MOST_TASKS, least_tasks) / (profile.sessions_per_s * tasks_per_session)
 
 
 def _tasks_per_session(profile: Profile, fan_out_limit: int) -> float:

@@ -53,6 +53,13 @@ def test_a_window_too_short_to_fill_is_refused_by_name_and_the_value_named_is_en
     check_episode(source.scenario, source.episode(np.random.default_rng(0)))
 
 
+@pytest.mark.parametrize("profile", ["google2011", "redset"])
+def test_a_window_far_too_long_is_refused_by_name(profile):
+    changes = {"workload.profile": profile, "workload.time_compression": 1e6}
+    with pytest.raises(ValueError, match=r"workload\.time_compression 1e\+06 makes .*: expected at most [0-9.e+]+$"):
+        make_source(load_scenario("paper-v1", changes), "train")
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_trace_episodes_are_valid_in_every_split(split):
     source = make_source("tiny-v1", split, STREAM)
