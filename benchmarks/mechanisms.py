@@ -175,7 +175,7 @@ def storage_sharing(figure: Any) -> None:
     right.plot(fine, 1 / (1 - fine), **THEORY, label="theory: 1 / (1 - load)")
     for step_s, colour, marker in ((0.1, COLOURS[1], "s"), (0.05, COLOURS[0], "o")):
         runs = [storage.run_random_streams(load, step_s=step_s, clusters=64, tasks=250, seed=0) for load in loads]
-        means, errors = np.array([run[:2] for run in runs]).T
+        means, errors = np.array([run.stepped.slowdown() for run in runs]).T
         right.errorbar(loads, means, 2 * errors, fmt=marker, color=colour, markersize=4, capsize=2,
                        label=f"steps of {step_s:g} s")  # fmt: skip
     label(right, "load of the storage node", "time of a read / time alone", "Reads of 1 s that arrive at random")

@@ -73,6 +73,7 @@ def check_relations(s: Scenario) -> None:
         ("workload.phase_minimum_s", "workload.phase_maximum_s"),
         ("cache.hot_set_minimum_gb", "cache.hot_set_maximum_gb"),
         ("compaction.soft_limit_s", "compaction.hard_limit_s"),
+        ("background.minimum_loss", "background.maximum_loss"),
     ):
         low_value, high_value = (_dotted(s, name) for name in (low, high))
         require(low_value <= high_value, f"{low} {low_value} must not exceed {high} {high_value}")

@@ -22,13 +22,19 @@ from cloudsched_env.workload.stream import draw_window
 from cloudsched_env.workload.stream_profile import StreamProfile
 from cloudsched_env.workload.window import WindowTasks
 
-__all__ = ["draw_job_arrivals", "generate_window"]
+__all__ = ["draw_job_arrivals", "generate_window", "window_limits_s"]
 
 # Sessions that began up to this long before the window still send jobs into it.
 LEAD_S = 900.0
 # The profile counts at most this many tasks of a job when it states tasks per session.
 PROFILE_FAN_OUT_CAP = 16
 _SCORES = 4  # cpu, memory, run time, tasks
+# Most jobs drawn of sessions that began before the window: of either model about what takes two seconds. The nested
+# clusters of a `StreamProfile` cost several times as much a job.
+_MOST_LEAD_JOBS = 3_000_000
+_MOST_NESTED_LEAD_JOBS = 500_000
+# Most tasks drawn because the stream's own rate is high, or a window of it long; more only where more are wanted.
+_MOST_TASKS = 3_000_000
 
 
 def generate_window(
@@ -51,13 +57,38 @@ def generate_window(
     """
     if isinstance(profile, StreamProfile):
         return draw_window(profile, length_s, least_tasks, fan_out_limit, rng)
-    capped = min(1.0, fan_out_limit / PROFILE_FAN_OUT_CAP)
-    natural = profile.sessions_per_s * length_s * max(1.0, profile.capped_tasks_per_session * capped)
+    natural = profile.sessions_per_s * length_s * _tasks_per_session(profile, fan_out_limit)
     community = max(1.0, least_tasks / natural)
     populations = int(np.ceil(community))
     arrival, user = draw_job_arrivals(profile, length_s, community, rng)
     user = user + len(profile.user_share) * rng.integers(populations, size=len(user)) if populations > 1 else user
     return _draw_tasks(profile, arrival, user, populations, fan_out_limit, rng)
+
+
+def window_limits_s(profile: Profile | StreamProfile, least_tasks: float, fan_out_limit: int) -> tuple[float, float]:
+    """Shortest and longest window that is worth drawing, in trace seconds.
+
+    All sessions of the time before the window that may still send jobs into it are drawn. The shorter the window that
+    is to hold so many tasks, the higher the rate has to be, and with it the number of jobs that fall before the window.
+    In a window that is too long the stream's own rate gives far more tasks than are wanted.
+
+    Args:
+        profile: what to draw from.
+        least_tasks: tasks wanted in the window, in expectation.
+        fan_out_limit: most tasks of a job.
+    """
+    if isinstance(profile, StreamProfile):
+        tasks_per_job = profile.tasks_per_job(fan_out_limit)
+        shortest_s = profile.lead_s * least_tasks / tasks_per_job / _MOST_NESTED_LEAD_JOBS
+        return shortest_s, max(_MOST_TASKS, least_tasks) / (profile.jobs_per_s * tasks_per_job)
+    tasks_per_session = _tasks_per_session(profile, fan_out_limit)
+    lead_jobs = LEAD_S * float(profile.user_share @ profile.user_session_jobs) * least_tasks / tasks_per_session
+    return lead_jobs / _MOST_LEAD_JOBS, max(_MOST_TASKS, least_tasks) / (profile.sessions_per_s * tasks_per_session)
+
+
+def _tasks_per_session(profile: Profile, fan_out_limit: int) -> float:
+    """Mean tasks of a session when each job counts at most ``fan_out_limit``, or about that."""
+    return max(1.0, profile.capped_tasks_per_session * min(1.0, fan_out_limit / PROFILE_FAN_OUT_CAP))
 
 
 def draw_job_arrivals(

@@ -12,7 +12,7 @@ import numpy as np
 from cloudsched_env.scenario import Scenario, load_scenario
 from cloudsched_env.workload.assumptions import SYNTHETIC_COLUMNS
 from cloudsched_env.workload.episode import DataTag, Episode, Split
-from cloudsched_env.workload.generator import generate_window
+from cloudsched_env.workload.generator import generate_window, window_limits_s
 from cloudsched_env.workload.index import TraceIndex
 from cloudsched_env.workload.profile import Profile, load_profile
 from cloudsched_env.workload.splits import (
@@ -169,7 +169,8 @@ class GeneratedSource(EvaluationSource):
         storage_load: see `EvaluationSource`.
 
     Raises:
-        ValueError: if the scenario names a profile that does not exist.
+        ValueError: if the scenario names a profile that does not exist, or compresses time so little or so much that
+            millions of jobs would be drawn for nothing.
     """
 
     def __init__(
@@ -182,6 +183,7 @@ class GeneratedSource(EvaluationSource):
         super().__init__(scenario, split, "generated", storage_load)
         self._given_profile = profile
         self.profile = profile or load_profile(self.scenario.workload.profile)
+        self._check_compression()
         self._details = {
             "source": f"generated:{self.profile.name}",
             "split": split,
@@ -206,10 +208,35 @@ class GeneratedSource(EvaluationSource):
         """The same generator and split for another scenario."""
         return GeneratedSource(scenario, self.split, self._given_profile, self.storage_load)
 
+    def _check_compression(self) -> None:
+        """Refuse windows that take far longer to draw than an episode of their tasks needs.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        scenario, compression = self.scenario, self.scenario.workload.time_compression
+        length_s, tasks = window_length_s(scenario), target_tasks(scenario)
+        shortest_s, longest_s = window_limits_s(self.profile, self._wanted_tasks(), fan_out_limit(scenario))
+        what = (
+            f"scenario {scenario.id!r}: workload.time_compression {compression:g} makes an episode a window of "
+            f"{length_s:.3g} s of the stream"
+        )
+        if length_s < shortest_s:
+            raise ValueError(
+                f"{what}, too short for the generator to fill with {tasks} tasks: expected at least "
+                f"{compression * shortest_s / length_s:.3g}, or a lower workload.task_rate_per_s"
+            )
+        if length_s > longest_s:
+            raise ValueError(
+                f"{what}, far more than {tasks} tasks need: expected at most {compression * longest_s / length_s:.3g}"
+            )
+
+    def _wanted_tasks(self) -> float:
+        return _GENERATED_SURPLUS * target_tasks(self.scenario)
+
     def _build(self, start_s: float | None, rng: np.random.Generator) -> Episode:
-        scenario = self.scenario
-        wanted = _GENERATED_SURPLUS * target_tasks(scenario)
-        tasks = generate_window(self.profile, window_length_s(scenario), wanted, fan_out_limit(scenario), rng)
+        scenario, length_s = self.scenario, window_length_s(self.scenario)
+        tasks = generate_window(self.profile, length_s, self._wanted_tasks(), fan_out_limit(scenario), rng)
         return build_episode(tasks, scenario, rng, self.data_tag, dict(self._details))
 
 

@@ -52,6 +52,11 @@ def test_made_with_overrides_through_the_registry():
         ({"cluster.compute_nodes": [{"count": 1, "core": 2}]}, r"'cluster.compute_nodes\[0\].core'"),
         ({"cluster.compute_nodes": []}, r"cluster.compute_nodes is empty"),
         ({"workload.replicas": 5}, r"workload.replicas 5 exceeds cluster.storage_nodes 2"),
+        (
+            {"background.minimum_loss": 0.9, "background.maximum_loss": 0.2},
+            r"background.minimum_loss 0.9 must not exceed background.maximum_loss 0.2",
+        ),
+        ({"background.minimum_loss": 0.6}, r"background.minimum_loss 0.6 must not exceed background.maximum_loss 0.5"),
         ({"workload.flash_crowds": 9}, r"workload.flash_crowds 9 x workload.flash_crowd_duration_s 5"),
         ({"workload.hot_shift_interval_s": 0.05}, r"hot_shift_interval_s 0.05 must be 0 .* or at least time.step_s"),
         ({"workload.hot_shift_interval_s": 5.0, "workload.shards_per_tenant": 1}, r"at least 2 workload.shards_per"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import typing
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cloudsched_env.config_tree import limits
-from cloudsched_env.scenario import Scenario, switch_names
+from cloudsched_env.scenario import RewardConfig, Scenario, switch_names
 from cloudsched_env.sim.failure import Outage
 from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
 from cloudsched_env.workload.episode import Episode
@@ -39,11 +40,18 @@ _TIED = {
     "compaction.hard_limit_s", "telemetry.loss_probability", "telemetry.loss_burst_length",
     "compute.initial_cache_level", "compute.initial_admission_level", "storage.initial_background_level",
     "storage.initial_serve_level", "purge.initial_level", "cache.hot_set_minimum_gb", "cache.hot_set_maximum_gb",
+    "background.minimum_loss", "background.maximum_loss", "elastic.minimum_nodes",
+}  # fmt: skip
+_GENERATED_TIED = {
+    "workload.task_rate_per_s", "workload.minimum_base_time_s", "workload.maximum_base_time_s",
+    "workload.minimum_cores", "workload.maximum_cores", "workload.phase_minimum_s", "workload.phase_maximum_s",
+    "workload.hot_shift_interval_s", "workload.flash_crowds", "workload.flash_crowd_duration_s",
 }  # fmt: skip
 _GROUPS = (
     "time", "cluster", "scheduling", "compute", "cache", "storage", "compaction", "purge", "background",
-    "telemetry", "reward",
+    "elastic", "telemetry", "observation", "reward",
 )  # fmt: skip
+_TEAMS = typing.get_args(typing.get_type_hints(RewardConfig)["team"])
 
 
 def numeric_fields(groups: tuple[str, ...] = _GROUPS) -> dict[str, tuple[float, float, bool]]:
@@ -124,6 +132,14 @@ def scenarios(draw: st.DrawFn, extreme: bool = True) -> Scenario:
         changes[f"{role}.decision_interval_steps"] = draw(st.sampled_from([1, 1, 3, 12]))
     for name in draw(st.sets(st.sampled_from(switch_fields()), max_size=4)):
         changes[name] = draw(st.booleans())
+    changes |= {
+        "elastic.enabled": draw(st.booleans()),
+        "elastic.minimum_nodes": draw(st.integers(1, nodes)),
+        "elastic.wake_s": draw(st.sampled_from([0.0, 0.3, 1.1, 1e5])),
+        "observation.engine_metrics": draw(st.booleans()),
+        "observation.entitlement": draw(st.booleans()),
+        "reward.team": draw(st.sampled_from(_TEAMS)),
+    }
     if extreme:
         free = sorted(fields.keys() - changes.keys() - _TIED - CAPS.keys())
         for name in draw(st.sets(st.sampled_from(free), max_size=12)):
@@ -144,8 +160,7 @@ def _tied(draw: st.DrawFn) -> dict[str, Any]:
     """Fields that are related to one another: limits of debt, and levels with where they begin."""
     changes: dict[str, Any] = {}
     if draw(st.booleans()):
-        soft_and_hard = sorted(draw(st.lists(_number(1e-3, 1e4, whole=False), min_size=2, max_size=2)))
-        changes |= dict(zip(("compaction.soft_limit_s", "compaction.hard_limit_s"), soft_and_hard, strict=True))
+        changes |= _pair(draw, ("compaction.soft_limit_s", "compaction.hard_limit_s"), 1e-3, 1e4)
     for role, names, low, high, initial in (
         ("compute", ("cache_fractions",), 0.0, 0.95, "cache_level"),
         ("compute", ("memory_overcommit", "core_overcommit"), 0.01, 100.0, "admission_level"),
@@ -158,6 +173,48 @@ def _tied(draw: st.DrawFn) -> dict[str, Any]:
             changes |= {f"{role}.{name}": draw(_levels(low, high, count)) for name in names}
             changes[f"{role}.initial_{initial}"] = draw(st.integers(0, count - 1))
     return changes
+
+
+def _pair(draw: st.DrawFn, names: tuple[str, str], low: float, high: float) -> dict[str, float]:
+    """The smaller and the larger of two numbers."""
+    return dict(zip(names, sorted(draw(_number(low, high, whole=False)) for _ in names), strict=True))
+
+
+@st.composite
+def generated_scenarios(draw: st.DrawFn) -> Scenario:
+    """A small cluster whose work, noisy neighbours and crashes are drawn at reset, with any fields of those groups.
+
+    Not all of them can offer the load that they ask for. Tasks are few, so that a test is quick.
+    """
+    scenario = draw(scenarios())
+    fields = {
+        **numeric_fields(("workload", "failure", "background")),
+        # What a window of the stream costs grows with its length.
+        "workload.time_compression": (1.0, 1e3, False),
+    }
+    free = sorted(fields.keys() - _GENERATED_TIED - _TIED - CAPS.keys())
+    changes = {name: draw(_number(*fields[name])) for name in draw(st.sets(st.sampled_from(free), max_size=8))}
+    changes |= _pair(draw, ("background.minimum_loss", "background.maximum_loss"), 0.0, 0.95)
+    changes |= _pair(draw, ("workload.minimum_cores", "workload.maximum_cores"), 0.01, 64.0)
+    changes |= _pair(draw, ("workload.phase_minimum_s", "workload.phase_maximum_s"), 0.1, 1e5)
+    tasks, duration_s = draw(st.sampled_from([1, 10, 80])), scenario.duration_s
+    counted_s = duration_s - scenario.time.warmup_steps * scenario.time.step_s
+    crowds = draw(st.sampled_from([0, 0, 1, 3]))
+    shifts = scenario.workload.shards_per_tenant > 1 and draw(st.booleans())
+    return scenario.override(
+        changes
+        | {
+            "background.enabled": True,
+            "workload.profile": draw(st.sampled_from(["google2011", "redset", "azure"])),
+            "workload.tenant_weights": draw(st.sampled_from(["equal", "skewed"])),
+            "workload.task_rate_per_s": min(1e6, max(0.01, tasks / duration_s)),
+            "workload.minimum_base_time_s": draw(_number(1e-3, 0.3, whole=False)),
+            "workload.maximum_base_time_s": draw(_number(3.0, 1e5, whole=False)),
+            "workload.flash_crowds": crowds,
+            "workload.flash_crowd_duration_s": max(1e-3, draw(st.floats(0.1, 0.99)) * counted_s / max(1, crowds)),
+            "workload.hot_shift_interval_s": draw(st.floats(1.0, 20.0)) * scenario.time.step_s if shifts else 0.0,
+        }
+    )
 
 
 def strained_episode(scenario: Scenario, rng: np.random.Generator, tasks: int) -> Episode:
@@ -182,6 +239,7 @@ def strained_episode(scenario: Scenario, rng: np.random.Generator, tasks: int) -
         "estimated_time_s": spread(1e-4, 1e5),
         "estimated_read_mb": spread(1e-4, 1e8),
         "shard_hot_set_mb": np.exp(rng.uniform(np.log(1.0), np.log(1e6), scenario.shards)),
+        "tenant_weight": np.exp(rng.uniform(np.log(0.1), np.log(10.0), scenario.workload.tenants)),
     }
     chosen = {name: column for name, column in sizes.items() if rng.random() < 0.6}
     return dataclasses.replace(episode, **chosen)

@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 
 from cloudsched_env.scenario import Scenario
 from cloudsched_env.sim.result import EpisodeResult
-from cloudsched_env.sim.state import ABSENT, FINISHED, IN_BACKOFF, IN_FIFO, IN_NODE_QUEUE, RUNNING, State
+from cloudsched_env.sim.state import (
+    ABSENT,
+    ASLEEP,
+    FINISHED,
+    IN_BACKOFF,
+    IN_FIFO,
+    IN_NODE_QUEUE,
+    ON,
+    RUNNING,
+    State,
+)
 from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
 
 TIGHT = 1e-9
@@ -117,6 +127,7 @@ def check_capacities(scenario: Scenario, state: State, b: int, before: Before) -
     assert (valid <= state.data.hot_set_mb[b] * (1 + TIGHT)).all()
     assert (valid.sum(axis=1) <= compute.occupied_mb[b] * (1 + TIGHT) + TIGHT).all()
     check_garbage(scenario, state, b, before)
+    check_power(scenario, state, b)
     down = compute.alive[b] == 0
     assert (compute.queue_length[b, down] == 0).all()
     assert (compute.running_tasks[b, down] == 0).all()
@@ -184,9 +195,27 @@ def check_outputs(env: CloudSchedVectorEnv) -> None:
     layout = env.state_layout
     assert np.isfinite(env.state).all()
     assert ((env.state >= layout.low()) & (env.state <= layout.high())).all()
-    weights = env.scenario.reward
-    most = weights.useful_weight + 2 * weights.goodput_weight + weights.latency_weight + weights.fairness_weight
-    assert ((env.team_reward >= 0) & (env.team_reward <= most * (1 + 1e-6))).all()
+    least, most = team_reward_bounds(env.scenario)
+    slack = 1e-6 * (1 + most - least)  # rewards are float32
+    assert ((env.team_reward >= least - slack) & (env.team_reward <= most + slack)).all()
+
+
+def team_reward_bounds(scenario: Scenario) -> tuple[float, float]:
+    """Between what the team reward lies: its kind, less what the nodes that are not asleep cost."""
+    reward, elastic = scenario.reward, scenario.elastic
+    mixed = reward.useful_weight + 2 * reward.goodput_weight + reward.latency_weight + reward.fairness_weight
+    most = {"mixed": mixed, "goodput": 2.0}.get(reward.team, 1.0)
+    return (-elastic.cost_weight if elastic.enabled else 0.0), most
+
+
+def check_power(scenario: Scenario, state: State, b: int) -> None:
+    """Who sleeps has nothing and holds nothing; without elastic nodes nobody does."""
+    compute = state.compute
+    asleep = compute.power[b] == ASLEEP
+    for held in (compute.queue_length, compute.running_tasks, compute.occupied_mb, compute.garbage_mb):
+        assert (held[b, asleep] == 0).all()
+    if not scenario.elastic.enabled:
+        assert (compute.power[b] == ON).all()
 
 
 def check_record(result: EpisodeResult, state: State, b: int, useful_core_s: float, lost_core_s: float) -> None:
@@ -201,7 +230,9 @@ def check_record(result: EpisodeResult, state: State, b: int, useful_core_s: flo
     """
     episode = result.episode
     assert all(np.isfinite(value) for value in result.totals.values())
-    assert all(value >= 0 for name, value in result.totals.items() if name != "steps")
+    # Nodes that are not asleep cost team reward.
+    signed = {"steps", "team_reward"} if result.scenario.elastic.enabled else {"steps"}
+    assert all(value >= 0 for name, value in result.totals.items() if name not in signed)
     finished, work = ~np.isnan(result.finish_s), episode.cores * episode.base_time_s
     running = state.running.task[b, : state.running.slots_used[b]]
     partial = (work[running] * (1 - state.running.remaining[b, : len(running)])).sum()

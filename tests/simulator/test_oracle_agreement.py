@@ -22,6 +22,7 @@ from tests.simulator.episodes import disturbed_episode, simple_episode
 
 OUTPUT_TOLERANCE = 1e-5  # float32 outputs
 TIME_TOLERANCE_S = 1e-9
+MOST_AGE_SHOWN = 8.0  # where the ages of telemetry in observations are cut off
 TOTALS_TOLERANCE = 1e-9  # relative
 # The standard deviation of equal usages is the root of rounding errors: the kernel takes it as the mean square less
 # the square of the mean, the oracle from the differences.
@@ -95,20 +96,29 @@ class Deliveries:
         role, index = observer
         config = self.env.scenario.scheduling
         if publisher != SUMMARY and self.env.role_counts[publisher[0]] > config.candidate_nodes:
-            return self.age_of_a_node_that_may_not_be_shown(index, publisher)
+            return self.age_that_is_not_shown(observer, publisher)
         name = "node.telemetry_age"
         if publisher != SUMMARY:
             block = "nodes" if publisher[0] == "compute" else "storage"
             name = f"{block}[{publisher[1]}].telemetry_age"
         column = self.env.layouts[role].names().index(name)
-        return 10.0 * float(self.env.observations[role][self.b, index, column])
+        shown = float(self.env.observations[role][self.b, index, column])
+        return 10.0 * shown if shown < MOST_AGE_SHOWN else self.age_that_is_not_shown(observer, publisher)
 
-    def age_of_a_node_that_may_not_be_shown(self, scheduler: int, publisher: Agent) -> float:
-        state, (role, index) = self.env.simulator_state, publisher
-        stamps = {"compute": state.telemetry.compute_stamp, "storage": state.telemetry.storage_stamp}[role][self.b]
+    def age_that_is_not_shown(self, observer: Agent, publisher: Agent) -> float:
+        """Of a node that is no candidate, or beyond the range of the field."""
+        state, counts, (role, index) = self.env.simulator_state, self.env.role_counts, observer
+        telemetry, b = state.telemetry, self.b
+        if publisher == SUMMARY:
+            stamps = telemetry.summary_stamp[b]
+            own = len(stamps) - counts["compute"] - counts["storage"] + index + (role == "storage") * counts["compute"]
+        else:
+            columns = {"compute": telemetry.compute_stamp, "storage": telemetry.storage_stamp}[publisher[0]][b]
+            stamps = columns[:, publisher[1]]
+            own = len(stamps) - counts["scheduler"] + index
         lossless = self.env.scenario.telemetry.loss_probability == 0
-        row = state.clock.held_slot[self.b] if lossless else len(stamps) - self.env.role_counts["scheduler"] + scheduler
-        return float(state.clock.step[self.b] - stamps[row, index]) * self.env.scenario.time.step_s
+        stamp = stamps[state.clock.held_slot[b] if lossless else own]
+        return float(state.clock.step[b] - stamp) * self.env.scenario.time.step_s
 
     def lost(self, observer: Agent, publisher: Agent, stamp: int) -> bool:
         telemetry, dt = self.env.scenario.telemetry, self.env.scenario.time.step_s

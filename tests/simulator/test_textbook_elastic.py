@@ -10,7 +10,7 @@ from cloudsched_env.workload.bound import least_cost, upper_bound
 from tests.simulator.drive import make_episode
 from tests.simulator.episodes import simple_episode
 from tests.simulator.isolated import isolated
-from tests.simulator.mechanisms.elastic import break_even_s, run_pause
+from tests.simulator.mechanisms.elastic import break_even_s, expected_gain, run_pause
 from tests.simulator.test_oracle_agreement import OUTAGES, assert_agreement
 
 WAKE_S = 0.5
@@ -100,11 +100,18 @@ def test_the_last_nodes_may_not_sleep():
     assert env.results()[0].totals["invalid_actions"] == 1
 
 
-@pytest.mark.parametrize("pause_s", [2.0, 20.0])
-def test_sleeping_through_a_pause_pays_if_it_is_long_enough(pause_s):
-    """The cost saved grows with the pause, the delay of the lead time does not: there is a break-even."""
+@pytest.mark.parametrize(("pause_s", "pays"), [(2.0, False), (12.0, False), (15.0, True), (20.0, True)])
+def test_sleeping_through_a_pause_gains_the_cost_of_the_pause_less_the_wait_for_the_node(pause_s, pays):
+    """The cost saved grows with the pause, the delay of the lead time does not: there is a break-even, at 13.3 s."""
     gain = run_pause(pause_s, sleep=True) - run_pause(pause_s, sleep=False)
-    assert (gain > 0) == (pause_s > break_even_s())
+    assert gain == pytest.approx(expected_gain(pause_s), abs=1e-5)  # rewards are float32
+    assert (gain > 0) == (pause_s > break_even_s()) == pays
+
+
+@pytest.mark.parametrize(("wake_s", "cost"), [(0.5, 0.3), (2.0, 0.9)])
+def test_what_sleeping_gains_goes_with_the_lead_time_and_the_cost(wake_s, cost):
+    runs = [run_pause(6.0, sleep=sleep, wake_s=wake_s, cost=cost) for sleep in (True, False)]
+    assert runs[0] - runs[1] == pytest.approx(expected_gain(6.0, wake_s, cost), abs=1e-5)
 
 
 @pytest.mark.parametrize(

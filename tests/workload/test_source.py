@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import resources
 
 import numpy as np
@@ -39,6 +40,24 @@ def test_generated_episodes_are_valid_in_every_split(name, split):
     assert episode.data_tag == "generated"
     assert episode.details["synthetic_columns"]
     json.dumps(episode.details)
+
+
+@pytest.mark.parametrize("profile", ["google2011", "google2011-nested"])
+def test_a_window_too_short_to_fill_is_refused_by_name_and_the_value_named_is_enough(profile):
+    changes = {"time.horizon_steps": 30, "workload.profile": profile}
+    message = r"workload\.time_compression 0\.001 makes .* 0\.003 s .*: expected at least ([0-9.e-]+), or"
+    with pytest.raises(ValueError, match=message) as refusal:
+        make_source(load_scenario("tiny-v1", {**changes, "workload.time_compression": 1e-3}), "train")
+    named = float(re.search(message, str(refusal.value)).group(1))
+    source = make_source(load_scenario("tiny-v1", {**changes, "workload.time_compression": 1.01 * named}), "train")
+    check_episode(source.scenario, source.episode(np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("profile", ["google2011", "redset"])
+def test_a_window_far_too_long_is_refused_by_name(profile):
+    changes = {"workload.profile": profile, "workload.time_compression": 1e6}
+    with pytest.raises(ValueError, match=r"workload\.time_compression 1e\+06 makes .*: expected at most [0-9.e+]+$"):
+        make_source(load_scenario("paper-v1", changes), "train")
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -13,8 +13,11 @@ from cloudsched_env.sim.failure import Outage
 from tests.simulator.drive import constant_actions, make_episode, play, times
 from tests.simulator.isolated import isolated
 from tests.simulator.mechanisms.background import with_changes
+from tests.simulator.mechanisms.disciplines import first_come_response_s, shared_response_s
+from tests.simulator.mechanisms.processor import Sharing, draw_sizes
 
 BANDWIDTH_MB_PER_S = 1000.0
+DISCIPLINES = (shared_response_s, first_come_response_s)
 _MANY_CORES = ({"count": 1, "cores": 1000.0, "memory_gb": 1000.0},)
 
 
@@ -232,22 +235,25 @@ def harmonic_gap(replicas: int, quorum: int) -> float:
     return sum(1.0 / j for j in range(replicas - quorum + 1, replicas + 1))
 
 
+class RandomStreams(NamedTuple):
+    """Reads that arrived at random on one storage node, and what two disciplines would have made of them."""
+
+    stepped: Sharing  # what the kernel made of them
+    shared: Sharing  # the bandwidth shared equally in continuous time
+    first_come: Sharing  # one read at a time
+    busiest: NDArray[np.float64]  # most that each cluster moved in a step / bandwidth x step
+
+
 def run_random_streams(
-    load: float, *, step_s: float, clusters: int, tasks: int, seed: int
-) -> tuple[float, float, NDArray[np.float64]]:
-    """Slowdown of reads that arrive at random on one storage node, its standard error, and the busiest step.
+    load: float, *, step_s: float, clusters: int, tasks: int, seed: int, kind: str = "exponential"
+) -> RandomStreams:
+    """Poisson arrivals of reads that take 1 s alone on average; one stream can use the whole bandwidth.
 
-    Reads take 1 s alone and exponential amounts on average; one stream can use the whole bandwidth. The first fifth and
-    the last tenth do not count.
-
-    Returns:
-        Mean time / mean time alone, its standard error over clusters, and for each cluster the most that it moved in a
-        step / bandwidth x step.
+    The first fifth and the last tenth do not count: the node begins empty, and ends without arrivals.
     """
     rng = np.random.default_rng(seed)
-    volume = BANDWIDTH_MB_PER_S * rng.exponential(1.0, (clusters, tasks))
+    size = draw_sizes(kind, (clusters, tasks), rng)
     arrival = np.cumsum(rng.exponential(1.0 / load, (clusters, tasks)), axis=1)
-    base_time_s = 1e-6
     scenario = isolated(
         time__step_s=step_s,
         time__horizon_steps=int((arrival.max() + 120.0) / step_s),
@@ -257,8 +263,10 @@ def run_random_streams(
         storage__sharing_enabled=True,
     )
     episodes = [
-        make_episode(scenario, arrival_s=a, scan_read_mb=v, base_time_s=base_time_s, memory_gb=1e-6, cores=0.1)
-        for a, v in zip(arrival, volume, strict=True)
+        make_episode(
+            scenario, arrival_s=a, scan_read_mb=BANDWIDTH_MB_PER_S * x, base_time_s=1e-6, memory_gb=1e-6, cores=0.1
+        )
+        for a, x in zip(arrival, size, strict=True)
     ]
     busiest = np.zeros(clusters)
 
@@ -267,8 +275,8 @@ def run_random_streams(
 
     start, finish = times(play(scenario, episodes, watch=watch))
     counted = slice(tasks // 5, tasks - tasks // 10)
-    response = (finish - start)[:, counted].sum(1)
-    alone = (volume / BANDWIDTH_MB_PER_S)[:, counted].sum(1)
-    slowdown = response.sum() / alone.sum()
-    error = np.sqrt(np.sum((response - slowdown * alone) ** 2)) / alone.sum()
-    return float(slowdown), float(error), busiest
+    responses = (
+        finish - start,
+        *(np.array([rule(*row) for row in zip(arrival, size, strict=True)]) for rule in DISCIPLINES),
+    )
+    return RandomStreams(*(Sharing(size[:, counted], response[:, counted]) for response in responses), busiest)
