@@ -1,7 +1,8 @@
-"""The generated parts of ``docs/scenarios``: of agents, sizes, differences and gates; links to headroom.
+"""The generated parts of ``docs/scenarios``: agents, sizes, differences, gates, links to headroom, recorded tables.
 
 Each part of a page stands between two comments, ``<!-- generated: NAME -->`` and ``<!-- end -->``. After a change of a
-scenario, of the observations or of the headroom tables, rewrite them with ``python -m tests.env.scenario_pages``.
+scenario, of the observations, of the headroom tables or of a record, rewrite them with
+``python -m tests.env.scenario_pages``. Tables of records (`tests.env.measured_tables`) stand on other pages, too.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import re
 
 from cloudsched_env.scenario import Scenario, load_scenario, scenario_chain, scenario_ids
 from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
+from tests.env.measured_tables import DOCUMENTS, PARTS, ROOT, table
 
-ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "scenarios"
 STUDIES = ROOT / "benchmarks" / "results" / "headroom"
 FAMILIES = {
@@ -51,11 +52,6 @@ def members(family: str) -> list[str]:
     return sorted((i for i in scenario_ids() if family_of(i) == family), key=_natural)
 
 
-def _table(header: list[str], rows: list[list[str]], numbers_from: int) -> str:
-    rule = ["---" if column < numbers_from else "---:" for column in range(len(header))]
-    return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
-
-
 def agents_table(ids: list[str]) -> str:
     """Agents, tenants, shards and load of scenarios."""
     header = ["scenario", "agents", *ROLES, "tenants", "shards", "tasks/s", "episode, s"]
@@ -65,7 +61,7 @@ def agents_table(ids: list[str]) -> str:
         counts = s.role_counts
         numbers = [sum(counts.values()), *counts.values(), s.workload.tenants, s.shards, s.workload.task_rate_per_s]
         rows.append([f"`{scenario_id}`", *(f"{n:,g}" for n in numbers), f"{s.duration_s:g}"])
-    return _table(header, rows, 1)
+    return table(header, rows, 1)
 
 
 def sizes_table(ids: list[str]) -> str:
@@ -78,7 +74,7 @@ def sizes_table(ids: list[str]) -> str:
         levels = [env.action_levels[role].tolist() for role in ROLES]
         chosen = [f"{len(v)} x {v[0]:,}" if len(set(v)) == 1 else " and ".join(map(str, v)) for v in levels]
         rows.append([f"`{scenario_id}`", *observed, *chosen, f"{env.state_layout.size:,}"])
-    return _table(header, rows, 1)
+    return table(header, rows, 1)
 
 
 def _show(value: object) -> str:
@@ -111,7 +107,7 @@ def differences_table(ids: list[str]) -> str:
     for scenario_id in ids:
         found = differences(scenario_id)[1] or [["no difference", "", ""]]
         rows += [[f"`{scenario_id}`", *row] for row in found]
-    return _table(header, rows, 4)
+    return table(header, rows, 4)
 
 
 def headroom_links(ids: list[str]) -> str:
@@ -142,7 +138,7 @@ def gates_table() -> str:
             name = f"[`{scenario_id}`](headroom/{path.stem}.md)"
             passed = f"{len(gates) - len(failed)} of {len(gates)}"
             rows.append([name, study["data"]["tag"], share, passed, ", ".join(failed)])
-    return _table(header, rows, 5)
+    return table(header, rows, 5)
 
 
 def index_table() -> str:
@@ -152,7 +148,7 @@ def index_table() -> str:
         for family in FAMILIES
         for i in members(family)
     ]
-    return _table(["scenario", "agents", "what it is"], rows, 1).replace("| ---: | ---: |\n", "| ---: | --- |\n", 1)
+    return table(["scenario", "agents", "what it is"], rows, 1).replace("| ---: | ---: |\n", "| ---: | --- |\n", 1)
 
 
 def generated_part(name: str, family: str) -> str:
@@ -161,7 +157,7 @@ def generated_part(name: str, family: str) -> str:
     Raises:
         KeyError: for a part that is not known.
     """
-    of_all = {"index": index_table, "gates": gates_table}
+    of_all = {"index": index_table, "gates": gates_table, **PARTS}
     if name in of_all:
         return of_all[name]()
     tables = {
@@ -179,5 +175,5 @@ def refreshed(page: pathlib.Path) -> str:
 
 
 if __name__ == "__main__":
-    for path in sorted(FOLDER.glob("*.md")):
+    for path in (*sorted(FOLDER.glob("*.md")), *DOCUMENTS):
         path.write_text(refreshed(path), encoding="utf-8")
