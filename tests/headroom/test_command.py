@@ -274,6 +274,27 @@ def test_a_policy_that_is_the_feedback_policy_loses_what_that_loses(
             assert rewards[replaced["best_constant"]] == expected[replaced["best_constant"]]
 
 
+@pytest.mark.parametrize("named", ["nope", "agent.py:OtherCluster"])
+def test_a_learned_policy_that_cannot_act_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+):
+    monkeypatch.chdir(tmp_path)
+    Path("agent.py").write_text(
+        "class OtherCluster:\n"
+        "    name = 'other'\n"
+        "    def reset(self, info, batch_size, seed):\n"
+        "        raise ValueError('made for another cluster')\n"
+        "    def act(self, observations, masks):\n"
+        "        raise NotImplementedError\n",
+        encoding="utf-8",
+    )
+    result = run(tmp_path / "out", "--stages", "learned", "--learned", named)
+    assert result.exit_code == 2
+    assert ("unknown agent 'nope'" if named == "nope" else "made for another cluster") in result.output
+    assert "measuring" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_learned_policy_has_to_be_named():
     result = run(Path("unused"), "--stages", "learned")
     assert result.exit_code == 2
