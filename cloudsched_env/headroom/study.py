@@ -89,7 +89,7 @@ STAGES: tuple[Stage, ...] = (
         "static",
         "linear placement and constant knobs, tuned",
         lambda bench, settings, done, folder: policies.tuned_static(bench, settings, folder),
-        settings=(*_SEARCH, "static_generations"),
+        settings=(*_SEARCH, "static_generations", "stretches"),
         modules=("policies", "tuning", "cross_entropy"),
     ),
     Stage(
