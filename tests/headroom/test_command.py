@@ -194,6 +194,12 @@ def test_stages_bring_those_that_they_build_on():
         (["--stages", "nonsense"], "unknown stage nonsense"),
         (["--override", "workload.cpu=3", "--stages", "heuristics"], "workload.cpu"),
         (["--windows", "500", "--stages", "static"], "asked for"),
+        (["--set", "window=8"], "unknown setting 'window': did you mean 'windows'"),
+        (["--set", "windows"], "--set 'windows': expected name=value with a JSON value"),
+        (["--set", "windows=2.5"], "setting 'windows' is 2.5: expected int"),
+        (["--set", "bound_windows=0"], "bound_windows is 0: expected at least 1"),
+        (["--set", "losses=[0.5,1.5]"], "losses is (0.5, 1.5): expected one or more probabilities"),
+        (["--set", 'grid_placements=["balancd"]'], "grid_placements is ('balancd',): expected some of random"),
     ],
 )
 def test_mistakes_end_with_one_line(tmp_path: Path, arguments: list[str], message: str):
