@@ -4,13 +4,14 @@
     python benchmarks/headroom.py --only loss-30-v1 --only large-v1
     python benchmarks/headroom.py --plan                           # says how much that is, measures nothing
     python benchmarks/headroom.py --keep runs/headroom-paper-v1    # a study that `cloudsched headroom` made
+    python benchmarks/headroom.py --redraw                         # pages and figures anew, from what is stored
 
-Each is the study of `cloudsched headroom SCENARIO` (docs/headroom.md), with fewer windows and shorter searches: both
-tuned policies start from the packaged ones, which were tuned on `paper-v1` and Google's excerpt. Couplings are
-switched off all together, not one at a time; roles of `paper-v1` are also knocked out of a trained policy. Large
-clusters have fewer windows and candidates (the page of each scenario says how many), and no joint grid and couplings.
-`paper-v1` is also studied at full size on that excerpt, by `cloudsched headroom`; ``--keep`` puts such a study beside
-the others.
+Each is the study of `cloudsched headroom SCENARIO` (docs/headroom.md), with fewer windows and shorter searches; its
+page gives the sizes and the options that make the same study without this script. Both tuned policies start from the
+packaged ones, which were tuned on `paper-v1` and Google's excerpt. Couplings are switched off all together, not one at
+a time; roles of `paper-v1` are also knocked out of a trained policy. Large clusters have fewer windows and candidates,
+and no joint grid and couplings. `paper-v1` is also studied on that excerpt by `cloudsched headroom`, with the default
+windows and candidates, and 10 and 27 generations; ``--keep`` puts such a study beside the others.
 
 Interrupt it at any time: stages and searches go on where they were. Results are kept with all raw values in
 ``--results``, one JSON a scenario; a scenario with a result there is measured again only if the simulator, the agents,
@@ -30,9 +31,9 @@ import typer
 from rich.console import Console
 
 from cloudsched_env.cli.headroom import StudyBar
-from cloudsched_env.headroom.report import page_name, write_study
+from cloudsched_env.headroom.report import page_name, write_page, write_study
 from cloudsched_env.headroom.settings import HeadroomSettings
-from cloudsched_env.headroom.study import run_study, stage_names
+from cloudsched_env.headroom.study import Study, run_study, stage_names
 from cloudsched_env.scenario import Scenario, load_scenario, scenario_ids
 from cloudsched_env.whole_file import write_whole
 
@@ -143,6 +144,15 @@ def restore(kept: Path, folder: Path) -> None:
         write_whole(folder / "stages" / f"{stage}.json", json.dumps(stored) + "\n")
 
 
+def redraw(results: Path, docs: Path) -> list[Path]:
+    """Write the pages and figures of all stored studies, without measuring anything; returns the files."""
+    written = []
+    for path in sorted(results.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        written += write_page(Study(content["results"], content, []), docs, page_name(content), redraw=True)
+    return written
+
+
 def _rounded(content: Any) -> Any:
     if isinstance(content, dict):
         return {name: _rounded(value) for name, value in content.items()}
@@ -175,8 +185,15 @@ def main(
     keep_study: Annotated[
         Path | None, typer.Option("--keep", help="Measure nothing: store this finished study in --results.")
     ] = None,
+    redraw_all: Annotated[
+        bool, typer.Option("--redraw", help="Measure nothing: write the pages of all studies in --results anew.")
+    ] = False,
 ) -> None:
     """Study the scenarios one after the other."""
+    if redraw_all:
+        for path in redraw(results, docs):
+            console.print(f"wrote {path}")
+        return
     if keep_study is not None:
         finished = keep_study / "headroom.json"
         if not finished.is_file():

@@ -1,7 +1,7 @@
 """Small tables of the documents: rules on fixed validation episodes, recorded with what their figures depend on.
 
-A record holds raw values of every episode, split, seed, data tag and command. Its fingerprint changes with the code of
-simulator, roles and workload, comments and docstrings apart, and with the constants of its scenarios;
+A record holds raw values of every episode, split, seed, data tag and command. Its fingerprint changes with what its
+scenarios do, as the golden roll-outs hash it (`tests/simulator/golden_rollouts.json`), and with the overrides;
 `tests/env/test_records.py` says which records are stale. The rules' own code is not part of it.
 """
 
@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from rich.progress import track
 
 from cloudsched_env.agents import load_agent
 from cloudsched_env.evaluation.protocol import play_all
-from cloudsched_env.headroom.result_key import _meaning
 from cloudsched_env.scenario import load_scenario
 from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload import GeneratedSource
@@ -28,7 +26,7 @@ from cloudsched_env.workload.episode import Split
 
 SPLIT: Split = "validation"
 SEED = 0
-DYNAMICS = ("cloudsched_env.sim", "cloudsched_env.roles", "cloudsched_env.workload")
+GOLDEN = Path(__file__).parents[1] / "tests" / "simulator" / "golden_rollouts.json"
 DIGITS = 6
 
 
@@ -51,18 +49,18 @@ class Cell:
     batch: int = 16
 
 
-def fingerprint(played: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-    """A digest of the dynamics and of these scenarios with their overrides."""
-    digest = hashlib.sha256()
-    for package in DYNAMICS:
-        for entry in sorted(resources.files(package).iterdir(), key=lambda item: item.name):
-            if entry.name.endswith(".py"):
-                # Python 3.12 says of every function and class that it has no type parameters.
-                meaning = _meaning(entry.read_text(encoding="utf-8"))
-                digest.update(meaning.replace(b", type_params=[]", b""))
-    for scenario, overrides in played:
-        digest.update(json.dumps(load_scenario(scenario, overrides).to_dict(), sort_keys=True).encode())
-    return digest.hexdigest()[:16]
+def fingerprint(played: Iterable[tuple[str, Mapping[str, Any]]], golden: Mapping[str, str] | None = None) -> str:
+    """A digest of what these scenarios do and of their overrides.
+
+    Code may be put into another form without making records stale: what counts is every number of a roll-out.
+
+    Args:
+        played: scenarios and the fields that were changed.
+        golden: hash of the roll-out of every scenario; by default the committed ones.
+    """
+    hashes = json.loads(GOLDEN.read_text(encoding="utf-8")) if golden is None else golden
+    content = [[scenario, hashes[scenario], overrides] for scenario, overrides in played]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def current_fingerprint(record: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ it is first asked for.
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from pettingzoo import parallel_registry, register
@@ -39,9 +40,18 @@ def __getattr__(name: str) -> Any:
 
 
 def parallel_env(scenario: str | Scenario = "paper-v1", **options: Any) -> CloudSchedEnv:
-    """A PettingZoo ``ParallelEnv`` of the named scenario; options as for `cloudsched_env.env.CloudSchedEnv`."""
+    """A PettingZoo ``ParallelEnv`` of the named scenario; options as for `cloudsched_env.env.CloudSchedEnv`.
+
+    Raises:
+        TypeError: for an option that there is not, naming the nearest one.
+    """
+    from cloudsched_env.config_tree import nearest_names
     from cloudsched_env.env import CloudSchedEnv
 
+    known = [name for name in inspect.signature(CloudSchedEnv).parameters if name != "scenario"]
+    for name in options:
+        if name not in known:
+            raise TypeError(f"parallel_env has no option {name!r}: {nearest_names(name, known)}")
     return CloudSchedEnv(scenario, **options)
 
 

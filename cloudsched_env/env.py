@@ -28,6 +28,7 @@ Episodes end by truncation at the horizon, never by termination. A node that fai
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,6 +46,9 @@ from cloudsched_env.workload.episode import Episode, Split, WorkloadSource
 __all__ = ["CloudSchedEnv"]
 
 Observation = dict[str, NDArray[Any]]
+
+_EXAMPLE_OPTIONS = '{"overrides": {"workload.cpu_load": 0.8}}'
+_RESEMBLES = 0.75  # of difflib: "override", "Overrides" and "overides" do, "rides" and "order" do not
 
 
 class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
@@ -143,16 +147,18 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
             seed: the same seed gives the same episode, byte for byte; without one the generator goes on.
             options: ``{"episode": Episode}`` runs that episode instead of a drawn one. ``{"overrides": {...}}`` changes
                 scenario fields by dotted name, for this episode and on top of the overrides of the constructor; only
-                fields that leave all spaces as they are. Other keys are ignored, as PettingZoo asks.
+                fields that leave all spaces as they are. Other keys are ignored, as PettingZoo asks, but for those that
+                look like overrides in the wrong place.
 
         Raises:
-            ValueError: for an unknown field, a value out of range, or a field that would change a space, by name.
+            ValueError: for an unknown field, a value out of range, or a field that would change a space, by name; for
+                options that are no mapping, and keys that look like overrides in the wrong place.
         """
-        options = options or {}
-        episode = options.get("episode")
+        given = _checked_options(options)
+        episode = given.get("episode")
         if episode is not None and not isinstance(episode, Episode):
             raise ValueError(f'options["episode"] is a {type(episode).__name__}: expected an Episode')
-        self._vector = self._with_overrides(options.get("overrides") or {})
+        self._vector = self._with_overrides(given.get("overrides"))
         self._vector.reset(None if seed is None else [seed], episodes=None if episode is None else [episode])
         self.agents = list(self.possible_agents)
         return self._observe(), self._infos()
@@ -211,9 +217,10 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
     def close(self) -> None:
         """Nothing to release."""
 
-    def _with_overrides(self, overrides: Mapping[str, Any]) -> CloudSchedVectorEnv:
+    def _with_overrides(self, overrides: Mapping[str, Any] | None) -> CloudSchedVectorEnv:
         """The cluster with the constructor's scenario and these changes; its random numbers go on where they were."""
-        scenario = self._base.scenario.override(overrides) if overrides else self._base.scenario
+        overrides = {} if overrides is None else overrides
+        scenario = self._base.scenario if overrides == {} else self._base.scenario.override(overrides)
         if scenario == self._vector.scenario:
             return self._vector
         if scenario == self._base.scenario:
@@ -267,6 +274,24 @@ class CloudSchedEnv(ParallelEnv[str, Observation, NDArray[np.int64]]):
             shape = (len(self._vector.action_levels[role]),)
             wrong = {agent: np.shape(actions[agent]) for agent in agents if np.shape(actions[agent]) != shape}
             raise ValueError(f"actions of role {role!r} must have shape {shape}, got {wrong}") from None
+
+
+def _checked_options(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Options of a reset; what was meant as an override must not go unheard, or results are of another scenario.
+
+    Raises:
+        ValueError: for options that are no mapping, and for keys that are a dotted name or nearly "overrides".
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise ValueError(f"options are {options!r}: expected a dictionary, such as {_EXAMPLE_OPTIONS}")
+    for key in options:
+        if not isinstance(key, str) or key == "overrides":
+            continue
+        if "." in key or difflib.get_close_matches(key.lower(), ["overrides"], cutoff=_RESEMBLES):
+            raise ValueError(f"options[{key!r}]: scenario fields are changed as in options={_EXAMPLE_OPTIONS}")
+    return options
 
 
 def _spaces(vector: CloudSchedVectorEnv) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ import typer
 
 from cloudsched_env.cli.storage_load import StorageLoadFile, StorageLoadShare, read_storage_load
 
-__all__ = ["app", "evaluate", "parse_override"]
+__all__ = ["app", "evaluate", "parse_override", "parse_setting"]
 
 
 class SplitName(str, Enum):
@@ -125,12 +125,23 @@ def parse_override(text: str) -> tuple[str, Any]:
     Raises:
         ValueError: if it does not have that form.
     """
+    return _assignment("--override", text, "field=value", "telemetry.loss_probability=0.3")
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Split ``name=value``, as `parse_override` does, for ``--set``.
+
+    Raises:
+        ValueError: if it does not have that form.
+    """
+    return _assignment("--set", text, "name=value", "validation_windows=8")
+
+
+def _assignment(option: str, text: str, form: str, example: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     try:
         if not equals or not name:
             raise ValueError
         return name.strip(), json.loads(value)
     except ValueError as error:
-        raise ValueError(
-            f"--override {text!r}: expected field=value with a JSON value, as in telemetry.loss_probability=0.3"
-        ) from error
+        raise ValueError(f"{option} {text!r}: expected {form} with a JSON value, as in {example}") from error

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cloudsched_env.cli.evaluate import parse_override
+from cloudsched_env.cli.evaluate import parse_override, parse_setting
 
 __all__ = ["StudyBar", "app", "headroom"]
 
@@ -23,11 +22,13 @@ _EPILOG = """
 
 `cloudsched headroom tiny-v1 --quick`
 
+`cloudsched headroom failures-v1 --generations 8 --set validation_windows=8 --set 'grid_placements=["balanced"]'`
+
 `cloudsched headroom paper-v1 --learned runs/hrac/policy --stages learned`
 
 `cloudsched headroom paper-v1 --override workload.cpu_load=0.8 --stages heuristics,static,feedback`
 
-Interrupt it at any time: the same command goes on where it was. Hours of work on two cores at full size.
+Interrupt it at any time: the same command goes on where it was. With the default sizes, hours of work on two cores.
 """
 
 app = typer.Typer(rich_markup_mode="markdown")
@@ -56,6 +57,10 @@ def headroom(
     seed: Annotated[int, typer.Option(min=0, help="of windows, clusters, agents and tuner")] = 0,
     threads: Annotated[
         int | None, typer.Option(min=1, help="results do not depend on it", show_default="all cores")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="any other size of the study (docs/headroom.md); repeatable"),
     ] = None,
     learned: Annotated[
         str, typer.Option(help="a trained policy's folder, or another agent: roles are knocked out of it too")
@@ -90,7 +95,7 @@ def headroom(
         settings = HeadroomSettings(seed=seed)
         if quick:
             settings = settings.quick()
-        changes: dict[str, Any] = {
+        sizes: dict[str, Any] = {
             "episodes": episodes,
             "population": population,
             "windows": windows,
@@ -98,13 +103,14 @@ def headroom(
         }
         if generations is not None:
             ratio = settings.feedback_generations / settings.static_generations
-            changes |= {"static_generations": generations, "feedback_generations": max(1, round(ratio * generations))}
+            sizes |= {"static_generations": generations, "feedback_generations": max(1, round(ratio * generations))}
         if windows is not None:
-            changes["train_windows"] = max(settings.train_windows, 3 * windows)
-        settings = replace(settings, **{name: value for name, value in changes.items() if value is not None})
+            sizes["train_windows"] = max(settings.train_windows, 3 * windows)
+        named = dict(parse_setting(text) for text in changes or [])
+        settings = settings.changed({name: value for name, value in sizes.items() if value is not None} | named)
         cluster = load_scenario(scenario, dict(parse_override(text) for text in override or []))
         names = [name.strip() for name in stages.split(",") if name.strip()] if stages else []
-        _require_packages([stage.name for stage in with_needed(names, bool(learned))])
+        _require_packages([stage.name for stage in with_needed(names, bool(settings.learned))])
         with StudyBar(status) as bar:
             study = run_study(
                 cluster,

@@ -1,7 +1,8 @@
-"""One picture of a headroom study: the ladder from random to the bound, what roles are worth, what staleness costs."""
+"""One picture of a headroom study: the ladder from random to the bound, tuning, what roles are worth, staleness."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ __all__ = ["draw"]
 _GREY, _BLUE, _ORANGE, _GREEN, _RED, _BLACK = "#999999", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#000000"
 _PURPLE = "#CC79A7"
 _POLICIES = {"random": _GREY, "kube_default": _ORANGE, "static": _GREEN, "feedback": _BLUE}
+
+# Panels beside the ladder, by the stage that they need, and their heights in inches.
+_HEIGHTS = {"static": 2.5, "knockout": 4.0, "staleness": 2.7}
 
 
 def draw(study: Study, path: Path) -> None:
@@ -39,11 +43,16 @@ def draw(study: Study, path: Path) -> None:
             f'the figure needs {error.name}, which is not installed: pip install "cloudsched-env[viz]"'
         ) from error
     results, seed = study.results, study.content["settings"]["seed"]
-    right = [name for name in ("knockout", "staleness") if name in results]
+    right = [name for name in _HEIGHTS if name in results]
     rows = ladder(results)
-    figure = Figure(figsize=(13 if right else 7, max(4.5, 1.2 + 0.27 * len(rows))), layout="constrained")
+    heights = [_HEIGHTS[name] for name in right] or [1.0]
+    figure = Figure(
+        figsize=(13 if right else 7, max(4.5, 1.2 + 0.27 * len(rows), 0.6 + sum(heights))), layout="constrained"
+    )
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(max(1, len(right)), 2 if right else 1, width_ratios=[1.15, 1] if right else [1])
+    grid = figure.add_gridspec(
+        len(heights), 2 if right else 1, width_ratios=[1.15, 1] if right else [1], height_ratios=heights
+    )
     figure.suptitle(
         f"Headroom of {study.content['scenario']['id']} — {study.content['data']['tag']} data, "
         f"{study.content['settings']['episodes']} test windows, 95 % intervals",
@@ -52,7 +61,9 @@ def draw(study: Study, path: Path) -> None:
     _ladder(figure.add_subplot(grid[:, 0]), rows, seed)
     for place, name in enumerate(right):
         axes = figure.add_subplot(grid[place, 1])
-        if name == "knockout":
+        if name == "static":
+            _tuning(axes, results)
+        elif name == "knockout":
             _knockout(axes, study)
         else:
             _staleness(axes, results["staleness"], seed)
@@ -80,6 +91,31 @@ def _ladder(axes: Any, rows: list[tuple[str, dict[str, list[float]]]], seed: int
     axes.set_xlim(0, top * 1.14)
     axes.set_xlabel("J, mean team reward per step")
     axes.set_title("From random to the upper bound", fontsize=10)
+    _clean(axes)
+
+
+def _tuning(axes: Any, results: Any) -> None:
+    """J of the centres of the searches on validation windows; the diamonds are the policies that came out."""
+    kinds = [kind for kind in ("static", "feedback") if kind in results]
+    last = max(results[kind]["curve"][-1][0] for kind in kinds)
+    for kind in kinds:
+        found, colour = results[kind], _POLICIES[kind]
+        generations, values = zip(*found["curve"], strict=True)
+        axes.plot(generations, values, color=colour, marker="o", markersize=3, label=kind)
+        # Beside the last generation, for the last centre may be the one that came out.
+        axes.plot(generations[-1] + 0.02 * last, found["validation"], color=colour, marker="D", markersize=5)
+    # A generation that is there twice ends the search of a role and begins the next one.
+    seen = [generation for generation, _ in results["feedback"]["curve"]] if "feedback" in kinds else []
+    for border in (later for earlier, later in pairwise(seen) if earlier == later):
+        axes.axvline(border, color="#BBBBBB", linewidth=0.8, linestyle=":", zorder=0)
+    axes.legend(frameon=False, fontsize=7.5, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 0.98))
+    axes.set_xlabel(
+        "generation; dots: centre of the search, diamond: what came out;\n"
+        "dotted lines: feedback turns to the next role, then to all",
+        fontsize=7.5,
+    )
+    axes.set_ylabel("J, validation windows")
+    axes.set_title("Tuning", fontsize=10, pad=18)
     _clean(axes)
 
 

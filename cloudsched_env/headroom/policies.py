@@ -57,15 +57,22 @@ def tuned_static(bench: Bench, settings: HeadroomSettings, folder: Path) -> dict
     """A fixed linear score and constant knobs: the search, then each role's constants once more by exhaustion.
 
     The search treats levels as real numbers and may end between two; trying all pairs on validation windows makes this
-    rival as strong as its family allows.
+    rival as strong as its family allows. So does trying the search's step at other lengths, as for the feedback policy:
+    what one of the two is given and the other not would count as the worth of feedback.
+
+    Returns:
+        What `_measured` does; ``by_type``: with constants by node type; ``start``: where the search came from;
+        ``stretch``: the multiple of its step that was best.
     """
     start = packaged(bench, "static")
     found, tuned = tune_linear(
         bench, "tuning static", start, deviations(start, settings), settings, settings.static_generations, folder
     )
+    found, _, stretch = _stretched(bench, start, found, settings)
     best, value = best_constants(bench, found, settings.validation_windows)
     result = _measured(bench, settings, "static", best, tuned, value)
-    return {**result, "by_type": _by_type(bench, settings, best)}
+    by_type = _by_type(bench, settings, best)
+    return {**result, "by_type": by_type, "start": start.origin, "stretch": stretch}
 
 
 def _by_type(bench: Bench, settings: HeadroomSettings, parameters: LinearParameters) -> dict[str, Any]:
@@ -89,6 +96,9 @@ def tuned_feedback(bench: Bench, settings: HeadroomSettings, folder: Path, stati
     more narrowly: noise in a hundred weights at once hides what a few of them are worth. What is tuned already (the
     static policy's weights) is searched more narrowly than what is new. A search that ends has often gone the right
     way and not far enough, so its step is tried at a few multiples of its length on validation windows.
+
+    Returns:
+        What `_measured` does; ``start``: where the search came from.
     """
     start = _better_start(bench, parameters_of(static).as_feedback(), settings)
     known = set(LinearParameters.names("static", start.has_power))
@@ -106,7 +116,7 @@ def tuned_feedback(bench: Bench, settings: HeadroomSettings, folder: Path, stati
         part = folder / name
         before_step = found
         found, tuned = tune_linear(bench, f"tuning feedback, {name}", found, spread, settings, generations, part)
-        found, value = _stretched(bench, before_step, found, settings)
+        found, value, _ = _stretched(bench, before_step, found, settings)
         done = len(history)
         curve += [(done + generation, value) for generation, value in tuned.curve]
         history += tuned.history
@@ -115,7 +125,8 @@ def tuned_feedback(bench: Bench, settings: HeadroomSettings, folder: Path, stati
         f"validation J {value:.4f}"
     )
     tuned = replace(tuned, curve=curve, history=history)
-    return _measured(bench, settings, "feedback", replace(found, origin=origin), tuned, value)
+    result = _measured(bench, settings, "feedback", replace(found, origin=origin), tuned, value)
+    return {**result, "start": start.origin}
 
 
 def _better_start(bench: Bench, static: LinearParameters, settings: HeadroomSettings) -> LinearParameters:
@@ -128,15 +139,19 @@ def _better_start(bench: Bench, static: LinearParameters, settings: HeadroomSett
 
 def _stretched(
     bench: Bench, before: LinearParameters, after: LinearParameters, settings: HeadroomSettings
-) -> tuple[LinearParameters, float]:
-    """The step from one policy to another at the length that does best on validation windows, and its mean J there."""
+) -> tuple[LinearParameters, float, float]:
+    """The step from one policy to another at the length that does best on validation windows.
+
+    Returns:
+        The policy, its mean J there, and the multiple of the step.
+    """
     start, step = before.to_vector(), after.to_vector() - before.to_vector()
     policies = [after]
     policies += [LinearParameters.from_vector(after.kind, start + f * step, after.origin) for f in settings.stretches]
     makers = [make_linear("stretched", policy) for policy in policies]
     values = bench.rewards("length of the step", makers, "validation", settings.validation_windows).mean(axis=1)
     best = int(values.argmax())
-    return policies[best], float(values[best])
+    return policies[best], float(values[best]), (1.0, *settings.stretches)[best]
 
 
 def parameters_of(result: Mapping[str, Any]) -> LinearParameters:
@@ -148,6 +163,7 @@ def parameters_of(result: Mapping[str, Any]) -> LinearParameters:
 def _measured(
     bench: Bench, settings: HeadroomSettings, name: str, parameters: LinearParameters, tuned: Tuned, value: float
 ) -> dict[str, Any]:
+    """A tuned policy as JSON types: parameters, J on validation windows, course of the search, metrics by window."""
     played = bench.metrics(f"{name} on test windows", {name: make_linear(name, parameters)}, "test", settings.episodes)
     return {
         "parameters": {"kind": parameters.kind, "weights": parameters.weights, "origin": parameters.origin},

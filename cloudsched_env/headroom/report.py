@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from cloudsched_env.agents.linear import LinearParameters
 from cloudsched_env.headroom.policies import parameters_of
+from cloudsched_env.headroom.provenance import (
+    OWN_DATA,
+    TASK_TABLE,
+    command_lines,
+    duration,
+    search_warnings,
+    sizes,
+    starts,
+)
 from cloudsched_env.headroom.study import Study
 from cloudsched_env.headroom.tables import Table, make_tables
 from cloudsched_env.whole_file import write_whole
@@ -16,7 +25,7 @@ from cloudsched_env.whole_file import write_whole
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["markdown", "page_name", "print_study", "write_study"]
+__all__ = ["markdown", "page_name", "print_study", "write_page", "write_study"]
 
 OWN_WORK = "generated"  # the data tag of a scenario's own workload
 _OVERLAP = (
@@ -71,18 +80,37 @@ def markdown(study: Study, figure: str) -> str:
         "",
         f"{scenario['description']}" if scenario["description"] else "",
         "",
-        f"{passed} of {len(content['gates'])} gates passed. Data: {content['data']['tag']}. {settings['episodes']} "
-        f"test windows; policies tuned on {settings['train_windows']} train windows, {settings['windows']} in a "
-        f"generation, and chosen on {settings['validation_windows']} validation windows. Seed {settings['seed']}. "
-        f"cloudsched-env {content['versions']['cloudsched-env']}.",
+        f"{passed} of {len(content['gates'])} gates passed on {settings['episodes']} test windows. Data: "
+        f"{content['data']['tag']}.",
+        "",
+        *(f"* {line}" for line in _made(content)),
+        "",
+        "```",
+        *command_lines(content),
+        "```",
         "",
         _OVERLAP,
         "",
     ]
-    lines += [f"![ladder, knock-out, staleness]({figure})", ""]
+    lines += [f"![ladder, tuning, knock-out, staleness]({figure})", ""]
     for table in make_tables(study.results, settings["seed"]):
         lines += [f"## {table.title}", "", *([table.note, ""] if table.note else []), *_rows(table), ""]
     return "\n".join(lines)
+
+
+def _made(content: Mapping[str, Any]) -> list[str]:
+    """How the study was made, and what that means for its numbers."""
+    trace = content["data"]["trace"]
+    table = (
+        f", where {TASK_TABLE} is the imported trace (digest of its tasks: {trace[:12]})" if trace != OWN_DATA else ""
+    )
+    return [
+        sizes(content),
+        *starts(content["results"]),
+        *search_warnings(content),
+        f"{duration(content)} of computing with cloudsched-env {content['versions']['cloudsched-env']}, by this "
+        f"command{table}:",
+    ]
 
 
 def _rows(table: Table) -> list[str]:
@@ -106,10 +134,7 @@ def write_study(study: Study, out: Path, docs: Path | None = None) -> list[Path]
     Returns:
         The files that were written.
     """
-    from cloudsched_env.headroom.figure import draw
-
     written: list[Path] = []
-    targets = [(out, "headroom")] + ([(docs, page_name(study.content))] if docs is not None else [])
     _write_if_new(out / "headroom.json", _json(study.content), written)
     for kind in ("static", "feedback"):
         if kind in study.results:
@@ -117,13 +142,32 @@ def write_study(study: Study, out: Path, docs: Path | None = None) -> list[Path]
             if not path.is_file() or LinearParameters.load(path) != policy:
                 policy.save(path)
                 written.append(path)
+    targets = [(out, "headroom")] + ([(docs, page_name(study.content))] if docs is not None else [])
     for folder, stem in targets:
-        picture = folder / f"{stem}.png"
-        text = markdown(study, picture.name)
-        changed = _write_if_new(folder / f"{stem}.md", text, written) or bool(written)
-        if changed or not picture.is_file():
-            draw(study, picture)
-            written.append(picture)
+        written += write_page(study, folder, stem, redraw=bool(written))
+    return written
+
+
+def write_page(study: Study, folder: Path, stem: str, redraw: bool) -> list[Path]:
+    """Write a study's Markdown and picture where they are missing or out of date.
+
+    Args:
+        study: what was measured.
+        folder: of both files.
+        stem: their name.
+        redraw: draw the picture even if the page is as it was.
+
+    Returns:
+        The files that were written.
+    """
+    from cloudsched_env.headroom.figure import draw
+
+    written: list[Path] = []
+    picture = folder / f"{stem}.png"
+    changed = _write_if_new(folder / f"{stem}.md", markdown(study, picture.name), written)
+    if changed or redraw or not picture.is_file():
+        draw(study, picture)
+        written.append(picture)
     return written
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
+
+from cloudsched_env.agents.registry import PLACEMENTS
+from cloudsched_env.config_tree import CHECKED, changed
 
 __all__ = ["HeadroomSettings"]
 
@@ -29,7 +36,7 @@ class HeadroomSettings:
         level_deviation: of a knob's constant, in levels.
         level_weight_deviation: of a knob's weights, in levels.
         refinement: factor on the deviations of weights that a search starts from tuned.
-        stretches: after each search of the feedback policy its whole step is tried at these multiples of its length.
+        stretches: after each search of either policy its whole step is tried at these multiples of its length too.
         grid_placements: placements of the joint grid; empty for all.
         grid_windows: validation windows of its first round.
         grid_reduction: each round keeps one combination in this many, and doubles the windows.
@@ -46,6 +53,8 @@ class HeadroomSettings:
         learned: a trained policy's folder, or the spec of another agent, that roles are knocked out of too; or empty.
         learned_generations: of tuning the static policy's scheduler beside its nodes.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = CHECKED
 
     seed: int = 0
     episodes: int = 30
@@ -92,8 +101,20 @@ class HeadroomSettings:
             "validate_every", "grid_windows", "coupling_generations", "coupling_windows", "bound_windows",
             "bound_steps", "hindsight_generations", "selfish_rounds", "selfish_generations", "learned_generations",
         ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        self._require("seed", self.seed >= 0, "at least 0")
+        self._require("elite_share", 0.0 < self.elite_share <= 1.0, "a share above 0, at most 1")
+        for name in (
+            "placement_deviation", "context_deviation", "defer_deviation", "defer_context_deviation",
+            "level_deviation", "level_weight_deviation", "refinement",
+        ):  # fmt: skip
+            self._require(name, getattr(self, name) >= 0.0, "at least 0")
+        self._require("stretches", all(factor > 0.0 for factor in self.stretches), "factors above 0")
+        self._require("delays", bool(self.delays) and min(self.delays) >= 0, "one or more, each at least 0")
+        possible = bool(self.losses) and 0.0 <= min(self.losses) <= max(self.losses) <= 1.0
+        self._require("losses", possible, "one or more probabilities from 0 to 1")
+        unknown = [name for name in self.grid_placements if name not in PLACEMENTS]
+        self._require("grid_placements", not unknown, f"some of {', '.join(PLACEMENTS)}")
         if self.population < 4:
             raise ValueError(f"population is {self.population}: expected at least 4, of which some are the elite")
         if self.train_windows < self.windows:
@@ -102,6 +123,18 @@ class HeadroomSettings:
             )
         if self.grid_reduction < 2:
             raise ValueError(f"grid_reduction is {self.grid_reduction}: expected at least 2")
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} is {getattr(self, name)!r}: expected {expected}")
+
+    def changed(self, changes: Mapping[str, Any]) -> HeadroomSettings:
+        """A copy with settings changed by name; lists stand for tuples.
+
+        Raises:
+            ValueError: for an unknown name (the nearest ones are suggested), a value of another type or out of range.
+        """
+        return changed(self, changes, "setting")
 
     def quick(self) -> HeadroomSettings:
         """The same study with very few windows and generations: shows that all stages run, its numbers say nothing."""

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import cloudsched_env
+from cloudsched_env.agents import load_agent
 from cloudsched_env.agents.identity import agent_identity
+from cloudsched_env.agents.protocol import ClusterInfo
 from cloudsched_env.headroom import couplings, knockout, learned, local_rewards, policies, staleness
 from cloudsched_env.headroom.bench import Bench, Progress, Silent
 from cloudsched_env.headroom.gates import compute_gates
@@ -25,6 +27,7 @@ from cloudsched_env.headroom.joint import best_joint_heuristic
 from cloudsched_env.headroom.result_key import data_digest, result_key
 from cloudsched_env.headroom.settings import HeadroomSettings
 from cloudsched_env.scenario import Scenario
+from cloudsched_env.vector import CloudSchedVectorEnv
 from cloudsched_env.whole_file import write_whole
 from cloudsched_env.workload.tasks import RawTasks
 
@@ -86,7 +89,7 @@ STAGES: tuple[Stage, ...] = (
         "static",
         "linear placement and constant knobs, tuned",
         lambda bench, settings, done, folder: policies.tuned_static(bench, settings, folder),
-        settings=(*_SEARCH, "static_generations"),
+        settings=(*_SEARCH, "static_generations", "stretches"),
         modules=("policies", "tuning", "cross_entropy"),
     ),
     Stage(
@@ -230,7 +233,8 @@ def run_study(
         entered: told of each stage, and whether its result was stored already.
 
     Raises:
-        ValueError: for an unknown stage, or a scenario that the data cannot carry.
+        ValueError: for an unknown stage, a learned policy that cannot be loaded, or a scenario that the data cannot
+            carry.
         SolverError: if HiGHS, which the stage ``bounds`` needs, is missing or fails.
     """
     chosen = with_needed(stages, bool(settings.learned))
@@ -238,30 +242,24 @@ def run_study(
         raise ValueError("stage learned needs a trained policy: give --learned FOLDER")
     tasks = RawTasks.from_file(trace) if trace is not None else None
     data = data_digest(tasks)
+    keys = _keys(chosen, scenario, data, settings)
+    kept = {name: _stored(_stage_file(out, name), key) for name, key in keys.items()}
+    if "learned" in kept and kept["learned"] is None:
+        _try_learned(settings.learned, scenario)  # before hours of other stages
     results: dict[str, dict[str, Any]] = {}
-    keys: dict[str, str] = {}
     measured: list[str] = []
     seconds: dict[str, float] = {}
     with Bench(scenario, tasks, settings.seed, threads, progress or Silent()) as bench:
         for stage in chosen:
-            key = keys[stage.name] = result_key(
-                stage.name,
-                scenario,
-                data,
-                {name: _setting(settings, name) for name in ("seed", "episodes", *stage.settings)},
-                stage.modules,
-                [keys[name] for name in stage.needs],
-            )
-            path = out / "stages" / f"{stage.name}.json"
-            stored = _stored(path, key)
+            stored = kept[stage.name]
             entered(stage.name, stored is not None)
             if stored is None:
-                began = time.monotonic()
+                key, began = keys[stage.name], time.monotonic()
                 folder = out / "search" / f"{stage.name}-{key[:12]}"
                 # As JSON types, so that the next stage reads the same now as from the file.
                 result = _plain(stage.run(bench, settings, results, folder))
                 stored = {"key": key, "seconds": time.monotonic() - began, "result": result}
-                write_whole(path, json.dumps(stored, allow_nan=False) + "\n")
+                write_whole(_stage_file(out, stage.name), json.dumps(stored, allow_nan=False) + "\n")
                 measured.append(stage.name)
             results[stage.name], seconds[stage.name] = stored["result"], stored["seconds"]
     content = {
@@ -275,6 +273,35 @@ def run_study(
         "results": results,
     }
     return Study(results, _plain(content), measured)
+
+
+def _keys(chosen: Sequence[Stage], scenario: Scenario, data: str, settings: HeadroomSettings) -> dict[str, str]:
+    """The key of each stage's result, in the order of the stages."""
+    keys: dict[str, str] = {}
+    for stage in chosen:
+        keys[stage.name] = result_key(
+            stage.name,
+            scenario,
+            data,
+            {name: _setting(settings, name) for name in ("seed", "episodes", *stage.settings)},
+            stage.modules,
+            [keys[name] for name in stage.needs],
+        )
+    return keys
+
+
+def _try_learned(spec: str, scenario: Scenario) -> None:
+    """Load a policy and show it the cluster.
+
+    Raises:
+        ValueError: if there is no such policy, or it cannot act there.
+    """
+    env = CloudSchedVectorEnv(scenario, 1)
+    load_agent(spec).reset(ClusterInfo(env.scenario, env.layouts, env.action_levels, env.role_counts), 1, 0)
+
+
+def _stage_file(out: Path, name: str) -> Path:
+    return out / "stages" / f"{name}.json"
 
 
 def _setting(settings: HeadroomSettings, name: str) -> Any:

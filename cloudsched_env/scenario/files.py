@@ -59,7 +59,7 @@ def load_scenario(scenario: str | Scenario, overrides: Mapping[str, Any] | None 
         ValueError: for an unknown id (the known ones are named), field or value.
     """
     chosen = _load_file(scenario) if isinstance(scenario, str) else scenario
-    return chosen.override(overrides) if overrides else chosen
+    return chosen if overrides is None or overrides == {} else chosen.override(overrides)
 
 
 def _read_file(scenario_id: str) -> tuple[str | None, dict[str, Any]]:

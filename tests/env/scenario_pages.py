@@ -1,7 +1,7 @@
-"""The generated parts of ``docs/scenarios``: agents, sizes, differences, gates, links to headroom, recorded tables.
+"""The generated parts of ``docs/scenarios``: agents, sizes, differences, gates and waivers, headroom, recorded tables.
 
 Each part of a page stands between two comments, ``<!-- generated: NAME -->`` and ``<!-- end -->``. After a change of a
-scenario, of the observations, of the headroom tables or of a record, rewrite them with
+scenario, of the observations, of the headroom tables, of the waivers or of a record, rewrite them with
 ``python -m tests.env.scenario_pages``. Tables of records (`tests.env.measured_tables`) stand on other pages, too.
 """
 
@@ -11,6 +11,8 @@ import dataclasses
 import json
 import pathlib
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from cloudsched_env.scenario import Scenario, load_scenario, scenario_chain, scenario_ids
 from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
@@ -18,6 +20,7 @@ from tests.env.measured_tables import DOCUMENTS, PARTS, ROOT, table
 
 FOLDER = ROOT / "docs" / "scenarios"
 STUDIES = ROOT / "benchmarks" / "results" / "headroom"
+WAIVERS = ROOT / "benchmarks" / "gate_waivers.json"
 FAMILIES = {
     "tiny": r"tiny-v\d+",
     "paper": r"paper-v\d+",
@@ -124,21 +127,50 @@ def studied(scenario_id: str, folder: pathlib.Path, ending: str) -> list[pathlib
     return [path for path in (own, *sorted(folder.glob(f"{scenario_id}-*.{ending}"))) if path.is_file()]
 
 
+def all_studies() -> dict[str, tuple[str, dict[str, Any]]]:
+    """The scenario and the content of every stored study, by its name, in the order of the index."""
+    return {
+        path.stem: (scenario_id, json.loads(path.read_text(encoding="utf-8")))
+        for family in FAMILIES
+        for scenario_id in members(family)
+        for path in studied(scenario_id, STUDIES, "json")
+    }
+
+
 def gates_table() -> str:
-    """Of every scenario that has been studied: what feedback pays, and the gates that it does not pass."""
+    """What feedback pays and the gates that are not passed, of every study; the scenarios that have none."""
     header = ["scenario", "data", "feedback over static", "gates passed", "not passed"]
-    rows = []
-    for scenario_id in (i for family in FAMILIES for i in members(family)):
-        for path in studied(scenario_id, STUDIES, "json"):
-            study = json.loads(path.read_text(encoding="utf-8"))
-            gates = study["gates"]
-            (paid,) = (gate["interval"] for gate in gates if gate["name"] == "feedback pays")
-            share = f"{100 * paid['estimate']:.1f} % [{100 * paid['low']:.1f}, {100 * paid['high']:.1f}]"
-            failed = [gate["name"] for gate in gates if not gate["passed"]]
-            name = f"[`{scenario_id}`](headroom/{path.stem}.md)"
-            passed = f"{len(gates) - len(failed)} of {len(gates)}"
-            rows.append([name, study["data"]["tag"], share, passed, ", ".join(failed)])
-    return table(header, rows, 5)
+    rows, without = [], [i for family in FAMILIES for i in members(family)]
+    for name, (scenario_id, study) in all_studies().items():
+        gates = study["gates"]
+        (paid,) = (gate["interval"] for gate in gates if gate["name"] == "feedback pays")
+        share = f"{100 * paid['estimate']:.1f} % [{100 * paid['low']:.1f}, {100 * paid['high']:.1f}]"
+        link, passed = f"[`{scenario_id}`](headroom/{name}.md)", len(gates) - len(failed_gates(study))
+        rows.append([link, study["data"]["tag"], share, f"{passed} of {len(gates)}", ", ".join(failed_gates(study))])
+        without = [other for other in without if other != scenario_id]
+    not_measured = ", ".join(f"`{scenario_id}`" for scenario_id in without) or "none"
+    return f"{table(header, rows, 5)}\nNot measured: {not_measured}.\n"
+
+
+def failed_gates(study: Mapping[str, Any]) -> list[str]:
+    """Names of the gates that a study does not pass."""
+    return [gate["name"] for gate in study["gates"] if not gate["passed"]]
+
+
+def waivers() -> dict[str, list[dict[str, Any]]]:
+    """The decisions to ship a scenario all the same: by study, ``gates`` that it does not pass and the ``reason``."""
+    content: dict[str, list[dict[str, Any]]] = json.loads(WAIVERS.read_text(encoding="utf-8"))
+    return content
+
+
+def waivers_table() -> str:
+    """Every waiver with its reason, in the order of the index."""
+    decided, rows = waivers(), []
+    for name, (scenario_id, study) in all_studies().items():
+        for waiver in decided.get(name, []):
+            gates = ", ".join(waiver["gates"])
+            rows.append([f"[`{scenario_id}`](headroom/{name}.md)", study["data"]["tag"], gates, waiver["reason"]])
+    return table(["scenario", "data", "waived", "because"], rows, 4)
 
 
 def index_table() -> str:
@@ -157,7 +189,7 @@ def generated_part(name: str, family: str) -> str:
     Raises:
         KeyError: for a part that is not known.
     """
-    of_all = {"index": index_table, "gates": gates_table, **PARTS}
+    of_all = {"index": index_table, "gates": gates_table, "waivers": waivers_table, **PARTS}
     if name in of_all:
         return of_all[name]()
     tables = {

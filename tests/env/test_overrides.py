@@ -64,6 +64,8 @@ def test_made_with_overrides_through_the_registry():
         ({"telemetry": 3, "telemetry.delay_steps": 2}, r"'telemetry' is 3: expected a group of fields"),
         ({3: 4}, r"scenario field 3: expected a dotted name, such as"),
         ([("telemetry.delay_steps", 3)], r"expected field names and values, such as"),
+        ([], r"overrides are \[\]: expected field names and values, such as"),
+        (False, r"overrides are False: expected field names and values, such as"),
     ],
 )
 def test_wrong_overrides_are_refused_by_name_at_make_and_at_reset(overrides, message):
@@ -71,6 +73,40 @@ def test_wrong_overrides_are_refused_by_name_at_make_and_at_reset(overrides, mes
         cloudsched_env.parallel_env("tiny-v1", overrides=overrides)
     with pytest.raises(ValueError, match=message):
         cloudsched_env.parallel_env("tiny-v1").reset(seed=0, options={"overrides": overrides})
+
+
+@pytest.mark.parametrize("key", ["override", "Overrides", "overides", "over_rides", "workload.cpu_load"])
+def test_at_reset_an_override_in_the_wrong_place_is_not_passed_over(key):
+    env = cloudsched_env.parallel_env("tiny-v1")
+    with pytest.raises(ValueError, match=rf"options\['{key}'\]: .* options={{\"overrides\": {{\"workload.cpu_load\""):
+        env.reset(seed=0, options={key: {"workload.cpu_load": 0.1}})
+
+
+def test_at_reset_foreign_options_are_ignored():
+    env = cloudsched_env.parallel_env("tiny-v1")
+    foreign = {"order": 1, "level": "hard", 3: 4, "": None, "rides": 2, "overrides": None, "episode": None}
+    env.reset(seed=0, options=foreign)
+    assert env.scenario == load_scenario("tiny-v1")
+
+
+@pytest.mark.parametrize("options", [[1], [], "overrides", 0])
+def test_at_reset_options_that_are_no_dictionary_are_refused(options):
+    env = cloudsched_env.parallel_env("tiny-v1")
+    with pytest.raises(ValueError, match="expected a dictionary, such as"):
+        env.reset(seed=0, options=options)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("override", "did you mean 'overrides'"), ("Reward", "did you mean 'reward'"), ("xyz", "known: .*render_mode")],
+)
+def test_at_make_an_unknown_option_is_named_with_the_nearest(option, message):
+    for make in (
+        lambda **options: cloudsched_env.parallel_env("tiny-v1", **options),
+        lambda **options: pettingzoo.make("parallel", "cloudsched/tiny-v1", **options),
+    ):
+        with pytest.raises(TypeError, match=f"no option '{option}': {message}"):
+            make(**{option: {}})
 
 
 def test_overrides_may_be_nested_and_leave_the_callers_dictionary_alone():

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from cloudsched_env.headroom import result_key
 from tests.env.measured_tables import PARTS, RECORDS, load_record
 from tests.scripts import load_script
 
@@ -32,13 +31,11 @@ def test_a_fingerprint_changes_with_the_scenario_and_its_overrides():
     assert plain != recorded.fingerprint([("tiny-v1", {"purge.enabled": False})])
 
 
-def test_a_fingerprint_changes_with_the_code_of_the_dynamics(monkeypatch):
-    before = recorded.fingerprint([])
-    assert "cloudsched_env.sim" in recorded.DYNAMICS
-    monkeypatch.setattr(recorded, "_meaning", lambda source: result_key._meaning(source + "\nx = 1\n"))
-    assert recorded.fingerprint([]) != before
-    monkeypatch.setattr(recorded, "_meaning", lambda source: result_key._meaning(source + "\n# x = 1\n"))
-    assert recorded.fingerprint([]) == before
+def test_a_fingerprint_changes_with_what_the_scenario_does():
+    golden = {"tiny-v1": "one", "paper-v1": "two"}
+    before = recorded.fingerprint([("tiny-v1", {})], golden)
+    assert before == recorded.fingerprint([("tiny-v1", {})], {**golden, "paper-v1": "three"})
+    assert before != recorded.fingerprint([("tiny-v1", {})], {**golden, "tiny-v1": "three"})
 
 
 def test_a_record_holds_every_episode_and_how_to_repeat_it(tmp_path):

@@ -6,7 +6,17 @@ import pytest
 
 from cloudsched_env.scenario import scenario_ids
 from tests.env.measured_tables import DOCUMENTS
-from tests.env.scenario_pages import FAMILIES, FOLDER, differences, family_of, members, refreshed
+from tests.env.scenario_pages import (
+    FAMILIES,
+    FOLDER,
+    all_studies,
+    differences,
+    failed_gates,
+    family_of,
+    members,
+    refreshed,
+    waivers,
+)
 
 PAGES = ["index", *FAMILIES]
 
@@ -44,6 +54,28 @@ def test_every_page_has_all_parts(family):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (FOLDER / f"{page}.md").read_text()):
         assert target.startswith("http") or (FOLDER / target).is_file(), target
+
+
+@pytest.mark.parametrize("study", all_studies())
+def test_every_gate_that_fails_is_waived_with_a_reason_and_no_other(study):
+    _, content = all_studies()[study]
+    waived = [gate for waiver in waivers().get(study, []) for gate in waiver["gates"]]
+    assert sorted(waived) == sorted(failed_gates(content)), (
+        f"decide on the gates of {study}: benchmarks/gate_waivers.json"
+    )
+    for waiver in waivers().get(study, []):
+        assert set(waiver) == {"gates", "reason"}
+        assert len(waiver["reason"].split()) >= 5, "a reason says why the scenario is useful without the gate"
+
+
+def test_waivers_are_of_studies_that_there_are():
+    assert set(waivers()) <= set(all_studies())
+
+
+def test_scenarios_without_a_study_are_listed_as_not_measured():
+    (line,) = (line for line in (FOLDER / "index.md").read_text().splitlines() if line.startswith("Not measured: "))
+    measured = {scenario_id for scenario_id, _ in all_studies().values()}
+    assert set(re.findall(r"`([^`]+)`", line)) == set(scenario_ids()) - measured
 
 
 def test_differences_name_the_field_and_both_values():

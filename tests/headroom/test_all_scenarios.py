@@ -62,6 +62,12 @@ def test_what_is_kept_is_not_measured_again(script, tmp_path: Path, monkeypatch:
     (runs / "tiny-v1" / "headroom.json").write_text(json.dumps(on_a_trace), encoding="utf-8")
     script.main(keep_study=runs / "tiny-v1", results=tmp_path / "again")
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == ["tiny-v1-full-trace.json", "tiny-v1.json"]
+    text, picture = (tmp_path / "redrawn" / f"tiny-v1.{ending}" for ending in ("md", "png"))
+    script.main(redraw_all=True, results=results, docs=tmp_path / "redrawn")
+    assert "# Headroom of `tiny-v1`" in text.read_text(encoding="utf-8")
+    picture.unlink()
+    script.main(redraw_all=True, results=results, docs=tmp_path / "redrawn")
+    assert picture.is_file()
     shutil.rmtree(runs)
     assert not script.study_one(scenario, runs, results, docs, threads=2)
     assert kept.read_text(encoding="utf-8") == content

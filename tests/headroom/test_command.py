@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from cloudsched_env.cli import build_app
 from cloudsched_env.evaluation.protocol import evaluate
+from cloudsched_env.headroom.provenance import command
 from cloudsched_env.headroom.study import stage_names, with_needed
 
 OVERRIDES = {"time.warmup_steps": 5, "time.horizon_steps": 30}
@@ -58,13 +60,25 @@ def test_tables_json_and_figure_are_written(folder: Path, study: dict[str, Any])
     assert len(study["gates"]) == 13
     text = (folder / "headroom.md").read_text(encoding="utf-8")
     assert "# Headroom of `tiny-v1`" in text
-    assert "![ladder, knock-out, staleness](headroom.png)" in text
+    assert "![ladder, tuning, knock-out, staleness](headroom.png)" in text
     assert "(tiny-v1.png)" in (folder / "docs" / "tiny-v1.md").read_text(encoding="utf-8")
     for picture in (folder / "headroom.png", folder / "docs" / "tiny-v1.png"):
         assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         assert picture.stat().st_size > 20_000
     for row in text.split("## Agents on test windows")[1].split("##")[0].splitlines():
         assert row.count("|") in (0, 8), f"a broken row: {row}"
+
+
+def test_the_page_gives_the_command_that_makes_the_study(folder: Path, study: dict[str, Any], tmp_path: Path):
+    words = command(study)
+    assert "--quick" in words
+    assert shlex.join(words[:3]) in (folder / "headroom.md").read_text(encoding="utf-8")
+    shutil.copytree(folder, tmp_path / "again")
+    result = CliRunner().invoke(
+        build_app(), [*words[1:], "--threads", "2", "--out", str(tmp_path / "again")], env={"COLUMNS": "200"}
+    )
+    assert result.exit_code == 0, result.output
+    assert "nothing to do" in result.output, "the command asks for another study than the one it is made from"
 
 
 def test_a_second_run_measures_and_writes_nothing(folder: Path):
@@ -194,6 +208,12 @@ def test_stages_bring_those_that_they_build_on():
         (["--stages", "nonsense"], "unknown stage nonsense"),
         (["--override", "workload.cpu=3", "--stages", "heuristics"], "workload.cpu"),
         (["--windows", "500", "--stages", "static"], "asked for"),
+        (["--set", "window=8"], "unknown setting 'window': did you mean 'windows'"),
+        (["--set", "windows"], "--set 'windows': expected name=value with a JSON value"),
+        (["--set", "windows=2.5"], "setting 'windows' is 2.5: expected int"),
+        (["--set", "bound_windows=0"], "bound_windows is 0: expected at least 1"),
+        (["--set", "losses=[0.5,1.5]"], "losses is (0.5, 1.5): expected one or more probabilities"),
+        (["--set", 'grid_placements=["balancd"]'], "grid_placements is ('balancd',): expected some of random"),
     ],
 )
 def test_mistakes_end_with_one_line(tmp_path: Path, arguments: list[str], message: str):
@@ -272,6 +292,27 @@ def test_a_policy_that_is_the_feedback_policy_loses_what_that_loses(
         else:
             assert replaced["best_constant"] == knockout["roles"][role]["best_constant"]
             assert rewards[replaced["best_constant"]] == expected[replaced["best_constant"]]
+
+
+@pytest.mark.parametrize("named", ["nope", "agent.py:OtherCluster"])
+def test_a_learned_policy_that_cannot_act_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+):
+    monkeypatch.chdir(tmp_path)
+    Path("agent.py").write_text(
+        "class OtherCluster:\n"
+        "    name = 'other'\n"
+        "    def reset(self, info, batch_size, seed):\n"
+        "        raise ValueError('made for another cluster')\n"
+        "    def act(self, observations, masks):\n"
+        "        raise NotImplementedError\n",
+        encoding="utf-8",
+    )
+    result = run(tmp_path / "out", "--stages", "learned", "--learned", named)
+    assert result.exit_code == 2
+    assert ("unknown agent 'nope'" if named == "nope" else "made for another cluster") in result.output
+    assert "measuring" not in result.output
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_learned_policy_has_to_be_named():
