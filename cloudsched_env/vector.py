@@ -365,7 +365,8 @@ class CloudSchedVectorEnv:
             raise ValueError(f"actions of role {role!r} have shape {given.shape}: expected {shape}")
         if given.dtype.kind not in "iu":
             raise ValueError(f"actions of role {role!r} have dtype {given.dtype}: expected integers")
-        array = np.ascontiguousarray(given, dtype=np.int64)
+        # Writeable and contiguous: the kernel is compiled for such arrays, and would be once more for others.
+        array = np.require(given, np.int64, ("C", "W"))
         position = _find_out_of_range(array, levels)
         if position >= 0:
             b, i, k = (int(v) for v in np.unravel_index(position, shape))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from cloudsched_env import vector
 from cloudsched_env.vector import ROLES, CloudSchedVectorEnv
 
 
@@ -136,3 +137,16 @@ def test_a_node_may_change_its_levels_only_when_it_is_its_turn():
         for node in range(env.role_counts["storage"]):
             turn = step % 4 == node % 4
             assert after[node] == (actions["storage"][0, node, 0] if turn else before[node]), (step, node)
+
+
+def test_actions_that_cannot_be_written_to_do_not_compile_the_simulator_again():
+    env = CloudSchedVectorEnv("tiny-v1")
+    env.reset(0)
+    plain = {role: np.zeros((1, n, len(env.action_levels[role])), np.int64) for role, n in env.role_counts.items()}
+    env.step(plain)
+    before = len(vector._advance_batch.signatures)
+    # Contiguous already, so that it need not be copied for that.
+    shared = {**plain, "compute": np.broadcast_to(plain["compute"][0], plain["compute"].shape)}
+    env.step(shared)
+    env.step({**plain, "storage": plain["storage"].astype(np.int32)})
+    assert len(vector._advance_batch.signatures) == before
