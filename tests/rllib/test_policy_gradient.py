@@ -1,4 +1,4 @@
-"""MAPPO, IPPO and HAPPO: the details that their papers name, and a task whose optimum is known."""
+"""MAPPO, IPPO and HAPPO: the details that their papers name; `test_cooperative_game` shows that they learn."""
 
 import copy
 
@@ -18,7 +18,7 @@ from cloudsched_env.rllib.learner import HRACLearner
 from cloudsched_env.rllib.modules import CRITIC, SEEN
 from cloudsched_env.rllib.runner import RoleBatchedEnvRunner
 from cloudsched_env.rllib.settings import HRACSettings
-from tests.rllib.toy_env import OPTIMUM, toy_config
+from tests.rllib.toy_env import toy_config
 
 pytestmark = pytest.mark.ray
 ROLES = ("compute", "storage", "scheduler")
@@ -46,27 +46,6 @@ def parts(ray_local):
 def batch_of(parts):
     runner, learner, connector = parts
     return connector(rl_module=learner.module, batch={}, episodes=runner.sample())
-
-
-# -- learning
-
-
-@pytest.mark.parametrize("name", list(CONFIGS))
-def test_methods_come_near_the_known_optimum_of_a_cooperative_task(ray_local, name):
-    # What happens next does not depend on what agents do here: a short horizon keeps the noise of others out.
-    changes = {"discount": 0.5, "update.learning_rate": 5e-3}
-    algorithm = toy_config(changes, CONFIGS[name]()).build_algo()
-    try:
-        first = None
-        for _ in range(40):
-            score = algorithm.train()["env_runners"]["episode"]["team_reward"]
-            first = score if first is None else first
-            if score > 0.85 * OPTIMUM:
-                break
-    finally:
-        algorithm.stop()
-    assert first < 0.45
-    assert score > 0.85 * OPTIMUM
 
 
 # -- critics

@@ -20,9 +20,11 @@ HORIZON, WARMUP = 20, 5
 
 class ToyVectorEnv:
     roles = ("compute", "storage", "scheduler")
+    horizon, warmup = HORIZON, WARMUP
 
     def __init__(self, num_envs, dead_storage=False):
-        self.scenario = load_scenario("tiny-v1", {"time.horizon_steps": HORIZON, "time.warmup_steps": WARMUP})
+        times = {"time.horizon_steps": self.horizon, "time.warmup_steps": self.warmup}
+        self.scenario = load_scenario("tiny-v1", times)
         self.num_envs = num_envs
         self.dead_storage = dead_storage
         self.role_counts = dict(self.scenario.role_counts)
