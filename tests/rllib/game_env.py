@@ -1,11 +1,11 @@
 """A cooperative game of two steps for all three roles, with a known optimum, in the place of `CloudSchedVectorEnv`.
 
-The scheduler's first choice opens one of two second steps; it pays nothing. In the safe one every joint action of the
-compute and the storage node pays the same; in the rich one they are paid by a matrix that is no sum of what each of
-them did. So the scheduler's choice has to be credited with what others do a step later, and is right only once these
-two act together. Which of the scheduler's choices opens the rich step is drawn anew for every game and shown to it
-alone: it is the node that is the task's home, whether its data is warm there or not. Warmth is the stronger signal, so
-that a scheduler that learned nothing follows it one way or the other, and opens half of the rich steps.
+The scheduler's first choice opens one of two second steps; at once it pays nothing, or a lure for the safe one. In the
+safe one every joint action of the compute and the storage node pays the same; in the rich one they are paid by a matrix
+that is no sum of what each of them did. So the scheduler's choice has to be credited with what others do a step later,
+when they act together. Which of its choices opens the rich step is drawn anew for every game and shown to it alone: it
+is the node that is the task's home, whether its data is warm there or not. Warmth is the stronger signal, so that a
+scheduler that learned nothing follows it one way or the other, and opens half of the rich steps.
 
 Games follow one another until time is up. Local rewards are the team reward with its sign turned.
 """
@@ -22,7 +22,7 @@ FIRST, SAFE, RICH = range(3)
 STAGE_FIELDS = {
     "compute": ("node", ("cache_fill", "hit_ratio")),
     "storage": ("node", ("stream_factor", "background_share")),
-    "scheduler": ("queue", ("queue_length", "backed_off")),
+    "scheduler": ("queue", ("oldest_age", "arrival_rate")),
 }
 STATE_FIELDS = ("goodput", "latency_term")
 OPTIMUM = 8.0
@@ -36,12 +36,14 @@ class TwoStepGameEnv(ToyVectorEnv):
         safe: what the safe second step pays: one number, or a matrix as of the rich one.
         rich: what the rich one pays, by whether the compute node (rows) and the storage node (columns) leave their
             initial level.
+        lure: what opening the safe second step pays at once: it is all that a short-sighted scheduler learns of.
     """
 
     warmup = 0
 
-    def __init__(self, num_envs, safe, rich):
+    def __init__(self, num_envs, safe, rich, lure=0.0):
         super().__init__(num_envs)
+        self._lure = lure
         self._payoffs = {SAFE: np.broadcast_to(np.float32(safe), (2, 2)), RICH: np.array(rich, np.float32)}
         self._initial = {
             role: np.array(declaration.initial_levels(self.scenario))
@@ -103,7 +105,7 @@ class TwoStepGameEnv(ToyVectorEnv):
         assert self._step < self.horizon, "reset must be called first"
         if self._step % 2 == 0:
             self._stage = np.where(actions["scheduler"][:, 0, 0] == self._rich_node, RICH, SAFE)
-            self.team_reward[:] = 0
+            self.team_reward[:] = self._lure * (self._stage == SAFE)
         else:
             left = {role: (actions[role][:, 0, 0] != initial[0]).astype(int) for role, initial in self._initial.items()}
             joint = left["compute"], left["storage"]
@@ -121,10 +123,15 @@ def payoff_of_greedy_play(algorithm):
     return 2 * float(algorithm.env_runner.get_metrics()["episode"]["team_reward"].peek())  # a game is two steps
 
 
-def play_game(config, safe, rich):
-    """Let a configuration train on the game."""
+def make_game(env_config):
+    names = ("num_envs", "safe", "rich", "lure")
+    return TwoStepGameEnv(**{name: env_config[name] for name in names if name in env_config})
+
+
+def play_game(config, **game):
+    """Let a configuration train on the game that the arguments of `TwoStepGameEnv` describe."""
     from ray.tune.registry import register_env
 
-    register_env("two-step-game", lambda given: TwoStepGameEnv(given["num_envs"], given["safe"], given["rich"]))
-    config.environment("two-step-game", env_config={"safe": safe, "rich": rich})
+    register_env("two-step-game", make_game)
+    config.environment("two-step-game", env_config=game)
     return config

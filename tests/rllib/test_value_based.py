@@ -18,6 +18,7 @@ from cloudsched_env.rllib.networks import TrainedAgent
 from cloudsched_env.rllib.results import epoch_row
 from cloudsched_env.rllib.role_learner import TrainingDivergedError
 from cloudsched_env.rllib.training import TrainingOptions, train
+from cloudsched_env.rllib.value_based.loss import td_loss
 from cloudsched_env.rllib.value_based.settings import ExplorationSettings, ValueSettings
 from tests.rllib.test_hrac import weights
 from tests.rllib.test_train_command import ENVIRONMENT, rows
@@ -156,6 +157,20 @@ def test_targets_stand_still_between_copies(build):
     assert np.abs(copied - first[f"compute.{name}"]).max() > 1e-5
     assert np.abs(copied - second[f"compute.{name}"]).max() > 1e-5
     assert second["mixer.gradient_steps"] == 16
+
+
+@pytest.mark.parametrize("double", [True, False])
+def test_gradient_steps_follow_the_settings_of_targets(build, monkeypatch, double):
+    given = []
+
+    def spy(*arguments, **options):
+        given.append(options)
+        return td_loss(*arguments, **options)
+
+    monkeypatch.setattr("cloudsched_env.rllib.value_based.learner.td_loss", spy)
+    settings = {"update.double": double, "update.trace": 0.3, "discount": 0.7, "update.steps": 1}
+    build("vdn", {**settings, "epoch_env_steps": 800}).train()
+    assert given == [{"double": double, "lambda_": 0.3, "gamma": 0.7}]
 
 
 def test_the_same_seed_trains_the_same_networks(build):
