@@ -19,8 +19,9 @@ CONFIGS = {"mappo": MAPPOConfig, "ippo": IPPOConfig, "happo": HAPPOConfig, "hrac
 # What is best for one node follows from what the other does: no sum of two numbers gives this matrix. A scheduler that
 # is not credited with the second step takes the lure, and a game pays 1.
 COORDINATION = {"lure": 0.5, "safe": 0.5, "rich": [[4, 0], [0, OPTIMUM]]}
-# Section 4.1 of the QMIX paper (arXiv 1803.11485).
-PUBLISHED = {"safe": 7, "rich": [[0, 1], [1, OPTIMUM]]}
+# Section 4.1 of the QMIX paper (arXiv 1803.11485), where the safe second step pays 7: here it is as much, at a discount
+# of 0.5, as 1 at once and 5 later, so that networks whose targets know nothing of the second step take the safe one.
+PUBLISHED = {"lure": 1, "safe": 5, "rich": [[0, 1], [1, OPTIMUM]]}
 # Each wants to leave its initial level if the other stays.
 EITHER_LEAVES = {"safe": [[0, 1], [1, 0]], "rich": [[0, 1], [1, 0]]}
 
@@ -64,7 +65,6 @@ def value_based(name):
         "update.steps": 50,
         "update.fragments": 10,
         "update.target_every": 25,
-        "update.learning_rate": 3e-3,
     }
     return toy_value_config(name, settings)
 
@@ -120,9 +120,12 @@ def test_roles_that_move_one_after_the_other_answer_each_other_in_one_large_upda
     assert payoff_of_greedy_play(algorithm) == payoff
 
 
-@pytest.mark.parametrize(("name", "payoff"), [("qmix", OPTIMUM), ("vdn", 7.0)])
+@pytest.mark.parametrize(("name", "payoff"), [("qmix", OPTIMUM), ("vdn", 6.0)])
 def test_value_decomposition_reaches_what_is_published(build, name, payoff):
-    """The best sum of two utilities says 6.5 of the joint action that pays 8 (`test_matrix_games` has the numbers)."""
-    before, after = before_and_after(build(value_based(name), PUBLISHED), 8)
+    """QMIX finds the optimum; VDN the safe second step, which the paper lets pay 7 and is 1 + 5 here.
+
+    The best sum of two utilities says 6.5 of the joint action that pays 8 (`test_matrix_games` has the numbers).
+    """
+    before, after = before_and_after(build(value_based(name), PUBLISHED), 10)
     assert before < 0.5 * OPTIMUM
     assert after == payoff

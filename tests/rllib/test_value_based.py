@@ -156,6 +156,8 @@ def test_targets_stand_still_between_copies(build):
     copied = second["mixer.targets.compute.head.weight"]
     assert np.abs(copied - first[f"compute.{name}"]).max() > 1e-5
     assert np.abs(copied - second[f"compute.{name}"]).max() > 1e-5
+    moved = second["mixer.targets.mixer.first_bias.weight"] - start["mixer.targets.mixer.first_bias.weight"]
+    assert np.abs(moved).max() > 1e-5
     assert second["mixer.gradient_steps"] == 16
 
 
