@@ -84,11 +84,12 @@ def _ladder(axes: Any, rows: list[tuple[str, dict[str, list[float]]]], seed: int
         axes.barh(place, interval.estimate, color=colour, height=0.72)
         spread = [[interval.estimate - interval.low], [interval.high - interval.estimate]]
         axes.errorbar(interval.estimate, place, xerr=spread, color="#333333", linewidth=1, capsize=2)
-        axes.text(interval.high + 0.008, place, f"{interval.estimate:.3f}", va="center", fontsize=7)
+        axes.text(max(0.0, interval.high) + 0.008, place, f"{interval.estimate:.3f}", va="center", fontsize=7)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     top = max(float(np.mean(metrics["team_reward"])) for _, metrics in rows)
-    axes.set_xlim(0, top * 1.14)
+    lowest = min(float(np.mean(metrics["team_reward"])) for _, metrics in rows)
+    axes.set_xlim(1.3 * min(0.0, lowest), top * 1.14)
     axes.set_xlabel("J, mean team reward per step")
     axes.set_title("From random to the upper bound", fontsize=10)
     _clean(axes)
@@ -110,8 +111,7 @@ def _tuning(axes: Any, results: Any) -> None:
         axes.axvline(border, color="#BBBBBB", linewidth=0.8, linestyle=":", zorder=0)
     axes.legend(frameon=False, fontsize=7.5, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 0.98))
     axes.set_xlabel(
-        "generation; dots: centre of the search, diamond: what came out;\n"
-        "dotted lines: feedback turns to the next role, then to all",
+        "generation; dots: centre of the search\ndiamond: result; dotted: feedback's next role, then all",
         fontsize=7.5,
     )
     axes.set_ylabel("J, validation windows")
@@ -137,7 +137,7 @@ def _knockout(axes: Any, study: Study) -> None:
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel(
-        f"J lost, % of (bound - random); blue: best constant; dashed: gate, {100 * CONSTANT_COSTS_AT_LEAST:g} %",
+        f"J lost, % of (bound - random)\nblue: best constant; dashed: its gate, {100 * CONSTANT_COSTS_AT_LEAST:g} %",
         fontsize=7.5,
     )
     axes.set_title("One role replaced", fontsize=10)
